@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogs say about one schema, as text that can be compared with another schema's."""
+"""PostgreSQL's catalogs of one schema, as texts that can be compared with another schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = """
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
 """
-# PostgreSQL 18 keeps NOT NULL as a constraint too ('n'); the columns above have it in every version.
+# PostgreSQL 18 also stores NOT NULL as a constraint ('n'). The columns above show it in every version.
 CONSTRAINTS = """
     SELECT CASE contype WHEN 'c' THEN 'check' WHEN 'f' THEN 'foreign key' WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique' ELSE contype::text END
            || ' ' || conrelid::regclass || '.' || conname, regexp_replace(pg_get_constraintdef(oid), '\\s+', ' ', 'g')
@@ -44,7 +44,7 @@ KINDS = (RELATIONS, COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, FUNCTIONS)
 
 
 def catalog(schema: str) -> dict[str, str]:
-    """Name to definition of everything in SCHEMA; the schema's own name stands nowhere in it."""
+    """Return the definition of each object in ``schema``, by its name. The name of the schema itself is left out."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('search_path', %s, false)", [f"{schema}, pg_catalog"])
         try:

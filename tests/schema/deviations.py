@@ -1,4 +1,4 @@
-"""Where the migrated schema differs from the guide's, on purpose. Each name stands in docs/how-to/migrate.md with its reason."""
+"""Intended differences from the schema of the migration guide. docs/how-to/migrate.md has each name with its reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def one_of(column: str, *values: str) -> tuple[None, str]:
 
 
 def supported(table: str, *columns: str, kind: str = "timestamp with time zone") -> dict[str, tuple[None, str]]:
-    """A date or time that Python can read."""
+    """Return the CHECK that Python can read the date or time."""
     first, end = ("0001-01-02", "9999-12-31") if kind == "date" else ("0001-01-02 00:00:00+00", "9999-12-31 00:00:00+00")
     return {
         f"check {table}.{table}_{column}_range_check": (
@@ -42,13 +42,13 @@ def queues(event: str, rows: str, function: str) -> tuple[None, str]:
 
 
 DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
-    # A key by a function of PostgreSQL's own.
+    # Keys come from a built-in function of PostgreSQL.
     "function uuid_generate_v4()": ("uuid sql SELECT gen_random_uuid()", NOTHING),
     "column users.id": KEY,
     "column videos.id": KEY,
     "column matches.id": KEY,
     "column video_calls.id": KEY,
-    # NOT NULL where the guide has a default and forgets it, or where a row without it belongs to nobody.
+    # NOT NULL that the guide forgot next to a default, or without which a row would belong to no user.
     "column users.verified": ("boolean default false", "boolean not null default false"),
     "column users.active": ("boolean default true", "boolean not null default true"),
     "column users.created_at": NOW,
@@ -66,11 +66,11 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "column video_calls.callee_id": REQUIRED,
     "column video_calls.metadata": METADATA,
     "column video_calls.created_at": NOW,
-    # What Django's accounts need.
+    # Columns that Django's accounts need.
     "column users.last_login": (NOTHING, "timestamp with time zone"),
     "column users.is_staff": (NOTHING, "boolean not null default false"),
     "column users.is_superuser": (NOTHING, "boolean not null default false"),
-    # Foreign keys are checked at the end of the transaction, and the profile's video is one.
+    # Foreign keys are checked at the end of the transaction. The profile's video is a foreign key too.
     "foreign key videos.videos_user_id_fkey": deferred("user_id", "users"),
     "foreign key matches.matches_user_id_fkey": deferred("user_id", "users"),
     "foreign key matches.matches_matched_user_id_fkey": deferred("matched_user_id", "users"),
@@ -87,13 +87,13 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "index videos.idx_videos_user_id_cascade": (NOTHING, "USING btree (user_id)"),
     "index matches.idx_matches_matched_user_id": (NOTHING, "USING btree (matched_user_id)"),
     "index video_calls.idx_video_calls_callee_id": (NOTHING, "USING btree (callee_id)"),
-    # One address in two cases is one address; the admin searches by parts of a name or an address.
+    # Addresses that differ only in case are equal. The admin searches for parts of a name or an address.
     "index users.idx_users_email_lower": (NOTHING, "UNIQUE USING btree (lower((email)::text))"),
     "index users.idx_users_name_email_trgm": (
         NOTHING,
         "USING gin (upper((full_name)::text) gin_trgm_ops, upper((email)::text) gin_trgm_ops)",
     ),
-    # Two people are matched once in a week, whichever of them comes first, and in a week that exists.
+    # Two users have at most one match in a week, in either order. The week exists.
     "column matches.lower_user_id": (NOTHING, "uuid generated LEAST(user_id, matched_user_id)"),
     "column matches.higher_user_id": (NOTHING, "uuid generated GREATEST(user_id, matched_user_id)"),
     "unique matches.matches_pair_week_number_year_key": (NOTHING, "UNIQUE (lower_user_id, higher_user_id, week_number, year)"),
@@ -106,7 +106,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     ),
     "check matches.matches_user_action_check": one_of("user_action", "accepted", "rejected"),
     "check matches.matches_matched_user_action_check": one_of("matched_user_action", "accepted", "rejected"),
-    # A call's two people are those of its match, and its times make sense.
+    # The two users of a call are those of its match. It ends after it starts.
     "unique matches.matches_id_pair_key": (NOTHING, "UNIQUE (id, lower_user_id, higher_user_id)"),
     "column video_calls.lower_user_id": (NOTHING, "uuid generated LEAST(caller_id, callee_id)"),
     "column video_calls.higher_user_id": (NOTHING, "uuid generated GREATEST(caller_id, callee_id)"),
@@ -123,15 +123,15 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "CHECK (((NOT ((status)::text = 'ended'::text)) OR ((ended_at IS NOT NULL) AND (started_at IS NOT NULL))))",
     ),
-    # Every date is one that Python can read.
+    # Python can read every date.
     **supported("users", "date_of_birth", kind="date"),
     **supported("users", "created_at", "updated_at", "deleted_at", "last_login"),
     **supported("videos", "created_at", "updated_at", "deleted_at"),
     **supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
     **supported("video_calls", "started_at", "ended_at", "created_at"),
-    # A bio is never too long for the full-text index.
+    # A bio fits into the full-text index.
     "check users.users_bio_length_check": (NOTHING, "CHECK ((octet_length(bio) <= 100000))"),
-    # A user who was anonymized or deleted for good stays so, by every way of writing.
+    # No way of writing restores data of a user who was anonymized or deleted for good.
     "check users.users_reserved_email_check": (
         NOTHING,
         "CHECK (((NOT ((email)::text ~* '^deleted_[0-9a-f-]{36}@findme\\.ai$'::text)) OR ((email)::text = (COALESCE('deleted_'::text, ''::text) || COALESCE(((COALESCE((id)::character varying, ''::character varying))::text || COALESCE('@findme.ai'::text, ''::text)), ''::text)))))",
@@ -180,12 +180,12 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR ((old.storage_url)::text IS DISTINCT FROM (new.storage_url)::text) OR ((old.thumbnail_url)::text IS DISTINCT FROM (new.thumbnail_url)::text) OR (old.rejection_reason IS DISTINCT FROM new.rejection_reason) OR (old.metadata IS DISTINCT FROM new.metadata) OR (old.deleted_at IS DISTINCT FROM new.deleted_at))) EXECUTE FUNCTION refuse_data_of_erased_users('user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!')",
     ),
-    # Whose point in Qdrant may have to change is queued.
+    # Triggers queue the users whose point may be out of date.
     "trigger users.vector_sync_inserted": queues("INSERT", "REFERENCING NEW TABLE AS new_rows", "users_inserted"),
     "trigger users.vector_sync_updated": queues("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", "users_updated"),
     "trigger users.vector_sync_deleted": queues("DELETE", "REFERENCING OLD TABLE AS old_rows", "users_deleted"),
     "trigger users.vector_sync_truncated": queues("TRUNCATE", "", "truncated"),
-    # Written otherwise by Django, and the same to PostgreSQL.
+    # Django writes these differently. They mean the same to PostgreSQL.
     "check matches.matches_check": ("CHECK ((user_id <> matched_user_id))", "CHECK ((NOT (user_id = matched_user_id)))"),
     "check matches.matches_match_score_check": zero_to_one("match_score"),
     "check videos.videos_verification_score_check": zero_to_one("verification_score"),
@@ -194,4 +194,4 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         "USING btree (active) WHERE (active AND (deleted_at IS NULL))",
     ),
 }
-"""By name: the guide's definition and ours; NOTHING where there is none."""
+"""The guide's definition and the project's, by name. NOTHING if there is none."""

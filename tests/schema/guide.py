@@ -1,4 +1,4 @@
-"""The guide's own SQL, as it has it."""
+"""The SQL of the migration guide, unchanged."""
 
 from __future__ import annotations
 

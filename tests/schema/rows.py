@@ -1,4 +1,4 @@
-"""Rows written in plain SQL, as another service writes them: the guide's required columns, and what a test adds to them."""
+"""Write rows in plain SQL, as another service does: the required columns of the migration guide, and columns of a test."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ANN, BOB, CEM = (UUID(f"00000000-0000-4000-8000-00000000000{n}") for n in (1, 2,
 MATCH = UUID("00000000-0000-4000-8000-0000000000aa")
 VIDEO = UUID("00000000-0000-4000-8000-0000000000bb")
 UNUSED_ID = UUID("00000000-0000-4000-8000-0000000000ff")
-"""No row has this id."""
+"""An id that no row has."""
 
 ONE_WAY = [1.0] + [0.0] * 511
 """A vector."""
 
 NOT_NULL, FOREIGN_KEY, UNIQUE, CHECK = "23502", "23503", "23505", "23514"
-"""What PostgreSQL calls the four kinds of refusal (appendix A of its manual)."""
+"""SQLSTATE of each kind of violation (PostgreSQL's manual, appendix A)."""
 
 _numbers = itertools.count(1)
 
 REQUIRED: dict[str, Callable[[], dict[str, Any]]] = {
     "users": lambda: {
-        "email": f"somebody{next(_numbers)}@example.com",
+        "email": f"user{next(_numbers)}@example.com",
         "password_hash": "not-a-hash",
-        "full_name": "Somebody",
+        "full_name": "Some User",
         "date_of_birth": date(1990, 2, 28),
         "gender": "other",
     },
@@ -48,11 +48,11 @@ REQUIRED: dict[str, Callable[[], dict[str, Any]]] = {
     "video_calls": lambda: {"match_id": MATCH, "caller_id": ANN, "callee_id": BOB, "session_id": f"call-{next(_numbers)}"},
     "profile_embeddings": lambda: {"user_id": CEM, "vector": ONE_WAY},
 }
-"""By table: the columns that the guide gives no default, with values that obey every rule once the ``people`` are there."""
+"""Columns without a default in the guide, by table. With the rows of the fixture ``users`` the values violate no constraint."""
 
 
 def insert(table: str, **columns: Any) -> Any:
-    """INSERT one row, naming only the required columns and COLUMNS; its key."""
+    """Insert a row with the required columns and ``columns`` only, and return its key."""
     row = REQUIRED[table]() | columns
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING {}").format(
         sql.Identifier(table),
@@ -76,31 +76,31 @@ def update(table: str, key: Any, **columns: Any) -> None:
 
 
 def ask(query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows that a query gives; none for a statement that gives none."""
+    """Run a statement and return its rows, if it has any."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 
 def connect() -> psycopg.Connection:
-    """A connection beside Django's, to the same database."""
+    """Return a second connection to the database of Django's connection."""
     parameters = connection.get_connection_params()
     return psycopg.connect(**{name: parameters[name] for name in ("dbname", "host", "port", "user", "password") if name in parameters})
 
 
 def settle() -> None:
-    """What a COMMIT would check."""
+    """Check the deferred constraints, as COMMIT does."""
     ask("SET CONSTRAINTS ALL IMMEDIATE")
     ask("SET CONSTRAINTS ALL DEFERRED")
 
 
 @contextmanager
 def refused(rule: str, sqlstate: str) -> Iterator[None]:
-    """The block, and the checks of a COMMIT, end in a violation of RULE (a constraint's name, or TABLE.COLUMN for a NOT NULL) and in no other error."""
+    """Assert that the block, or the checks of a COMMIT, violate ``rule``: a constraint, or TABLE.COLUMN for NOT NULL."""
     try:
         with transaction.atomic():
             yield
-            if sqlstate == FOREIGN_KEY:  # before the others that the row may break as well
+            if sqlstate == FOREIGN_KEY:  # before other constraints that the row may violate too
                 ask(f"SET CONSTRAINTS {rule} IMMEDIATE")
             settle()
     except IntegrityError as error:

@@ -1,6 +1,6 @@
-"""``full_clean()`` accepts a row if and only if the database does, whatever is in its fields; and what it refuses it refuses in sentences.
+"""``full_clean()`` accepts a row if and only if the database does, and its messages are sentences.
 
-Two things the forms ask for and the database does not: a required text is not empty, and an e-mail address looks like one.
+Two exceptions: only the forms require that a text is not empty, and that an e-mail address has the form of one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from videos.models import Video
 
 SESSION = "the session of the call that is there"
 many_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
-"""One set of rows serves every example: each example's own row is rolled back."""
+"""All examples share the fixture's rows. The row of an example is rolled back."""
 
 BAD_TEXT = st.sampled_from(["\0", "a\0b", "\ud800", "b\udfff"])
 ids = st.sampled_from([ANN, BOB, CEM, UNUSED_ID, None])
@@ -40,12 +40,12 @@ json_values = st.recursive(
 
 
 def texts(longest: int) -> st.SearchStrategy[str | None]:
-    """Short, as long as may be, too long, and what PostgreSQL cannot store."""
+    """Texts that are short, of maximum length, too long, or impossible to store in PostgreSQL."""
     return st.text(min_size=1, max_size=9) | st.sampled_from(["x" * longest, "ü" * longest, "x" * (longest + 1), None]) | BAD_TEXT
 
 
 def worst_words(size: int) -> str:
-    """Words that are all different and of three letters, joined in pairs: the full-text index keeps each pair and both of its words."""
+    """Return different words of three letters, joined in pairs. The full-text index stores each pair and both words."""
     letters = "bcdfghjklmnpqrvwxz0123456789"
     words = ["".join(word) for word in itertools.product(letters, repeat=3)]
     return " ".join(f"{one}-{other}" for one, other in itertools.pairwise(words))[:size]
@@ -65,7 +65,7 @@ def vectors() -> st.SearchStrategy[list[Any] | None]:
 
 
 LISTS_OF_INTERESTS = [[f"{number}" for number in range(100)], [f"{number}" for number in range(101)], ["sea"] * 101, ["a\u0301" * 100]]
-"""As many as may be, too many, the same ones again, and one that only counts as long enough in its normal form."""
+"""Lists of maximum length, too long, with duplicates, and with a text whose length differs in its normal form."""
 
 coordinates = st.floats(-200, 200) | st.sampled_from([90, -90, 180, -180, 90.0000001, "52", True, None, float("nan")])
 locations = st.fixed_dictionaries({"lat": coordinates}, optional={"lon": coordinates, "city": st.just("Berlin")}) | json_values
@@ -160,7 +160,7 @@ VALID: dict[type[Model], dict[str, Any]] = {
 
 
 def sentences(row: Model) -> dict[str, list[str]]:
-    """What ``full_clean()`` says against ROW."""
+    """Return the messages of ``full_clean()`` for ``row``."""
     try:
         row.full_clean()
     except ValidationError as error:
@@ -169,14 +169,14 @@ def sentences(row: Model) -> dict[str, list[str]]:
 
 
 def is_stored(row: Model) -> bool:
-    """Whether the database takes ROW, up to the checks of a COMMIT; it is gone again afterwards."""
+    """Return whether the database accepts ``row``, deferred constraints included. The row is rolled back."""
     with transaction.atomic():
         try:
             with transaction.atomic():
                 row.save(force_insert=True)
                 connection.check_constraints()
         except (IntegrityError, DataError, UnicodeEncodeError, ValueError):
-            # The last two are psycopg's and Python's own, for what cannot even be sent.
+            # psycopg and Python raise the last two for values that cannot be sent.
             return False
         transaction.set_rollback(True)
     return True
@@ -194,7 +194,7 @@ def agree(model: type[Model], overrides: dict[str, Any]) -> None:
 
 @pytest.fixture
 def rows(users: None) -> None:
-    """An embedding, a call and a match that the examples may collide with."""
+    """Insert an embedding, a call and a match, so that examples can violate unique constraints."""
     insert("profile_embeddings", user_id=ANN)
     insert("video_calls", session_id=SESSION)
     insert("matches", user_id=ANN, matched_user_id=CEM, week_number=2, year=1999)
@@ -251,15 +251,13 @@ def test_full_clean__agrees_on_embeddings(rows: None, overrides: dict[str, Any])
         (VideoCall, "session_id", "This field cannot be blank."),
     ],
 )
-def test_full_clean__asks_for_a_required_text_where_the_database_takes_an_empty_one(
-    rows: None, model: type[Model], field: str, sentence: str
-) -> None:
+def test_full_clean__requires_a_text_that_may_be_empty_in_the_database(rows: None, model: type[Model], field: str, sentence: str) -> None:
     row = model(**VALID[model] | {field: ""})
     assert sentences(row) == {field: [sentence]}
     assert is_stored(row)
 
 
-def test_full_clean__asks_for_an_email_address_where_the_database_takes_any_text(rows: None) -> None:
+def test_full_clean__requires_an_email_address_that_may_be_any_text_in_the_database(rows: None) -> None:
     row = User(**VALID[User] | {"email": "not an address"})
     assert sentences(row) == {"email": ["Enter a valid email address."]}
     assert is_stored(row)
@@ -279,8 +277,8 @@ def test_full_clean__asks_for_an_email_address_where_the_database_takes_any_text
         "{0:x}-{0:x}-{0:x} ",
     ],
 )
-def test_bio__of_the_greatest_length_fits_the_index_whatever_its_words(rows: None, unit: str) -> None:
-    """The limit is in bytes, and no text within it may need more than the index can hold."""
+def test_bio__of_maximum_length_fits_the_index_with_any_words(rows: None, unit: str) -> None:
+    """The limit counts bytes. No text within the limit may be too large for the index."""
     words = "".join(unit.format(number) for number in range(30_000)).encode()[:100_000].decode(errors="ignore")
     assert len(words.encode()) >= 99_990
     insert("users", bio=words)

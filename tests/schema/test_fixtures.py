@@ -1,4 +1,4 @@
-"""``dumpdata`` and ``loaddata`` carry every row over, with the generated columns, the deferred keys and the circle of people and videos."""
+"""``dumpdata`` and ``loaddata`` copy every row, with generated columns, deferred keys and the circle of users and videos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.schema.rows import ask, settle
 pytestmark = pytest.mark.django_db
 
 LABELS = ("vectorstore", "calls", "matching", "videos", "accounts")
-"""Against the order of the keys."""
+"""Opposite to the order of the foreign keys."""
 TABLES = ("users", "videos", "matches", "video_calls", "profile_embeddings", "users_groups")
 
 
@@ -31,7 +31,7 @@ def everything(*, without_updated_at: bool = False) -> dict[str, Any]:
 
 @pytest.fixture
 def rows() -> None:
-    """Of each table, with times that JSON can hold: Django writes thousandths of a second."""
+    """Insert a row into each table. The times have milliseconds only, because Django writes no more to JSON."""
     at = {"created_at": datetime(2026, 1, 5, 9, tzinfo=UTC), "updated_at": datetime(2026, 1, 6, 9, tzinfo=UTC)}
     for status in ("initiated", "ended"):
         user, video = uuid4(), uuid4()
@@ -47,8 +47,8 @@ def rows() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"use_natural_foreign_keys": True, "use_natural_primary_keys": True}], ids=["plain", "natural"])
-def test_loaddata__of_a_dump_brings_back_every_row(rows: None, tmp_path: Path, options: dict[str, bool]) -> None:
-    """By natural keys too: people keep their UUIDs, by which the other store knows them."""
+def test_loaddata__of_a_dump_restores_every_row(rows: None, tmp_path: Path, options: dict[str, bool]) -> None:
+    """Users keep their UUIDs also with natural keys, because Qdrant uses the UUIDs."""
     fixture = tmp_path / "dump.json"
     call_command("dumpdata", *LABELS, output=str(fixture), verbosity=0, **options)
     before = everything()

@@ -1,4 +1,4 @@
-"""The migrated schema is the guide's own, catalog by catalog, but for the deviations that are listed."""
+"""The catalogs of the migrated schema equal those of the migration guide's, except for the listed deviations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ OF_A_GUIDE_TABLE = re.compile(
 
 @pytest.fixture
 def guide(db: None) -> dict[str, str]:
-    """The catalog of the guide's own statements, in a schema of their own. The extension uuid-ossp is not everywhere: its function stands in."""
+    """Run the guide's statements in a separate schema and return its catalog.
+
+    A function replaces the extension uuid-ossp, which some builds of PostgreSQL lack.
+    """
     ask("CREATE SCHEMA guide")
     ask("SET LOCAL search_path = guide, public")
     ask("CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()'")
@@ -30,11 +33,11 @@ def guide(db: None) -> dict[str, str]:
 
 @pytest.fixture
 def ours(db: None) -> dict[str, str]:
-    """The part of our catalog that the guide could say something about."""
+    """Return the part of the migrated catalog that the guide covers."""
     return {name: definition for name, definition in catalog("public").items() if OF_A_GUIDE_TABLE.fullmatch(name)}
 
 
-def test_guide_sql__is_all_there(guide: dict[str, str]) -> None:
+def test_guide_sql__creates_all_objects(guide: dict[str, str]) -> None:
     kinds = [name.partition(" ")[0] for name in guide]
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
         "check": 9,
@@ -49,12 +52,12 @@ def test_guide_sql__is_all_there(guide: dict[str, str]) -> None:
     }
 
 
-def test_schema__differs_from_the_guide_only_where_it_is_listed(guide: dict[str, str], ours: dict[str, str]) -> None:
+def test_schema__differs_from_the_guide_only_as_listed(guide: dict[str, str], ours: dict[str, str]) -> None:
     found = {name: (guide.get(name), ours.get(name)) for name in guide.keys() | ours.keys() if guide.get(name) != ours.get(name)}
     assert found == DEVIATIONS
 
 
-def test_deviations__each_has_its_reason_in_the_documentation() -> None:
+def test_deviations__each_is_in_the_documentation() -> None:
     text = (settings.BASE_DIR / "docs" / "how-to/migrate.md").read_text()
     section = text.partition("\n## Differences from the migration guide\n")[2].partition("\n## ")[0]
     explained = set(re.findall(r"`([^`]+)`", section))
@@ -62,7 +65,7 @@ def test_deviations__each_has_its_reason_in_the_documentation() -> None:
     assert {(name[1] or name[2]).removesuffix("()") for name in names if name} - explained == set()
 
 
-def test_tables__beside_the_guides_are_the_models_and_djangos_own(db: None) -> None:
+def test_tables__others_than_the_guides_are_models_and_djangos_own(db: None) -> None:
     relations = {name.removeprefix("relation ") for name in catalog("public") if name.startswith("relation ")}
     of_models = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
     assert relations - of_models == {"django_migrations", "schema_version", "vector_sync_version", "vector_last_deletion_at"}

@@ -1,4 +1,4 @@
-"""The indexes that queries and cascades need are there, and PostgreSQL can use them."""
+"""The indexes for queries and cascades exist, and PostgreSQL can use them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_foreign_keys__each_cascade_has_an_index() -> None:
     assert ask(WITHOUT_INDEX) == []
 
 
-def test_foreign_keys__one_without_an_index_would_be_found() -> None:
+def test_foreign_keys__a_missing_index_is_found() -> None:
     ask("DROP INDEX idx_matches_matched_user_id, idx_videos_user_id_cascade, idx_video_calls_match")
     assert {name for (name,) in ask(WITHOUT_INDEX)} == {
         "matches.matches_matched_user_id_fkey",
@@ -43,7 +43,7 @@ def test_foreign_keys__one_without_an_index_would_be_found() -> None:
     }
 
 
-def test_foreign_keys_to_people__each_says_in_the_database_what_becomes_of_the_row() -> None:
+def test_foreign_keys_to_users__each_cascades_in_the_database() -> None:
     on_delete = ask("SELECT conrelid::regclass::text, confdeltype FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass")
     assert set(on_delete) == {
         (table, "c")
@@ -60,7 +60,7 @@ def test_foreign_keys_to_people__each_says_in_the_database_what_becomes_of_the_r
 
 
 def plan(query: str, *parameters: Any) -> str:
-    """The plan for QUERY where reading the whole table, or sorting it, is to be avoided at any price, as it is with a large one."""
+    """Return the plan for ``query`` without sequential scans and sorts, as for a large table."""
     ask("SET LOCAL enable_seqscan = off")
     ask("SET LOCAL enable_sort = off")
     return "\n".join(line for (line,) in ask(f"EXPLAIN {query}", *parameters))
@@ -109,8 +109,8 @@ def test_search__in_both_name_and_address_uses_the_trigrams() -> None:
         ("idx_video_calls_created_at", "video_calls ORDER BY created_at DESC LIMIT 10"),
     ],
 )
-def test_index__of_the_guide_serves_the_query_that_it_is_for(index: str, condition: str) -> None:
-    """Without the other indexes of its table, which an empty table could be read by as well."""
+def test_index__of_the_guide_is_used_for_its_query(index: str, condition: str) -> None:
+    """The other indexes are dropped, because PostgreSQL could use them too for an empty table."""
     others = ask("SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'idx_%%' AND indexname <> %s", index)
     ask(f"DROP INDEX {', '.join(name for (name,) in others)}")
     assert index in plan(f"SELECT * FROM {condition}")

@@ -1,4 +1,4 @@
-"""What other services do to the tables, in plain SQL that names only the guide's columns; the guide's own statements as it has them."""
+"""Plain SQL of other services, which names only the guide's columns, and the guide's own statements."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ EVERY_COLUMN: dict[str, tuple[str, ...]] = {
     "matches": (str(MATCH), str(ANN), str(BOB), "53", "2026", "pending", "0.5", r"\N", "accepted", TIME, TIME, TIME, r"\N"),
     "video_calls": (str(CEM), str(MATCH), str(BOB), str(ANN), "s", TIME, r"\N", r"\N", "active", r"\N", "5", "{}", TIME),
 }
-"""A row with a value for every column of the guide, in the guide's order, as COPY's text format has it."""
+"""A row with every column of the guide, in the guide's order, in COPY's text format."""
 
 
 def columns_of_the_guide(table: str, *, required: bool) -> list[str]:
-    """Every column, or those that the guide gives no default and does not let be NULL, and those that refer to another table."""
+    """Return every column, or the required ones: NOT NULL without a default, and foreign keys."""
     body = re.search(rf"CREATE TABLE {table} \((.*?)\n\);", GUIDE, re.DOTALL)
     assert body is not None
     lines = [line.strip() for line in body[1].splitlines() if re.match(r"    [a-z_]+ ", line)]
@@ -34,7 +34,7 @@ def columns_of_the_guide(table: str, *, required: bool) -> list[str]:
 
 
 def rows_before(table: str) -> None:
-    """What a row of TABLE refers to."""
+    """Insert the rows that a row of ``table`` refers to."""
     for key in (ANN, BOB) if table != "users" else ():
         insert("users", id=key)
     if table == "video_calls":
@@ -83,7 +83,7 @@ def test_insert__defaults_are_the_guides() -> None:
     assert ask("SELECT status, metadata, created_at = now() FROM video_calls") == [("initiated", "{}", True)]
 
 
-def test_anonymize__as_the_guide_has_it(users: None) -> None:
+def test_anonymize__with_the_guides_statement(users: None) -> None:
     ask(ANONYMIZE.replace("user_uuid", str(ANN)))
     settle()
     assert ask("SELECT email, full_name, bio, password_hash, deleted_at = now() FROM users WHERE id = %s", ANN) == [
@@ -91,14 +91,14 @@ def test_anonymize__as_the_guide_has_it(users: None) -> None:
     ]
 
 
-def test_soft_delete__as_the_guide_has_it(users: None) -> None:
+def test_soft_delete__with_the_guides_statement(users: None) -> None:
     ask(SOFT_DELETE.replace("user_uuid", str(ANN)))
     assert ask("SELECT id FROM users WHERE deleted_at = now()") == [(ANN,)]
     assert ask("SELECT count(*) FROM videos") == [(1,)]
 
 
 @pytest.mark.django_db
-def test_hard_delete__as_the_guide_has_it_takes_all_of_a_staff_member_and_nothing_else() -> None:
+def test_hard_delete__with_the_guides_statement__deletes_all_rows_of_a_staff_member_and_no_others() -> None:
     calls = VideoCallFactory.create_batch(2)
     user, stays = calls[0].caller, calls[1].caller
     for person in (user, stays):
@@ -114,7 +114,7 @@ def test_hard_delete__as_the_guide_has_it_takes_all_of_a_staff_member_and_nothin
     ask(HARD_DELETE.replace("user_uuid", str(user.pk)))
     settle()
 
-    assert _rows_with(user.pk) == {"erased_users", "vector_sync_queue"}  # the queue until Qdrant has been told
+    assert _rows_with(user.pk) == {"erased_users", "vector_sync_queue"}  # the queue keeps the id until the point is deleted
     assert _rows_with(stays.pk) == {
         "users", "matches", "video_calls", "profile_embeddings", "users_groups", "users_user_permissions", "django_admin_log",
         "vector_sync_queue",
@@ -123,12 +123,12 @@ def test_hard_delete__as_the_guide_has_it_takes_all_of_a_staff_member_and_nothin
 
 
 def _rows_with(key: Any) -> set[str]:
-    """The tables that have KEY anywhere in a row."""
+    """Return the tables with a row that contains ``key``."""
     tables = [name for (name,) in ask("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")]
     return {name for name in tables if ask(f"SELECT 1 FROM {name} row WHERE strpos(row::text, %s) > 0 LIMIT 1", str(key))}
 
 
-def test_hard_delete__of_one_without_anything(users: None) -> None:
+def test_hard_delete__of_a_user_without_other_rows(users: None) -> None:
     ask(HARD_DELETE.replace("user_uuid", str(CEM)))
     settle()
     assert ask("SELECT count(*) FROM users") == [(2,)]
@@ -142,12 +142,12 @@ def test_updated_at__is_the_time_of_the_transaction_that_changed_the_row(users: 
         assert ask(f"UPDATE {table} SET updated_at = {stated} RETURNING updated_at = now(), created_at <= updated_at")[0] == (True, True)
 
 
-def test_updated_at__on_insert_is_what_the_insert_says(users: None) -> None:
+def test_updated_at__on_insert_is_the_given_value(users: None) -> None:
     key = insert("users", updated_at="2001-01-01+00")
     assert ask("SELECT updated_at = '2001-01-01+00' FROM users WHERE id = %s", key) == [(True,)]
 
 
 @pytest.mark.django_db
-def test_factories__write_a_person_whom_plain_sql_finds_again() -> None:
+def test_factories__write_a_user_that_plain_sql_can_read() -> None:
     user = UserFactory.create(email="Jane@Example.com")
     assert ask("SELECT id FROM users WHERE lower(email) = lower('JANE@example.COM')") == [(user.pk,)]

@@ -1,4 +1,4 @@
-"""The roles of docs/security.md: each can do its work, and nothing else."""
+"""The roles of docs/security.md: each has only the rights for its work."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Roles:
 
 @pytest.fixture
 def roles(django_db_blocker: DjangoDbBlocker) -> Iterator[Roles]:
-    """A database that belongs to an owner who is no superuser, migrated by it, with the rights of the documentation."""
+    """Create a database whose owner is no superuser, migrate it as the owner, and grant the documented rights."""
     with django_db_blocker.unblock(), role() as owner, role() as writer, role() as reader, role() as worker:
         logins = dict(zip(NAMES, (owner, writer, reader, worker), strict=True))
         with database(owner=owner[0]) as made:
@@ -66,7 +66,7 @@ def refused(session: psycopg.Connection[tuple[object, ...]], statement: str) -> 
 
 
 @pytest.mark.long
-def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Path) -> None:
+def test_roles__each_has_only_the_rights_for_its_work(roles: Roles, tmp_path: Path) -> None:
     ann, bob = uuid4(), uuid4()
     with roles.connect("findme_writer") as writer:
         writer.execute(USER, [ann, "ann@example.com"])
@@ -136,11 +136,11 @@ def test_roles__each_can_do_its_work_and_nothing_else(roles: Roles, tmp_path: Pa
 
 
 @pytest.mark.long
-def test_audit_log__a_role_that_may_insert_neither_dates_nor_changes_an_entry(roles: Roles) -> None:
+def test_audit_log__a_role_that_may_insert_cannot_set_the_time_or_change_an_entry(roles: Roles) -> None:
     login = roles.logins["findme_worker"][0]
     with roles.connect("findme_owner") as owner:
         owner.execute(f"GRANT INSERT, SELECT ON audit_log TO {login}".encode())
-    with roles.connect("findme_worker") as worker:  # with more than the documented grant
+    with roles.connect("findme_worker") as worker:  # more rights than documented
         worker.execute(
             "INSERT INTO audit_log (recorded_at, actor_account, action, target_id, outcome)"
             " VALUES ('2001-01-01', 'me', 'export', gen_random_uuid(), 'done')"
@@ -159,7 +159,7 @@ def test_audit_log__a_role_that_may_insert_neither_dates_nor_changes_an_entry(ro
         for statement in ("UPDATE audit_log SET outcome = 'failed'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
             refused(worker, statement)
         worker.commit()
-    with roles.connect("findme_owner") as owner:  # who restores a backup
+    with roles.connect("findme_owner") as owner:  # the owner restores a backup
         owner.execute(
             "INSERT INTO audit_log (recorded_at, actor_account, action, target_id, outcome)"
             " VALUES ('2001-01-01', 'me', 'export', gen_random_uuid(), 'done')"

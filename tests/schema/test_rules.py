@@ -1,39 +1,39 @@
-"""Each rule of the database refuses what breaks it and lets its twin pass, in plain SQL; and there is no rule without such a test."""
+"""Each constraint rejects a row that violates it and accepts a permitted twin, in plain SQL. Each constraint has such a test."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.schema.breaches import BREACHES, Breach
 from tests.schema.rows import ask, insert, refused, settle, update
+from tests.schema.violations import VIOLATIONS, Violation
 
 TABLES = ["users", "videos", "matches", "video_calls", "profile_embeddings"]
 
 pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.no_cover]
 
 
-@pytest.mark.parametrize("breach", BREACHES, ids=str)
-def test_insert__is_refused_by_the_rule_and_its_twin_passes(breach: Breach) -> None:
-    if breach.beside:
-        insert(breach.table, **breach.beside)
-    with refused(breach.rule, breach.sqlstate):
-        insert(breach.table, **breach.broken)
-    insert(breach.table, **breach.permitted)
+@pytest.mark.parametrize("violation", VIOLATIONS, ids=str)
+def test_insert__is_rejected_by_the_constraint_and_its_twin_is_accepted(violation: Violation) -> None:
+    if violation.existing:
+        insert(violation.table, **violation.existing)
+    with refused(violation.rule, violation.sqlstate):
+        insert(violation.table, **violation.broken)
+    insert(violation.table, **violation.permitted)
     settle()
 
 
-@pytest.mark.parametrize("breach", [breach for breach in BREACHES if breach.by_update], ids=str)
-def test_update__is_refused_by_the_rule_and_its_twin_passes(breach: Breach) -> None:
-    if breach.beside:
-        insert(breach.table, **breach.beside)
-    key = insert(breach.table)
-    with refused(breach.rule, breach.sqlstate):
-        update(breach.table, key, **breach.broken)
-    update(breach.table, key, **breach.permitted)
+@pytest.mark.parametrize("violation", [violation for violation in VIOLATIONS if violation.by_update], ids=str)
+def test_update__is_rejected_by_the_constraint_and_its_twin_is_accepted(violation: Violation) -> None:
+    if violation.existing:
+        insert(violation.table, **violation.existing)
+    key = insert(violation.table)
+    with refused(violation.rule, violation.sqlstate):
+        update(violation.table, key, **violation.broken)
+    update(violation.table, key, **violation.permitted)
     settle()
 
 
-def test_rules__none_is_without_a_test() -> None:
+def test_constraints__each_has_a_test() -> None:
     constraints = ask(
         "SELECT conname FROM pg_constraint WHERE conrelid = ANY (%s::regclass[]) AND contype IN ('c', 'f', 'p', 'u', 'x')", TABLES
     )
@@ -44,7 +44,7 @@ def test_rules__none_is_without_a_test() -> None:
         TABLES,
     )
     rules = {name for (name,) in (*constraints, *unique_indexes, *not_nulls)}
-    # It holds by itself, the id being unique: it is there for the foreign key of the calls to refer to.
+    # It cannot be violated, because the id is unique. The foreign key of the calls refers to it.
     rules.remove("matches_id_pair_key")
     rules.remove("videos_id_user_key")  # the same, for users.video_id
-    assert rules == {breach.rule for breach in BREACHES}
+    assert rules == {violation.rule for violation in VIOLATIONS}

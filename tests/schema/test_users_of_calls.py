@@ -1,4 +1,4 @@
-"""A call's two people are those of its match: in either order, whichever of the two rows changes, and under two transactions at once."""
+"""The two users of a call are those of its match, in either order, after a change of either row, and with two transactions at once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.support.waiting import wait_until
 
 RULE = "video_calls_users_of_match_fkey"
 NEW_CALL = f"INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) VALUES ('{MATCH}', '{BOB}', '{ANN}', 'race')"
-OTHER_PEOPLE = f"UPDATE matches SET matched_user_id = '{CEM}' WHERE id = '{MATCH}'"
+OTHER_USERS = f"UPDATE matches SET matched_user_id = '{CEM}' WHERE id = '{MATCH}'"
 SERIALIZATION_FAILURE = "40001"
 
 
-def test_call__in_either_direction(users: None) -> None:
+def test_call__either_user_can_be_the_caller(users: None) -> None:
     insert("video_calls", caller_id=ANN, callee_id=BOB)
     insert("video_calls", caller_id=BOB, callee_id=ANN)
     settle()
 
 
-def test_match__changed_to_other_people_under_its_calls(users: None) -> None:
+def test_match__with_calls__cannot_change_its_users(users: None) -> None:
     insert("video_calls")
     with refused(RULE, FOREIGN_KEY):
         update("matches", MATCH, matched_user_id=CEM)
@@ -31,43 +31,43 @@ def test_match__changed_to_other_people_under_its_calls(users: None) -> None:
         update("matches", MATCH, user_id=CEM)
 
 
-def test_match__turned_round_under_its_calls(users: None) -> None:
+def test_match__with_calls__can_swap_its_users(users: None) -> None:
     insert("video_calls")
     update("matches", MATCH, user_id=BOB, matched_user_id=ANN)
     settle()
 
 
-def test_match_and_calls__changed_together(users: None) -> None:
+def test_match_and_calls__can_change_together(users: None) -> None:
     call = insert("video_calls")
     update("matches", MATCH, matched_user_id=CEM)
     update("video_calls", call, callee_id=CEM)
     settle()
 
 
-def test_match__without_calls_may_change_its_people(users: None) -> None:
+def test_match__without_calls__can_change_its_users(users: None) -> None:
     update("matches", MATCH, matched_user_id=CEM)
     settle()
 
 
-def test_call__moved_to_a_match_of_others(users: None) -> None:
+def test_call__cannot_move_to_a_match_of_other_users(users: None) -> None:
     call, others = insert("video_calls"), insert("matches", user_id=BOB, matched_user_id=CEM)
     with refused(RULE, FOREIGN_KEY):
         update("video_calls", call, match_id=others)
 
 
-def test_match__with_its_calls_goes_at_once(users: None) -> None:
+def test_match__is_deleted_with_its_calls(users: None) -> None:
     insert("video_calls")
     ask("DELETE FROM matches WHERE id = %s", MATCH)
     settle()
     assert ask("SELECT count(*) FROM video_calls") == [(0,)]
 
 
-# --- two transactions at once -------------------------------------------------------------------------------------------------------
+# --- Concurrent transactions --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def server(django_db_setup: None) -> Iterator[psycopg.Connection]:
-    """A connection of its own, with three people and a match of two of them that everyone can see; they are gone afterwards."""
+    """Return a second connection. Commit three users and a match of two of them, and delete them afterwards."""
     with connect() as connection:
         connection.autocommit = True
         for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):
@@ -85,12 +85,12 @@ def server(django_db_setup: None) -> Iterator[psycopg.Connection]:
 
 
 class Transaction:
-    """One transaction on a connection of its own, begun in ISOLATION; its statement may have to wait for another's end."""
+    """A transaction on its own connection, with this isolation level. Its statement may wait for another transaction."""
 
     def __init__(self, isolation: psycopg.IsolationLevel, statement: str, *, checked_at_once: bool) -> None:
         self.connection = connect()
         self.connection.isolation_level = isolation
-        self.connection.execute("SELECT 1")  # the snapshot of a repeatable read is taken here
+        self.connection.execute("SELECT 1")  # takes the snapshot of REPEATABLE READ
         self.pid = self.connection.info.backend_pid
         self.statements = [statement, *(["SET CONSTRAINTS ALL IMMEDIATE"] if checked_at_once else [])]
         self.error: psycopg.Error | None = None
@@ -107,7 +107,7 @@ class Transaction:
             self.connection.rollback()
 
     def begin_to_end(self, server: psycopg.Connection) -> None:
-        """Run and commit in a thread, until that is done or has to wait."""
+        """Run and commit in a thread. Return when the thread has ended or waits."""
         self.thread = thread = threading.Thread(target=self.run, kwargs={"commit": True})
         thread.start()
         wait_until(lambda: not thread.is_alive() or self._waits(server), "The thread ends or waits", poll_seconds=0.005)
@@ -124,7 +124,7 @@ class Transaction:
             self.connection.rollback()
 
     def end(self) -> str | None:
-        """How it ended: None, or the rule or the state that refused it."""
+        """Return None after a commit, or the violated constraint, or the SQLSTATE."""
         if self.thread is not None:
             self.thread.join(20)
             assert not self.thread.is_alive()
@@ -134,8 +134,8 @@ class Transaction:
 
 @pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel)[1:], ids=lambda level: level.name.lower())
 @pytest.mark.parametrize("checked_at_once", [False, True], ids=["deferred", "immediate"])
-@pytest.mark.parametrize(("first", "second"), [(NEW_CALL, OTHER_PEOPLE), (OTHER_PEOPLE, NEW_CALL)], ids=["call-first", "match-first"])
-def test_race__a_new_call_and_other_people_for_its_match(
+@pytest.mark.parametrize(("first", "second"), [(NEW_CALL, OTHER_USERS), (OTHER_USERS, NEW_CALL)], ids=["call-first", "match-first"])
+def test_race__a_new_call_and_other_users_for_its_match__one_fails(
     server: psycopg.Connection, isolation: psycopg.IsolationLevel, checked_at_once: bool, first: str, second: str
 ) -> None:
     one, other = (Transaction(isolation, statement, checked_at_once=checked_at_once) for statement in (first, second))
@@ -151,7 +151,7 @@ def test_race__a_new_call_and_other_people_for_its_match(
 
 
 @pytest.mark.parametrize("checked_at_once", [False, True], ids=["deferred", "immediate"])
-def test_race__a_new_call_and_the_match_turned_round_both_pass(server: psycopg.Connection, checked_at_once: bool) -> None:
+def test_race__a_new_call_and_swapped_users__both_succeed(server: psycopg.Connection, checked_at_once: bool) -> None:
     turned = f"UPDATE matches SET user_id = '{BOB}', matched_user_id = '{ANN}' WHERE id = '{MATCH}'"
     one, other = (
         Transaction(psycopg.IsolationLevel.READ_COMMITTED, statement, checked_at_once=checked_at_once) for statement in (NEW_CALL, turned)

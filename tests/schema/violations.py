@@ -1,4 +1,4 @@
-"""Every rule of the five tables, with a row that breaks it and its permitted twin."""
+"""For every constraint of the five tables: a row that violates it, and a similar row that is permitted."""
 
 from __future__ import annotations
 
@@ -16,55 +16,58 @@ NINE, TEN = datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 1, 5, 10, tzinfo
 
 
 @dataclass(frozen=True)
-class Breach:
-    """A row of TABLE with the columns ``broken`` is refused by ``rule``; with ``permitted`` it is not. ``beside`` is in the table already."""
+class Violation:
+    """The constraint ``rule`` rejects a row with the columns ``broken`` and accepts one with ``permitted``. The row ``existing`` is inserted first."""
 
     table: str
     rule: str
     sqlstate: str
     broken: dict[str, Any]
     permitted: dict[str, Any]
-    beside: dict[str, Any] | None = field(default=None)
+    existing: dict[str, Any] | None = field(default=None)
 
     @property
     def by_update(self) -> bool:
-        """Whether an UPDATE can try it: the trigger writes ``updated_at``, whatever the UPDATE says."""
+        """Whether an UPDATE can violate it. A trigger overwrites ``updated_at`` in every UPDATE."""
         return "updated_at" not in self.broken
 
     def __str__(self) -> str:
         return f"{self.rule}-{'-'.join(f'{column}={str(value)[:20]}' for column, value in self.broken.items())}"
 
 
-def one_of(table: str, column: str, *values: str) -> list[Breach]:
-    """A CHECK that COLUMN is one of VALUES."""
+def one_of(table: str, column: str, *values: str) -> list[Violation]:
+    """Return violations of a CHECK that ``column`` is one of ``values``."""
     rule = f"{table}_{column}_check"
     wrong = ("", values[0].upper(), f"{values[0]} ")
-    return [Breach(table, rule, CHECK, {column: bad} | _times(bad), {column: good} | _times(good)) for bad in wrong for good in values]
+    return [Violation(table, rule, CHECK, {column: bad} | _times(bad), {column: good} | _times(good)) for bad in wrong for good in values]
 
 
 def _times(status: str) -> dict[str, Any]:
     return {"started_at": NINE, "ended_at": TEN} if status == "ended" else {}
 
 
-def between(table: str, column: str, *, wrong: list[Any], right: list[Any]) -> list[Breach]:
+def between(table: str, column: str, *, wrong: list[Any], right: list[Any]) -> list[Violation]:
     rule = f"{table}_{column}_check"
-    return [Breach(table, rule, CHECK, {column: bad}, {column: right[n % len(right)]}) for n, bad in enumerate(wrong)]
+    return [Violation(table, rule, CHECK, {column: bad}, {column: right[n % len(right)]}) for n, bad in enumerate(wrong)]
 
 
-def not_null(table: str, **right: Any) -> list[Breach]:
-    return [Breach(table, f"{table}.{column}", NOT_NULL, {column: None}, {column: value}) for column, value in right.items()]
+def not_null(table: str, **right: Any) -> list[Violation]:
+    return [Violation(table, f"{table}.{column}", NOT_NULL, {column: None}, {column: value}) for column, value in right.items()]
 
 
-def refers(table: str, column: str, other: Any) -> Breach:
-    return Breach(table, f"{table}_{column}_fkey", FOREIGN_KEY, {column: UNUSED_ID}, {column: other})
+def refers(table: str, column: str, other: Any) -> Violation:
+    return Violation(table, f"{table}_{column}_fkey", FOREIGN_KEY, {column: UNUSED_ID}, {column: other})
 
 
-def weeks() -> list[Breach]:
-    """2020 and 2026 have 53 ISO weeks, 2024 and 2025 have 52; the rule never ends in another error, whatever the year."""
+def weeks() -> list[Violation]:
+    """Return violations of the check of the ISO week, also with extreme years, which must not cause another error.
+
+    2020 and 2026 have 53 ISO weeks, 2024 and 2025 have 52.
+    """
     wrong = [(53, 2024), (53, 2025), (54, 2026), (0, 2026), (-1, 2026), (1, 0), (1, -1), (52, -2147483648), (1, 10000), (53, 2147483647)]
     right = [(52, 2024), (52, 2025), (53, 2026), (53, 2020), (1, 2026), (1, 1), (52, 1), (52, 9999), (1, 9999), (52, 2000)]
     return [
-        Breach(
+        Violation(
             "matches",
             "matches_week_number_check",
             CHECK,
@@ -79,43 +82,43 @@ def with_number(number: float | None) -> list[float | None]:
     return [0.5, number, *ONE_WAY[2:]]
 
 
-def embeddings() -> list[Breach]:
+def embeddings() -> list[Violation]:
     table, rule = "profile_embeddings", "profile_embeddings_vector_{}_check"
     long, finite, zero = (rule.format(kind) for kind in ("length", "finite", "nonzero"))
     features, interests = "profile_embeddings_video_features_check", "profile_embeddings_interests_check"
     vector: dict[str, Any] = {"vector": ONE_WAY}
     return [
-        Breach(table, long, CHECK, {"vector": ONE_WAY[:511]}, vector),
-        Breach(table, long, CHECK, {"vector": [*ONE_WAY, 0.5]}, vector),
-        *(Breach(table, finite, CHECK, {"vector": with_number(bad)}, {"vector": with_number(-0.0)}) for bad in (nan, inf, -inf, None)),
-        Breach(table, zero, CHECK, {"vector": [0.0] * 512}, {"vector": [0.0] * 511 + [1e-30]}),
-        Breach(table, zero, CHECK, {"vector": [-0.0] * 512}, {"vector": [-1.0] * 512}),
+        Violation(table, long, CHECK, {"vector": ONE_WAY[:511]}, vector),
+        Violation(table, long, CHECK, {"vector": [*ONE_WAY, 0.5]}, vector),
+        *(Violation(table, finite, CHECK, {"vector": with_number(bad)}, {"vector": with_number(-0.0)}) for bad in (nan, inf, -inf, None)),
+        Violation(table, zero, CHECK, {"vector": [0.0] * 512}, {"vector": [0.0] * 511 + [1e-30]}),
+        Violation(table, zero, CHECK, {"vector": [-0.0] * 512}, {"vector": [-1.0] * 512}),
         *(
-            Breach(table, features, CHECK, {"video_features": [0.5, bad]}, {"video_features": [0.5, 3e38]})
+            Violation(table, features, CHECK, {"video_features": [0.5, bad]}, {"video_features": [0.5, 3e38]})
             for bad in (nan, inf, -inf, None)
         ),
-        Breach(table, features, CHECK, {"video_features": [[0.5], [0.5]]}, {"video_features": None}),
-        Breach(table, interests, CHECK, {"interests": ["books", None]}, {"interests": ["books", "NULL"]}),
-        Breach(table, interests, CHECK, {"interests": ["books", ""]}, {"interests": ["books", " "]}),
-        Breach(table, interests, CHECK, {"interests": [["books"]]}, {"interests": []}),
+        Violation(table, features, CHECK, {"video_features": [[0.5], [0.5]]}, {"video_features": None}),
+        Violation(table, interests, CHECK, {"interests": ["books", None]}, {"interests": ["books", "NULL"]}),
+        Violation(table, interests, CHECK, {"interests": ["books", ""]}, {"interests": ["books", " "]}),
+        Violation(table, interests, CHECK, {"interests": [["books"]]}, {"interests": []}),
         *sizes_of_lists(),
         *locations(),
     ]
 
 
-def sizes_of_lists() -> list[Breach]:
+def sizes_of_lists() -> list[Violation]:
     table, count, length = "profile_embeddings", "profile_embeddings_{}_count_check", "profile_embeddings_interests_length_check"
     texts = [f"{number}" for number in range(101)]
     return [
-        Breach(table, count.format("interests"), CHECK, {"interests": texts}, {"interests": texts[:100]}),
-        Breach(table, length, CHECK, {"interests": ["sea", "x" * 101]}, {"interests": ["sea", "x" * 100]}),
-        Breach(table, length, CHECK, {"interests": ["ü" * 101]}, {"interests": ["ü" * 100]}),
-        Breach(table, length, CHECK, {"interests": [f"{'x' * 100} "]}, {"interests": [f"{'x' * 99} "]}),
-        Breach(table, count.format("video_features"), CHECK, {"video_features": [0.5] * 1025}, {"video_features": [0.5] * 1024}),
+        Violation(table, count.format("interests"), CHECK, {"interests": texts}, {"interests": texts[:100]}),
+        Violation(table, length, CHECK, {"interests": ["sea", "x" * 101]}, {"interests": ["sea", "x" * 100]}),
+        Violation(table, length, CHECK, {"interests": ["ü" * 101]}, {"interests": ["ü" * 100]}),
+        Violation(table, length, CHECK, {"interests": [f"{'x' * 100} "]}, {"interests": [f"{'x' * 99} "]}),
+        Violation(table, count.format("video_features"), CHECK, {"video_features": [0.5] * 1025}, {"video_features": [0.5] * 1024}),
     ]
 
 
-def locations() -> list[Breach]:
+def locations() -> list[Violation]:
     rule = "profile_embeddings_location_check"
     wrong: list[Any] = [
         {"lat": 91, "lon": 0},
@@ -134,17 +137,17 @@ def locations() -> list[Breach]:
     ]
     right = [{"lat": 90, "lon": 180}, {"lat": -90, "lon": -180}, {"lat": 0, "lon": 0}, {"lon": 13.405, "lat": 52.52}]
     return [
-        Breach("profile_embeddings", rule, CHECK, {"location": Jsonb(bad)}, {"location": Jsonb(right[n % 4])})
+        Violation("profile_embeddings", rule, CHECK, {"location": Jsonb(bad)}, {"location": Jsonb(right[n % 4])})
         for n, bad in enumerate(wrong)
     ]
 
 
-def supported(table: str, *columns: str) -> list[Breach]:
-    """Python has no such date, or not in every time zone."""
+def supported(table: str, *columns: str) -> list[Violation]:
+    """Return violations of the date range: Python has no such date, or not in every time zone."""
     wrong = ["infinity", "-infinity", "19900-05-01", "0044-03-15 BC", "0001-01-01 23:59:59.999999+00", "9999-12-31 00:00+00"]
     right = ["0001-01-02 00:00+00", "9999-12-30 23:59:59.999999+00"]
     return [
-        Breach(table, f"{table}_{column}_range_check", CHECK, {column: bad}, {column: right[n % 2]})
+        Violation(table, f"{table}_{column}_range_check", CHECK, {column: bad}, {column: right[n % 2]})
         for column in columns
         for n, bad in enumerate(wrong)
     ]
@@ -153,27 +156,27 @@ def supported(table: str, *columns: str) -> list[Breach]:
 USERS = [
     *not_null("users", id=UNUSED_ID, email="new@example.com", password_hash="", full_name="", date_of_birth="1990-01-01", gender="male"),
     *not_null("users", verified=True, active=False, created_at=NINE, updated_at=NINE, is_staff=False, is_superuser=False),
-    Breach("users", "users_pkey", UNIQUE, {"id": ANN}, {"id": UNUSED_ID}),
-    Breach("users", "users_email_key", UNIQUE, {"email": "ann@example.com"}, {"email": "anna@example.com"}),
-    Breach("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
+    Violation("users", "users_pkey", UNIQUE, {"id": ANN}, {"id": UNUSED_ID}),
+    Violation("users", "users_email_key", UNIQUE, {"email": "ann@example.com"}, {"email": "anna@example.com"}),
+    Violation("users", "idx_users_email_lower", UNIQUE, {"email": "Ann@Example.COM"}, {"email": "Anna@Example.COM"}),
     *one_of("users", "gender", "male", "female", "other"),
-    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": UNUSED_ID}, {"video_id": None}),
-    Breach("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": VIDEO}, {"video_id": None}),  # of another user
+    Violation("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": UNUSED_ID}, {"video_id": None}),
+    Violation("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": VIDEO}, {"video_id": None}),  # a video of another user
     *supported("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
-    Breach(
+    Violation(
         "users",
         "users_reserved_email_check",
         CHECK,
         {"email": f"deleted_{UNUSED_ID}@findme.ai"},
         {"email": f"deleted_{UNUSED_ID}@example.com"},
     ),
-    Breach("users", "users_bio_length_check", CHECK, {"bio": "x" * 100_001}, {"bio": "x" * 100_000}),
-    Breach("users", "users_bio_length_check", CHECK, {"bio": "\u00fc" * 50_001}, {"bio": "\u00fc" * 50_000}),
+    Violation("users", "users_bio_length_check", CHECK, {"bio": "x" * 100_001}, {"bio": "x" * 100_000}),
+    Violation("users", "users_bio_length_check", CHECK, {"bio": "\u00fc" * 50_001}, {"bio": "\u00fc" * 50_000}),
 ]
 VIDEOS = [
     *not_null("videos", id=UNUSED_ID, user_id=BOB, storage_url="", duration=1, file_size=0, status="error"),
     *not_null("videos", metadata=Jsonb([]), created_at=NINE, updated_at=NINE),
-    Breach("videos", "videos_pkey", UNIQUE, {"id": VIDEO}, {"id": UNUSED_ID}),
+    Violation("videos", "videos_pkey", UNIQUE, {"id": VIDEO}, {"id": UNUSED_ID}),
     *between("videos", "duration", wrong=[0, -1, 121, 2147483647], right=[1, 120]),
     *one_of("videos", "status", "uploading", "processing", "verifying", "verified", "rejected", "error"),
     *between("videos", "verification_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, None, 0.5]),
@@ -183,8 +186,8 @@ VIDEOS = [
 MATCHES = [
     *not_null("matches", id=UNUSED_ID, user_id=BOB, matched_user_id=BOB, week_number=1, year=2026, match_score=0.0, expires_at=NINE),
     *not_null("matches", status="expired", created_at=NINE, updated_at=NINE),
-    Breach("matches", "matches_pkey", UNIQUE, {"id": MATCH}, {"id": UNUSED_ID}),
-    Breach("matches", "matches_check", CHECK, {"user_id": CEM, "matched_user_id": CEM}, {"user_id": BOB, "matched_user_id": CEM}),
+    Violation("matches", "matches_pkey", UNIQUE, {"id": MATCH}, {"id": UNUSED_ID}),
+    Violation("matches", "matches_check", CHECK, {"user_id": CEM, "matched_user_id": CEM}, {"user_id": BOB, "matched_user_id": CEM}),
     *one_of("matches", "status", "pending", "accepted", "rejected", "completed", "expired"),
     *between("matches", "match_score", wrong=[-0.001, 1.001, nan, inf, -inf], right=[0.0, 1.0, 0.5]),
     *one_of("matches", "user_action", "accepted", "rejected"),
@@ -193,14 +196,14 @@ MATCHES = [
     refers("matches", "user_id", BOB),
     refers("matches", "matched_user_id", BOB),
     *supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
-    Breach(
+    Violation(
         "matches",
         "matches_user_id_matched_user_id_week_number_year_key",
         UNIQUE,
         {"user_id": ANN, "matched_user_id": BOB, "week_number": 1, "year": 1999},
         {"user_id": ANN, "matched_user_id": BOB, "week_number": 2, "year": 1999},
     ),
-    Breach(
+    Violation(
         "matches",
         "matches_pair_week_number_year_key",
         UNIQUE,
@@ -211,42 +214,42 @@ MATCHES = [
 CALLS = [
     *not_null("video_calls", id=UNUSED_ID, match_id=MATCH, caller_id=ANN, callee_id=BOB, session_id="", status="missed"),
     *not_null("video_calls", metadata=Jsonb({}), created_at=NINE),
-    Breach("video_calls", "video_calls_pkey", UNIQUE, {"id": UNUSED_ID}, {"id": ANN}, beside={"id": UNUSED_ID}),
-    Breach("video_calls", "video_calls_session_id_key", UNIQUE, {"session_id": "a"}, {"session_id": "A"}, beside={"session_id": "a"}),
+    Violation("video_calls", "video_calls_pkey", UNIQUE, {"id": UNUSED_ID}, {"id": ANN}, existing={"id": UNUSED_ID}),
+    Violation("video_calls", "video_calls_session_id_key", UNIQUE, {"session_id": "a"}, {"session_id": "A"}, existing={"session_id": "a"}),
     *one_of("video_calls", "status", "initiated", "ringing", "active", "ended", "missed", "rejected"),
     *between("video_calls", "quality_rating", wrong=[0, 6, -1], right=[1, 5, None]),
     *between("video_calls", "duration", wrong=[-1, -2147483648], right=[0, 1, None]),
-    Breach(
+    Violation(
         "video_calls", "video_calls_ended_at_check", CHECK, {"started_at": NINE, "ended_at": NINE}, {"started_at": NINE, "ended_at": TEN}
     ),
-    Breach(
+    Violation(
         "video_calls", "video_calls_ended_at_check", CHECK, {"started_at": TEN, "ended_at": NINE}, {"started_at": None, "ended_at": NINE}
     ),
-    Breach("video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended"}, {"status": "ended"} | _times("ended")),
-    Breach(
+    Violation("video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended"}, {"status": "ended"} | _times("ended")),
+    Violation(
         "video_calls",
         "video_calls_ended_times_check",
         CHECK,
         {"status": "ended", "started_at": NINE},
         {"status": "active", "started_at": NINE},
     ),
-    Breach(
+    Violation(
         "video_calls", "video_calls_ended_times_check", CHECK, {"status": "ended", "ended_at": TEN}, {"status": "missed", "ended_at": TEN}
     ),
     *supported("video_calls", "started_at", "ended_at", "created_at"),
     refers("video_calls", "match_id", MATCH),
     refers("video_calls", "caller_id", ANN),
     refers("video_calls", "callee_id", BOB),
-    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
-    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
-    Breach("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
+    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
+    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
+    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
 ]
 EMBEDDINGS = [
     *not_null("profile_embeddings", user_id=BOB, vector=ONE_WAY, interests=["x"], model="", created_at=NINE, updated_at=NINE),
-    Breach("profile_embeddings", "profile_embeddings_pkey", UNIQUE, {"user_id": ANN}, {"user_id": BOB}, beside={"user_id": ANN}),
+    Violation("profile_embeddings", "profile_embeddings_pkey", UNIQUE, {"user_id": ANN}, {"user_id": BOB}, existing={"user_id": ANN}),
     refers("profile_embeddings", "user_id", BOB),
-    Breach("profile_embeddings", "profile_embeddings_user_id_check", CHECK, {"user_id": UUID(int=0)}, {"user_id": BOB}),
+    Violation("profile_embeddings", "profile_embeddings_user_id_check", CHECK, {"user_id": UUID(int=0)}, {"user_id": BOB}),
     *supported("profile_embeddings", "created_at", "updated_at"),
     *embeddings(),
 ]
-BREACHES = [*USERS, *VIDEOS, *MATCHES, *CALLS, *EMBEDDINGS]
+VIOLATIONS = [*USERS, *VIDEOS, *MATCHES, *CALLS, *EMBEDDINGS]
