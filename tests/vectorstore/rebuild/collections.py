@@ -1,4 +1,4 @@
-"""What tests of rebuilds look at: where the alias leads, what the rows say, and whether a collection is PostgreSQL's picture."""
+"""State of collections for tests of rebuilds: alias, rows, and differences from PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
 
 
-def begun(people: int = 0) -> list[UUID]:
-    """A live collection, ``_v1``, with the points of so many people."""
+def create_live(users: int = 0) -> list[UUID]:
+    """Create the live collection ``_v1`` and ``users`` users with points. Return their ids in order."""
     initialize()
-    made = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(people))
+    created = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(users))
     sync_once(timeout=60)
-    return made
+    return created
 
 
 def version(number: int) -> str:
@@ -28,31 +28,32 @@ def version(number: int) -> str:
 
 
 def states() -> dict[str, str]:
-    """By the number of the collection."""
+    """Return the state of each registered collection by its suffix, such as ``v1``."""
     rows = VectorCollection.objects.of(collection_name()).order_by("name").values_list("name", "state")
     return {name.rpartition("_")[2]: state for name, state in rows}
 
 
-def leads_to() -> str | None:
+def live_version() -> str | None:
+    """Return the suffix of the live collection."""
     with qdrant() as client:
         target = alias_target(client)
     return target and target.rpartition("_")[2]
 
 
-def there() -> set[str]:
-    """The collections of the test's own in Qdrant, by number."""
+def existing_versions() -> set[str]:
+    """Return the suffixes of this test's collections in Qdrant."""
     with qdrant() as client:
-        names = [found.name for found in client.get_collections().collections]
+        names = [collection.name for collection in client.get_collections().collections]
     return {name.rpartition("_")[2] for name in names if name.startswith(f"{collection_name()}_")}
 
 
-def wrong(number: int) -> dict[str, int]:
-    """What is missing, orphaned or stale in a collection."""
-    with DriftReport(version(number)) as found:
-        verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
-        return {str(kind): count for kind, count in found.kinds.items() if count}
+def differences(number: int) -> dict[str, int]:
+    """Count differences from PostgreSQL by kind."""
+    with DriftReport(version(number)) as drift:
+        verify_collection(drift, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=ignore_progress)
+        return {str(kind): count for kind, count in drift.kinds.items() if count}
 
 
-def ids(number: int) -> set[str]:
+def point_ids(number: int) -> set[str]:
     with qdrant() as client:
         return {str(record.id) for record in client.scroll(version(number), limit=10_000, with_payload=False)[0]}

@@ -1,4 +1,4 @@
-"""A rebuild, and the way back, while people come, change, leave and search, and workers write them: nobody meets with an error."""
+"""Rebuilds and rollbacks while users are created, changed, deleted and searched, and workers sync them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.support.threads import in_thread
-from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
 from vectorstore.models import ProfileEmbedding
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.reindex import reindex, roll_back
@@ -32,39 +32,39 @@ WEEK = timedelta(days=7)
 
 
 class Writers:
-    """Each changes people of its own until they are stopped; ``deleted`` are those who are gone."""
+    """Threads that write, sync and search until they are stopped. Each writer changes its own users."""
 
-    def __init__(self, people: list[UUID], how_many: int) -> None:
+    def __init__(self, users: list[UUID], writer_count: int) -> None:
         self.stopped = threading.Event()
         self.deleted: set[UUID] = set()
         self.changes = self.searches = 0
         self.errors: list[Exception] = []
-        works: list[Callable[[], None]] = [
-            partial(self.write, random.Random(SEED + number), people[number::how_many]) for number in range(how_many)
+        tasks: list[Callable[[], None]] = [
+            partial(self.write, random.Random(SEED + number), users[number::writer_count]) for number in range(writer_count)
         ]
-        self.threads = [in_thread(partial(self.guarded, work)) for work in (*works, self.sync, self.sync, self.search)]
+        self.threads = [in_thread(partial(self.record_error, task)) for task in (*tasks, self.sync, self.sync, self.search)]
 
-    def guarded(self, work: Callable[[], None]) -> None:
+    def record_error(self, task: Callable[[], None]) -> None:
         try:
-            work()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the test tells it
+            task()
+        except Exception as error:  # noqa: BLE001  # the test reports every error of a thread
             self.errors.append(error)
 
-    def write(self, chance: random.Random, people: list[UUID]) -> None:
+    def write(self, rng: random.Random, users: list[UUID]) -> None:
         while not self.stopped.wait(0.005):
-            match chance.choice(["come", "come", "leave", "vector", "flag", "staff"]):
-                case "come":
-                    people.append(ProfileEmbeddingFactory.create().pk)
-                case "leave" if len(people) > 10:
-                    gone = people.pop(chance.randrange(len(people)))
-                    User.objects.filter(pk=gone).delete()
-                    self.deleted.add(gone)
+            match rng.choice(["create", "create", "delete", "vector", "flag", "staff"]):
+                case "create":
+                    users.append(ProfileEmbeddingFactory.create().pk)
+                case "delete" if len(users) > 10:
+                    deleted = users.pop(rng.randrange(len(users)))
+                    User.objects.filter(pk=deleted).delete()
+                    self.deleted.add(deleted)
                 case "vector":
-                    ProfileEmbedding.objects.filter(pk=chance.choice(people)).update(vector=unit_vector(chance.randrange(10_000)))
+                    ProfileEmbedding.objects.filter(pk=rng.choice(users)).update(vector=unit_vector(rng.randrange(10_000)))
                 case "flag":
-                    User.objects.filter(pk=chance.choice(people)).update(verified=chance.random() < 0.5)
+                    User.objects.filter(pk=rng.choice(users)).update(verified=rng.random() < 0.5)
                 case "staff":
-                    User.objects.filter(pk=chance.choice(people)).update(is_staff=chance.random() < 0.5)
+                    User.objects.filter(pk=rng.choice(users)).update(is_staff=rng.random() < 0.5)
             self.changes += 1
 
     def sync(self) -> None:
@@ -74,10 +74,10 @@ class Writers:
                 time.sleep(0.02)
 
     def search(self) -> None:
-        """As others do all along, and as the admin and the commands write."""
-        chance = random.Random(SEED)
+        """Search, and sync users inline as the admin and the commands do."""
+        rng = random.Random(SEED)
         while not self.stopped.is_set():
-            assert search(SearchQuery(vector=unit_vector(chance.randrange(10_000)), limit=5))
+            assert search(SearchQuery(vector=unit_vector(rng.randrange(10_000)), limit=5))
             sync_users(ProfileEmbedding.objects.projectable().order_by("pk").values_list("pk", flat=True)[:2])
             self.searches += 1
 
@@ -88,8 +88,8 @@ class Writers:
 
 
 @contextmanager
-def writing(people: list[UUID]) -> Iterator[Writers]:
-    writers = Writers(people, 3)
+def writers_running(users: list[UUID]) -> Iterator[Writers]:
+    writers = Writers(users, 3)
     try:
         yield writers
     finally:
@@ -97,19 +97,21 @@ def writing(people: list[UUID]) -> Iterator[Writers]:
     assert writers.errors == []
 
 
-def test_reindex__concurrent_writers(qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__while_users_are_written_and_searched__loses_no_change(
+    qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", lambda name, **options: backfill(name, batch_size=8, **options))
-    with writing(begun(60)) as writers:
-        done = reindex(retain=WEEK)
-        assert done.acceptance is not None and done.acceptance.recall >= 0.99
+    with writers_running(create_live(60)) as writers:
+        result = reindex(retain=WEEK)
+        assert result.acceptance is not None and result.acceptance.recall >= 0.99
         roll_back()
         roll_back(version(2))
-        done = reindex()
-        assert done.dropped == (version(2),)
+        result = reindex()
+        assert result.dropped == (version(2),)
         before = writers.changes, writers.searches
     assert before[0] > 20 and before[1] > 5
     assert sync_once(timeout=60).remaining.length == 0
-    assert (leads_to(), states(), there()) == ("v3", {"v1": "retained", "v3": "live"}, {"v1", "v3"})
-    assert (wrong(1), wrong(3)) == ({}, {})
-    assert ids(1) == ids(3) == {str(person) for person in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
-    assert not ids(3) & {str(person) for person in writers.deleted}
+    assert (live_version(), states(), existing_versions()) == ("v3", {"v1": "retained", "v3": "live"}, {"v1", "v3"})
+    assert (differences(1), differences(3)) == ({}, {})
+    assert point_ids(1) == point_ids(3) == {str(user) for user in ProfileEmbedding.objects.projectable().values_list("pk", flat=True)}
+    assert not point_ids(3) & {str(user) for user in writers.deleted}

@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at every step: the alias never leads to something incomplete, and the next run goes on."""
+"""A rebuild that is killed by SIGKILL at any step: the live collection stays complete, and the next run resumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounts.models import User
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.support.commands import run_python, started
-from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.retention.drop import drop_expired
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server
 
 WEEK = timedelta(days=7)
 
-DYING = """
+KILLED = """
 import os, signal, sys
 from datetime import timedelta
 from functools import partial
@@ -33,24 +33,24 @@ from vectorstore.catalog import registry
 from vectorstore.rebuild import reindex as module
 
 module.backfill = partial(module.backfill, batch_size=2)
-what, when, times, how, keep = sys.argv[1:]
-left = int(times)
+what, when, times, command, retain_days = sys.argv[1:]
+remaining = int(times)
 owner, name = {"client": QdrantClient, "registry": registry, "rebuild": module, "applying": applying}[what.split(".")[0]], what.split(".")[1]
-done = getattr(owner, name)
+original = getattr(owner, name)
 
-def dying(*arguments, **options):
-    global left
-    left -= 1
-    if left == 0 and when == "before":
+def killed(*arguments, **options):
+    global remaining
+    remaining -= 1
+    if remaining == 0 and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    result = done(*arguments, **options)
-    if left == 0:
+    result = original(*arguments, **options)
+    if remaining == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
-setattr(owner, name, dying)
-if how == "reindex":
-    module.reindex(retain=timedelta(days=int(keep)))
+setattr(owner, name, killed)
+if command == "reindex":
+    module.reindex(retain=timedelta(days=int(retain_days)))
 else:
     module.roll_back()
 """
@@ -58,7 +58,7 @@ else:
 
 @pytest.fixture(autouse=True)
 def short_leases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead builder holds its people until their lease has run out."""
+    """Shorten the leases: those of a dead builder last until they expire."""
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS, settings.SYNC_RECHECK_SECONDS = 2.0, 3.0, 0.1
     monkeypatch.setenv("SYNC_LEASE_SECONDS", "3")
     monkeypatch.setenv("SYNC_RECHECK_SECONDS", "0.1")
@@ -81,76 +81,77 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("step", "alias", "rows"), STEPS, ids=[step for step, _, _ in STEPS])
-def test_reindex__killed(qdrant_server: object, step: str, alias: str, rows: dict[str, str]) -> None:
-    people = begun(5)
-    assert run_python(DYING, *step.split(), "reindex", 0)[0] == -signal.SIGKILL
-    assert (leads_to(), states()) == (alias, rows)
-    assert wrong(int(alias[1:])) == {}
+def test_reindex__killed_at_any_step__leaves_a_complete_live_collection_and_resumes(
+    qdrant_server: object, step: str, alias: str, rows: dict[str, str]
+) -> None:
+    users = create_live(5)
+    assert run_python(KILLED, *step.split(), "reindex", 0)[0] == -signal.SIGKILL
+    assert (live_version(), states()) == (alias, rows)
+    assert differences(int(alias[1:])) == {}
 
-    User.objects.filter(pk=people[0]).delete()
-    User.objects.filter(pk=people[1]).update(verified=False)
-    coming = ProfileEmbeddingFactory.create().pk
+    User.objects.filter(pk=users[0]).delete()
+    User.objects.filter(pk=users[1]).update(verified=False)
+    created = ProfileEmbeddingFactory.create().pk
     assert sync_once(timeout=60).remaining.length == 0
-    assert wrong(int(alias[1:])) == {}
+    assert differences(int(alias[1:])) == {}
 
-    done = reindex()
-    last = int(done.collection.rpartition("_v")[2])
-    assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
-    assert ids(last) == {str(person) for person in [*people[1:], coming]}
+    result = reindex()
+    last = int(result.collection.rpartition("_v")[2])
+    assert (states(), existing_versions(), differences(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
+    assert point_ids(last) == {str(user) for user in [*users[1:], created]}
 
 
-def test_reindex__killed_between_the_alias_and_its_row_keeps_the_old_one_for_as_long_as_was_said(qdrant_server: object) -> None:
-    begun(2)
-    assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
+def test_reindex__killed_after_moving_the_alias__retains_the_old_collection_as_requested(qdrant_server: object) -> None:
+    create_live(2)
+    assert run_python(KILLED, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
     assert drop_expired() == ()
     back = roll_back()
-    assert (back.collection, leads_to(), states()) == (version(1), "v1", {"v1": "live", "v2": "retained"})
+    assert (back.collection, live_version(), states()) == (version(1), "v1", {"v1": "live", "v2": "retained"})
     assert back.retained_until is not None
 
 
 @pytest.mark.parametrize("synced", [False, True])
 @pytest.mark.parametrize(("step", "alias"), [("registry.prepare after 1", "v2"), ("client.update_collection_aliases after 1", "v1")])
-def test_rollback__killed(qdrant_server: object, step: str, alias: str, synced: bool) -> None:
-    """Run again it does not go back to where it came from."""
-    people = begun(3)
+def test_rollback__killed__does_not_move_the_alias_back_when_run_again(qdrant_server: object, step: str, alias: str, synced: bool) -> None:
+    users = create_live(3)
     reindex(retain=WEEK)
-    assert run_python(DYING, *step.split(), "rollback", 0)[0] == -signal.SIGKILL
-    assert leads_to() == alias
+    assert run_python(KILLED, *step.split(), "rollback", 0)[0] == -signal.SIGKILL
+    assert live_version() == alias
     if synced:
-        User.objects.filter(pk=people[0]).delete()
+        User.objects.filter(pk=users[0]).delete()
         assert sync_once(timeout=60).remaining.length == 0
-        assert (wrong(1), wrong(2)) == ({}, {})
+        assert (differences(1), differences(2)) == ({}, {})
     if not synced or alias == "v2":
         assert roll_back().collection == version(1)
-    else:  # a worker has let the row follow the alias
+    else:  # a worker has reconciled the rows with the alias
         with pytest.raises(UserFacingError, match="no older collection is retained"):
             roll_back()
-    assert leads_to() == "v1"
+    assert live_version() == "v1"
     assert states() == {"v1": "live", "v2": "retained"}
     assert VectorCollection.objects.get(state="retained").retain_until is not None
 
 
 @pytest.mark.parametrize("line", ["Created ", " points written, ", " leads to "])
-def test_reindex_qdrant__killed_from_outside(qdrant_server: object, line: str) -> None:
-    """At whatever it does when somebody who reads its output has seen the line."""
-    people = begun(5)
+def test_reindex_qdrant__killed_by_another_process__resumes(qdrant_server: object, line: str) -> None:
+    """The test kills the command when it reads ``line`` in its output."""
+    users = create_live(5)
     with started("reindex_qdrant") as process:
         assert process.stdout is not None
-        assert any(line in said for said in process.stdout)
+        assert any(line in output_line for output_line in process.stdout)
         process.kill()
-    live = leads_to()
-    assert live is not None and wrong(int(live[1:])) == {}
-    done = reindex()
-    last = int(done.collection.rpartition("_v")[2])
-    assert (states(), there(), wrong(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
-    assert ids(last) == set(map(str, people))
+    live = live_version()
+    assert live is not None and differences(int(live[1:])) == {}
+    result = reindex()
+    last = int(result.collection.rpartition("_v")[2])
+    assert (states(), existing_versions(), differences(last)) == ({f"v{last}": "live"}, {f"v{last}"}, {})
+    assert point_ids(last) == set(map(str, users))
 
 
-def test_init_qdrant__mends_what_was_killed_between_the_alias_and_its_row(qdrant_server: object) -> None:
-    begun(2)
-    assert run_python(DYING, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
+def test_init_qdrant__reindex_was_killed_after_moving_the_alias__corrects_the_rows(qdrant_server: object) -> None:
+    create_live(2)
+    assert run_python(KILLED, "client.update_collection_aliases", "after", 1, "reindex", 7)[0] == -signal.SIGKILL
     initialize()
-    assert (leads_to(), states(), compare().differences) == ("v2", {"v1": "retained", "v2": "live"}, [])
+    assert (live_version(), states(), compare().differences) == ("v2", {"v1": "retained", "v2": "live"}, [])
     assert VectorCollection.objects.get(name=version(1)).retain_until is not None
     assert sync_once(timeout=60).remaining.length == 0
-    assert (wrong(1), wrong(2)) == ({}, {})
+    assert (differences(1), differences(2)) == ({}, {})

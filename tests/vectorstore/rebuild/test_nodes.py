@@ -1,4 +1,4 @@
-"""A rebuild on a cluster, and what it refuses there while a node is unavailable."""
+"""A rebuild on a cluster is refused while a node is unavailable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable
 from tests.vectorstore.cluster import cluster, is_whole, wait_for_nodes
-from tests.vectorstore.rebuild.collections import begun, leads_to, states, there, version, wrong
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, states, version
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import qdrant
@@ -22,8 +22,8 @@ from vectorstore.rebuild.reindex import reindex, roll_back
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]
 
 ONE_DAY = timedelta(days=1)
-PATIENT, IMPATIENT = 40.0, 5.0
-"""Seconds: what nodes agree on takes a moment where they have just elected a leader; and one that is frozen is waited for so long."""
+LONG_TIMEOUT, SHORT_TIMEOUT = 40.0, 5.0
+"""Seconds. Nodes that have just elected a leader need the long timeout, and the short one limits the wait for a frozen node."""
 
 
 def is_refused() -> bool:
@@ -35,7 +35,7 @@ def is_refused() -> bool:
     return False
 
 
-def refused_for(which: str) -> None:
+def assert_refused_for(which: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         reindex()
     assert str(refused.value) == (
@@ -44,37 +44,37 @@ def refused_for(which: str) -> None:
     )
 
 
-def test_reindex__on_a_cluster_with_and_without_one_of_its_nodes(memory_path: Path, settings: Settings) -> None:
-    """Asked is a follower, which does not notice by itself that another one is gone."""
+def test_reindex__on_a_cluster__requires_every_node(memory_path: Path, settings: Settings) -> None:
+    """The requests go to a follower, which does not notice by itself that another follower is gone."""
     with cluster(memory_path) as nodes:
         leader = nodes[0].ask("/cluster")["raft_info"]["leader"]
-        asked, other = [node for node in nodes if node.ask("/cluster")["peer_id"] != leader]
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = asked.address.url, "", 0
+        follower, other_follower = [node for node in nodes if node.ask("/cluster")["peer_id"] != leader]
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = follower.address.url, "", 0
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
-        settings.QDRANT_TIMEOUT = PATIENT
+        settings.QDRANT_TIMEOUT = LONG_TIMEOUT
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
-        begun(5)
+        create_live(5)
         assert reindex(retain=ONE_DAY).written == 5
-        assert other.process is not None
-        os.kill(other.process.pid, signal.SIGSTOP)
-        settings.QDRANT_TIMEOUT = IMPATIENT
-        refused_for("its address is unknown")
-        settings.QDRANT_TIMEOUT = PATIENT
-        os.kill(other.process.pid, signal.SIGCONT)
+        assert other_follower.process is not None
+        os.kill(other_follower.process.pid, signal.SIGSTOP)
+        settings.QDRANT_TIMEOUT = SHORT_TIMEOUT
+        assert_refused_for("its address is unknown")
+        settings.QDRANT_TIMEOUT = LONG_TIMEOUT
+        os.kill(other_follower.process.pid, signal.SIGCONT)
         wait_for_nodes(lambda: not is_refused())
-        other.kill()
-        refused_for(f"{other.uri}/")
+        other_follower.kill()
+        assert_refused_for(f"{other_follower.uri}/")
         settings.QDRANT_COLLECTION = "findme_adopted_on_a_cluster"
         with pytest.raises(StoreUnavailable, match="nothing was changed"):
-            adopt(on_plan=lambda _: pytest.fail("something was announced"))
-        assert (leads_to(), states()) == (None, {})
+            adopt(on_plan=lambda _: pytest.fail("a plan was reported"))
+        assert (live_version(), states()) == (None, {})
         settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
-        assert (leads_to(), states(), there()) == ("v2", {"v1": "retained", "v2": "live"}, {"v1", "v2"})
+        assert (live_version(), states(), existing_versions()) == ("v2", {"v1": "retained", "v2": "live"}, {"v1", "v2"})
         assert roll_back().collection == version(1)
         assert roll_back(version(2)).collection == version(2)
 
-        other.start()
+        other_follower.start()
         wait_for_nodes(lambda: is_whole(nodes, version(2)) and not is_refused())
         assert reindex(retain=AT_ONCE).written == 5
-        assert (leads_to(), states(), wrong(3)) == ("v3", {"v1": "retained", "v3": "live"}, {})
+        assert (live_version(), states(), differences(3)) == ("v3", {"v1": "retained", "v3": "live"}, {})
         assert is_whole(nodes, version(3))

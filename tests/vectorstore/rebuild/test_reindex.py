@@ -1,4 +1,4 @@
-"""A collection built beside the live one, and put in its place."""
+"""Rebuild: a new collection next to the live one takes its place, and a rollback makes the old one live again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import stdout_of
 from tests.support.threads import in_thread
-from tests.vectorstore.rebuild.collections import begun, ids, leads_to, states, there, version, wrong
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
 from vectorstore.catalog.lock import lock_key
@@ -33,7 +33,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild import acceptance, backfill, recall
 from vectorstore.rebuild.acceptance import AcceptanceResult
 from vectorstore.rebuild.build import make
-from vectorstore.rebuild.reindex import Reindexed, drop_retained, reindex, roll_back
+from vectorstore.rebuild.reindex import drop_retained, reindex, roll_back
 from vectorstore.retention.drop import drop_expired
 from vectorstore.schema import apply
 from vectorstore.schema.initialize import compare, initialize
@@ -50,29 +50,25 @@ WEEK = timedelta(days=7)
 output = partial(stdout_of, "reindex_qdrant")
 
 
-def rebuilt(**options: Any) -> Reindexed:
-    return reindex(**options)
-
-
 def sync() -> None:
     assert sync_once(timeout=60).remaining.length == 0
 
 
-# --- The whole way ---------------------------------------------------------------------------------------------------------------
+# --- Rebuild and rollback --------------------------------------------------------------------------------------------------------
 
 
-def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
-    people = begun(7)
-    said: list[str] = []
-    with printed_steps("findme.vectorstore", said.append):
-        done = reindex()
-    assert (done.alias, done.collection, done.replaced, done.retained_until) == (collection_name(), version(2), version(1), None)
-    assert (done.dropped, done.written) == ((version(1),), 7)
-    assert done.acceptance == AcceptanceResult(version(2), users=7, points=7, pending=0, recall=1.0, live_recall=1.0)
-    assert (leads_to(), states(), there()) == ("v2", {"v2": "live"}, {"v2"})
-    assert (ids(2), wrong(2)) == (set(map(str, people)), {})
+def test_reindex__builds_a_collection_and_makes_it_live(every_store: str) -> None:
+    users = create_live(7)
+    lines: list[str] = []
+    with printed_steps("findme.vectorstore", lines.append):
+        result = reindex()
+    assert (result.alias, result.collection, result.replaced, result.retained_until) == (collection_name(), version(2), version(1), None)
+    assert (result.dropped, result.written) == ((version(1),), 7)
+    assert result.acceptance == AcceptanceResult(version(2), users=7, points=7, pending=0, recall=1.0, live_recall=1.0)
+    assert (live_version(), states(), existing_versions()) == ("v2", {"v2": "live"}, {"v2"})
+    assert (point_ids(2), differences(2)) == (set(map(str, users)), {})
     assert compare().differences == []
-    assert said == [
+    assert lines == [
         f"Created {version(2)}. Workers write it from now on.",
         "7 points written, 0 already existed.",
         f"{version(2)} is accepted: 7 points, recall@10 1.0000 (live: 1.0000).",
@@ -80,36 +76,36 @@ def test_reindex__takes_the_place_of_the_live_one(every_store: str) -> None:
     ]
 
 
-def test_reindex__keeps_the_old_one_up_to_date_and_goes_back_to_it(store: str) -> None:
-    leaving, changing, _staying = begun(3)
-    done = rebuilt(retain=WEEK)
-    assert (states(), there()) == ({"v1": "retained", "v2": "live"}, {"v1", "v2"})
-    assert done.retained_until is not None and abs(done.retained_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
-    User.objects.filter(pk=leaving).delete()
-    User.objects.filter(pk=changing).update(verified=False)
-    coming = ProfileEmbeddingFactory.create().pk
+def test_reindex__with_retain__keeps_the_old_collection_up_to_date_for_rollback(store: str) -> None:
+    deleted, changed, _other = create_live(3)
+    result = reindex(retain=WEEK)
+    assert (states(), existing_versions()) == ({"v1": "retained", "v2": "live"}, {"v1", "v2"})
+    assert result.retained_until is not None and abs(result.retained_until - datetime.now(UTC) - WEEK) < timedelta(minutes=1)
+    User.objects.filter(pk=deleted).delete()
+    User.objects.filter(pk=changed).update(verified=False)
+    created = ProfileEmbeddingFactory.create().pk
     sync()
-    assert (wrong(1), wrong(2)) == ({}, {})
+    assert (differences(1), differences(2)) == ({}, {})
     back = roll_back()
-    assert (back.collection, back.replaced, leads_to(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "retained"})
-    assert back.retained_until is not None and abs(back.retained_until - done.retained_until) < timedelta(minutes=1)
-    assert str(leaving) not in ids(1) | ids(2)
-    assert str(coming) in ids(1) & ids(2)
+    assert (back.collection, back.replaced, live_version(), states()) == (version(1), version(2), "v1", {"v1": "live", "v2": "retained"})
+    assert back.retained_until is not None and abs(back.retained_until - result.retained_until) < timedelta(minutes=1)
+    assert str(deleted) not in point_ids(1) | point_ids(2)
+    assert str(created) in point_ids(1) & point_ids(2)
 
 
 @pytest.mark.qdrant_server
-def test_reindex__has_the_defined_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(2)
-    seen: list[tuple[str, int]] = []
-    index = apply._index
+def test_reindex__creates_payload_indexes_before_the_points(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_live(2)
+    counts: list[tuple[str, int]] = []
+    create_index = apply._index
 
-    def counted(client: QdrantClient, name: str, field: str) -> None:
-        seen.append((name, client.count(name).count))
-        index(client, name, field)
+    def count_first(client: QdrantClient, name: str, field: str) -> None:
+        counts.append((name, client.count(name).count))
+        create_index(client, name, field)
 
-    monkeypatch.setattr(apply, "_index", counted)
-    rebuilt()
-    assert set(seen) == {(version(2), 0)}
+    monkeypatch.setattr(apply, "_index", count_first)
+    reindex()
+    assert set(counts) == {(version(2), 0)}
     with qdrant() as client:
         found = client.get_collection(version(2))
         first = client.get_aliases().aliases
@@ -118,45 +114,48 @@ def test_reindex__has_the_defined_indexes_before_the_points(qdrant_server: objec
     assert first
 
 
-def test_reindex__again_and_again_takes_the_next_number(embedded_qdrant: object) -> None:
-    begun(1)
-    assert [rebuilt().collection for _ in range(3)] == [version(number) for number in (2, 3, 4)]
+def test_reindex__repeated__takes_the_next_free_number(embedded_qdrant: object) -> None:
+    create_live(1)
+    assert [reindex().collection for _ in range(3)] == [version(number) for number in (2, 3, 4)]
     with qdrant() as client:
         client.create_collection(version(9), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
-    assert rebuilt().collection == version(10)
-    assert there() == {"v9", "v10"}  # nobody has noted it: it may be somebody else's
+    assert reindex().collection == version(10)
+    assert existing_versions() == {"v9", "v10"}  # v9 is not registered: it may belong to another service
 
 
 @pytest.mark.qdrant_server
-def test_reindex__takes_the_place_of_one_whose_vectors_have_another_size(qdrant_server: object) -> None:
-    """Of which no worker can do anything with anybody's point."""
-    begun(0)
+def test_reindex__live_collection_has_another_vector_size__replaces_it(qdrant_server: object) -> None:
+    """Workers cannot write any point to such a collection."""
+    create_live(0)
     with qdrant() as client:
         client.delete_collection(version(1))
         client.create_collection(version(1), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
         client.update_collection_aliases(alias._moves(None, version(1)))
-    people = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
-    done = rebuilt()
-    assert (done.written, done.acceptance) == (3, AcceptanceResult(version(2), users=3, points=3, pending=0, recall=1.0, live_recall=None))
-    assert (leads_to(), states(), ids(2)) == ("v2", {"v2": "live"}, set(map(str, people)))
+    users = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)]
+    result = reindex()
+    assert (result.written, result.acceptance) == (
+        3,
+        AcceptanceResult(version(2), users=3, points=3, pending=0, recall=1.0, live_recall=None),
+    )
+    assert (live_version(), states(), point_ids(2)) == ("v2", {"v2": "live"}, set(map(str, users)))
     sync()
 
 
-# --- What is retained ----------------------------------------------------------------------------------------------------------------
+# --- Retained collections --------------------------------------------------------------------------------------------------------
 
 
-def test_retained__is_dropped_when_its_time_is_over_and_not_before(store: str) -> None:
-    begun(1)
-    rebuilt(retain=WEEK)
-    assert (drop_expired(), there()) == ((), {"v1", "v2"})
+def test_retained__is_dropped_when_its_retention_is_over(store: str) -> None:
+    create_live(1)
+    reindex(retain=WEEK)
+    assert (drop_expired(), existing_versions()) == ((), {"v1", "v2"})
     VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime.now(UTC))
-    assert (drop_expired(), there(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
+    assert (drop_expired(), existing_versions(), states()) == ((version(1),), {"v2"}, {"v2": "live"})
     assert drop_expired() == ()
 
 
-def test_retained__is_left_to_whoever_is_moving_collections(embedded_qdrant: object) -> None:
-    begun(1)
-    rebuilt(retain=WEEK)
+def test_retained__another_process_changes_collections__is_not_dropped(embedded_qdrant: object) -> None:
+    create_live(1)
+    reindex(retain=WEEK)
     VectorCollection.objects.update(retain_until=datetime.now(UTC))
     found: list[object] = []
     with connection.cursor() as cursor:
@@ -165,29 +164,29 @@ def test_retained__is_left_to_whoever_is_moving_collections(embedded_qdrant: obj
             in_thread(lambda: found.append(drop_expired())).result()
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_key()])
-    assert (found, there()) == ([()], {"v1", "v2"})
+    assert (found, existing_versions()) == ([()], {"v1", "v2"})
 
 
-def test_retained__what_the_alias_leads_to_is_never_dropped(store: str) -> None:
-    """Qdrant would take the alias with it, silently."""
-    begun(1)
-    rebuilt(retain=WEEK)
+def test_retained__alias_points_to_it__is_never_dropped(store: str) -> None:
+    """Qdrant would delete the alias too, without an error."""
+    create_live(1)
+    reindex(retain=WEEK)
     move_alias_by_hand(1)
     VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime.now(UTC))
-    assert (drop_expired(), leads_to(), states()) == ((), "v1", {"v1": "live", "v2": "retained"})
+    assert (drop_expired(), live_version(), states()) == ((), "v1", {"v1": "live", "v2": "retained"})
 
 
-def test_retained__an_alias_moved_by_hand_leaves_the_other_until_somebody_drops_it(embedded_qdrant: object) -> None:
-    begun(1)
-    rebuilt(retain=WEEK)
+def test_retained__alias_was_moved_by_hand__stays_until_dropped_by_command(embedded_qdrant: object) -> None:
+    create_live(1)
+    reindex(retain=WEEK)
     move_alias_by_hand(1)
     with qdrant() as client:
         assert reconcile_alias_if_stale(client)
         assert not reconcile_alias_if_stale(client)
     assert (states(), drop_expired()) == ({"v1": "live", "v2": "retained"}, ())
     assert VectorCollection.objects.get(name=version(2)).retain_until is None
-    assert (drop_retained(dry_run=True), there()) == ((version(2),), {"v1", "v2"})
-    assert (drop_retained(), there(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
+    assert (drop_retained(dry_run=True), existing_versions()) == ((version(2),), {"v1", "v2"})
+    assert (drop_retained(), existing_versions(), states()) == ((version(2),), {"v1"}, {"v1": "live"})
 
 
 def move_alias_by_hand(number: int) -> None:
@@ -203,222 +202,226 @@ def move_alias_by_hand(number: int) -> None:
 # --- The acceptance check ---------------------------------------------------------------------------------------------------
 
 
-def spoil_missing(number: int, person: UUID) -> None:
+def make_missing(number: int, user: UUID) -> None:
     with qdrant() as client:
-        client.delete(version(number), models.PointIdsList(points=[str(person)]), wait=True)
+        client.delete(version(number), models.PointIdsList(points=[str(user)]), wait=True)
 
 
-def spoil_orphaned(number: int, _person: UUID) -> None:
+def make_orphaned(number: int, _user: UUID) -> None:
     with qdrant() as client:
         client.upsert(version(number), [models.PointStruct(id=str(uuid4()), vector=unit_vector(1))], wait=True)
 
 
-def spoil_number(number: int, _person: UUID) -> None:
+def make_numeric_orphan(number: int, _user: UUID) -> None:
     with qdrant() as client:
         client.upsert(version(number), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
 
 
-def spoil_stale_payload(number: int, person: UUID) -> None:
+def make_stale_payload(number: int, user: UUID) -> None:
     with qdrant() as client:
-        client.set_payload(version(number), {"verified": False}, points=[str(person)], wait=True)
+        client.set_payload(version(number), {"verified": False}, points=[str(user)], wait=True)
 
 
-def spoil_stale_vector(number: int, person: UUID) -> None:
+def make_stale_vector(number: int, user: UUID) -> None:
     with qdrant() as client:
-        client.update_vectors(version(number), [models.PointVectors(id=str(person), vector=unit_vector(1234))])
+        client.update_vectors(version(number), [models.PointVectors(id=str(user), vector=unit_vector(1234))])
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what"),
+    ("make_difference", "what"),
     [
-        (spoil_missing, "1 missing (such as '{person}')"),
-        (spoil_orphaned, "1 orphaned (such as "),
-        (spoil_number, "1 orphaned (such as '7')"),
-        (spoil_stale_payload, "1 stale payload (such as '{person}')"),
-        (spoil_stale_vector, "1 stale vector (such as '{person}')"),
+        (make_missing, "1 missing (such as '{user}')"),
+        (make_orphaned, "1 orphaned (such as "),
+        (make_numeric_orphan, "1 orphaned (such as '7')"),
+        (make_stale_payload, "1 stale payload (such as '{user}')"),
+        (make_stale_vector, "1 stale vector (such as '{user}')"),
     ],
 )
-def test_acceptance__refuses_to_go_back_to_what_is_not_whole(store: str, spoil: Callable[[int, UUID], None], what: str) -> None:
-    person, _ = begun(2)
-    rebuilt(retain=WEEK)
-    spoil(1, person)
+def test_rollback__target_differs_from_postgresql__is_not_accepted(
+    store: str, make_difference: Callable[[int, UUID], None], what: str
+) -> None:
+    user, _ = create_live(2)
+    reindex(retain=WEEK)
+    make_difference(1, user)
     with pytest.raises(UserFacingError) as raised:
         roll_back()
-    assert str(raised.value).startswith(f"{version(1)!r} is not accepted: {what.format(person=person)}")
+    assert str(raised.value).startswith(f"{version(1)!r} is not accepted: {what.format(user=user)}")
     assert str(raised.value).endswith("Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again.")
-    assert (leads_to(), states()) == ("v2", {"v1": "retained", "v2": "live"})
+    assert (live_version(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
-def test_acceptance__accepts_users_on_the_queue(embedded_qdrant: object) -> None:
-    person, _ = begun(2)
-    rebuilt(retain=WEEK)
-    User.objects.filter(pk=person).update(verified=False)
-    done = roll_back()
-    assert done.acceptance is not None and done.acceptance.pending == 1
+def test_rollback__user_on_the_queue__is_accepted_as_pending(embedded_qdrant: object) -> None:
+    user, _ = create_live(2)
+    reindex(retain=WEEK)
+    User.objects.filter(pk=user).update(verified=False)
+    result = roll_back()
+    assert result.acceptance is not None and result.acceptance.pending == 1
 
 
-def test_acceptance__refuses_a_recall_below_the_live_one(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(2)
+def test_reindex__recall_below_the_live_collection__is_not_accepted(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_live(2)
     monkeypatch.setattr(acceptance, "recall", lambda _client, collection, _vectors: 0.9 if collection == version(1) else 0.885)
     with pytest.raises(UserFacingError) as raised:
-        rebuilt()
+        reindex()
     assert str(raised.value) == (
         f"{version(2)!r} is not accepted: its recall@10 is 0.8850 and the minimum is 0.8900, 0.01 below the live collection's. The alias was"
         " not moved. Rerun with --min-recall 0.88 to accept it, or drop it with manage.py reindex_qdrant --drop-retained."
     )
-    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
+    assert (live_version(), states()) == ("v1", {"v1": "live", "v2": "building"})
     with pytest.raises(UserFacingError, match=r"its recall@10 is 0\.8850 and the minimum is 0\.8900\. The alias"):
-        rebuilt(min_recall=0.89)
-    done = rebuilt(min_recall=0.88)  # goes on with the same one
-    assert (done.collection, done.written, leads_to()) == (version(2), 0, "v2")
-    assert done.acceptance == AcceptanceResult(version(2), users=2, points=2, pending=0, recall=0.885, live_recall=None)
+        reindex(min_recall=0.89)
+    result = reindex(min_recall=0.88)  # resumes with the same collection
+    assert (result.collection, result.written, live_version()) == (version(2), 0, "v2")
+    assert result.acceptance == AcceptanceResult(version(2), users=2, points=2, pending=0, recall=0.885, live_recall=None)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("by_grpc", [False, True])
-def test_acceptance__compares_with_a_live_one_that_holds_a_vector_of_nan(
+def test_reindex__live_collection_holds_a_vector_of_nan__is_accepted(
     qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
-    """Which stands before all others in any search of it, by REST without a score."""
-    odd, *others = begun(13)
+    """Qdrant returns such a point first in every search, by REST without a score."""
+    nan_user, *others = create_live(13)
     with qdrant() as client:
-        client.upsert(version(1), [models.PointStruct(id=str(odd), vector=[math.nan] * 512, payload={"version": 1})], wait=True)
+        client.upsert(version(1), [models.PointStruct(id=str(nan_user), vector=[math.nan] * 512, payload={"version": 1})], wait=True)
         settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     with qdrant() as client:
         found = recall._nearest(client, version(1), str(others[0]), unit_vector(1), exact=False)
         assert len(found) == 10
-        assert str(odd) not in {point_id for point_id, _ in found}
-    accepted = rebuilt().acceptance
+        assert str(nan_user) not in {point_id for point_id, _ in found}
+    accepted = reindex().acceptance
     assert accepted is not None and (accepted.recall, accepted.live_recall) == (1.0, 1.0)
 
 
-def test_acceptance__refuses_what_qdrant_counts_otherwise(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(2)
-    rebuilt(retain=WEEK)
+def test_rollback__qdrant_counts_other_points__is_not_accepted(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_live(2)
+    reindex(retain=WEEK)
     monkeypatch.setattr(acceptance, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(QdrantClient, "count", lambda *_arguments, **_options: models.CountResult(count=5))
     with pytest.raises(UserFacingError, match="Qdrant counts 5 points for 2 users, with 0 still to be written"):
         roll_back()
-    assert leads_to() == "v2"
+    assert live_version() == "v2"
 
 
-# --- What goes wrong -------------------------------------------------------------------------------------------------------------
+# --- Errors ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_reindex__a_collection_that_vanishes_is_marked_failed_and_holds_nobody_up(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(3)
+def test_reindex__building_collection_was_dropped__marks_it_failed_and_blocks_no_worker(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_live(3)
 
-    def dropped_by_hand(line: str) -> None:
+    def drop(line: str) -> None:
         if "Created " in line:
             with qdrant() as client:
                 client.delete_collection(version(2))
 
     with (
         pytest.raises(UserFacingError, match=rf"^Qdrant has no collection '{version(2)}'"),
-        printed_steps("findme.vectorstore", dropped_by_hand),
+        printed_steps("findme.vectorstore", drop),
     ):
         reindex()
-    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "failed"})
+    assert (live_version(), states()) == ("v1", {"v1": "live", "v2": "failed"})
     ProfileEmbeddingFactory.create()
     sync()
-    assert wrong(1) == {}
-    assert (rebuilt().written, states()) == (4, {"v2": "live"})
+    assert differences(1) == {}
+    assert (reindex().written, states()) == (4, {"v2": "live"})
 
 
-def test_reindex__a_worker_that_meets_with_an_error_gives_the_building_one_up(embedded_qdrant: object) -> None:
-    begun(3)
+def test_reindex__worker_marked_the_building_collection_failed__stops(embedded_qdrant: object) -> None:
+    create_live(3)
 
-    def failed_elsewhere(line: str) -> None:
+    def mark_failed(line: str) -> None:
         if "Created " in line:
             registry.mark_failed(version(2), "the disk is full")
 
-    with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", failed_elsewhere):
+    with pytest.raises(UserFacingError) as raised, printed_steps("findme.vectorstore", mark_failed):
         reindex()
     assert str(raised.value) == (
         f"{version(2)!r} was marked as failed: the disk is full. The alias was not moved. Correct the cause, then run this command again: it builds a new collection."
     )
-    assert (states(), drop_expired(), there()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
+    assert (states(), drop_expired(), existing_versions()) == ({"v1": "live", "v2": "failed"}, (version(2),), {"v1"})
 
 
-def test_reindex__a_collection_that_refuses_is_marked_failed_and_nobody_is_quarantined(
+def test_reindex__building_collection_rejects_points__marks_it_failed_and_quarantines_no_user(
     store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    begun(3)
+    create_live(3)
 
-    def made_otherwise(line: str) -> None:
+    def replace_by_another_size(line: str) -> None:
         if "Created " in line:
             with qdrant() as client:
                 client.delete_collection(version(2))
                 client.create_collection(version(2), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
 
-    with pytest.raises(UserFacingError, match="rejected"), printed_steps("findme.vectorstore", made_otherwise):
+    with pytest.raises(UserFacingError, match="rejected"), printed_steps("findme.vectorstore", replace_by_another_size):
         reindex()
-    assert (leads_to(), states(), QuarantinedUser.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
+    assert (live_version(), states(), QuarantinedUser.objects.count()) == ("v1", {"v1": "live", "v2": "failed"}, 0)
     assert [record.getMessage() for record in caplog.records if "marked as failed" in record.getMessage()]
 
 
-def test_reindex__waits_for_a_store_that_is_unavailable(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(3)
+def test_reindex__store_unavailable__waits_until_the_timeout(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_live(3)
     retrieve = QdrantClient.retrieve
-    tries: list[str] = []
+    requests: list[str] = []
 
-    def away_at_first(client: QdrantClient, name: str, *arguments: Any, **options: Any) -> Any:
-        tries.append(name)
-        if name == version(2) and tries.count(name) <= 2:
+    def fail_twice(client: QdrantClient, name: str, *arguments: Any, **options: Any) -> Any:
+        requests.append(name)
+        if name == version(2) and requests.count(name) <= 2:
             raise StoreUnavailable("Qdrant is restarting.")
         return retrieve(client, name, *arguments, **options)
 
-    monkeypatch.setattr(QdrantClient, "retrieve", away_at_first)
-    assert rebuilt().written == 3
+    monkeypatch.setattr(QdrantClient, "retrieve", fail_twice)
+    assert reindex().written == 3
 
-    def away(*_arguments: object, **_options: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise StoreUnavailable("Qdrant is restarting.")
 
-    monkeypatch.setattr(QdrantClient, "retrieve", away)
+    monkeypatch.setattr(QdrantClient, "retrieve", fail)
     with pytest.raises(StoreUnavailable, match=r"^Qdrant is restarting\.$"):
-        rebuilt(timeout=0.0)
+        reindex(timeout=0.0)
 
 
-def test_reindex__whoever_loses_a_lease_on_the_way_is_tried_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(3)
-    lost: list[Claim] = []
+def test_reindex__lease_was_lost__tries_the_users_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_live(3)
+    lost_claims: list[Claim] = []
 
-    def slow_at_first(claim: Claim) -> BatchResult:
-        if not lost:
-            lost.append(claim)
+    def lose_the_first_lease(claim: Claim) -> BatchResult:
+        if not lost_claims:
+            lost_claims.append(claim)
             release(claim, unanswered=True)
             raise LeaseLost
         return carry_out(claim)
 
-    monkeypatch.setattr(backfill, "carry_out", slow_at_first)
-    assert (rebuilt().written, len(lost)) == (3, 1)
+    monkeypatch.setattr(backfill, "carry_out", lose_the_first_lease)
+    assert (reindex().written, len(lost_claims)) == (3, 1)
 
 
-def test_switch__of_one_that_was_marked_failed_meanwhile(embedded_qdrant: object) -> None:
-    begun(1)
+def test_switch_alias__collection_was_marked_failed_meanwhile__is_refused(embedded_qdrant: object) -> None:
+    create_live(1)
     registry.reserve(version(2), "")
     with qdrant() as client, pytest.raises(UserFacingError, match="was marked as failed while it was being compared"):
         switch_alias(client, version(2))
-    assert leads_to() == "v1"
+    assert live_version() == "v1"
 
 
-def test_reindex__one_that_was_defined_otherwise_starts_anew(embedded_qdrant: object) -> None:
-    begun(2)
+def test_reindex__building_collection_has_another_definition__starts_again(embedded_qdrant: object) -> None:
+    create_live(2)
     with pytest.raises(KeyboardInterrupt), printed_steps("findme.vectorstore", interrupt):
         reindex()
     with qdrant() as client:
         client.upsert(version(2), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
     VectorCollection.objects.filter(name=version(2)).update(definition_hash="another release's")
-    done = rebuilt()
-    assert (done.written, states(), there()) == (2, {"v2": "live"}, {"v2"})
+    result = reindex()
+    assert (result.written, states(), existing_versions()) == (2, {"v2": "live"}, {"v2"})
 
 
 def interrupt(_line: str) -> None:
     raise KeyboardInterrupt
 
 
-def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    held, _, _ = begun(3)
+def test_reindex__another_worker_holds_a_user__waits_for_the_lease(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, _, _ = create_live(3)
     SyncLease.objects.create(user_id=held, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(hours=1))
     pauses: list[float] = []
 
@@ -428,39 +431,39 @@ def test_reindex__whom_another_worker_holds_is_tried_again(embedded_qdrant: obje
             SyncLease.objects.all().delete()
 
     monkeypatch.setattr("findme.core.waiting.time.sleep", release_leases)
-    assert rebuilt().written == 3
-    assert (len(pauses) >= 3, wrong(2)) == (True, {})
+    assert reindex().written == 3
+    assert (len(pauses) >= 3, differences(2)) == (True, {})
 
 
-def test_reindex__whom_another_worker_never_lets_go(embedded_qdrant: object) -> None:
-    held, _ = begun(2)
+def test_reindex__another_worker_never_releases_a_user__stops_at_the_timeout(embedded_qdrant: object) -> None:
+    held, _ = create_live(2)
     SyncLease.objects.create(user_id=held, worker_id=uuid4(), expires_at=datetime.now(UTC) + timedelta(hours=1))
     with pytest.raises(UserFacingError, match=rf"^Other workers have held 1 user of {version(2)!r} for 0\.5 s"):
-        rebuilt(timeout=0.5)
-    assert (leads_to(), states()) == ("v1", {"v1": "live", "v2": "building"})
+        reindex(timeout=0.5)
+    assert (live_version(), states()) == ("v1", {"v1": "live", "v2": "building"})
     SyncLease.objects.all().delete()
-    assert rebuilt().written == 1
+    assert reindex().written == 1
 
 
-def test_reindex__one_at_a_time(embedded_qdrant: object, settings: Settings) -> None:
-    begun(1)
+def test_reindex__another_reindex_is_running__is_refused(embedded_qdrant: object, settings: Settings) -> None:
+    create_live(1)
     settings.MIGRATE_WAIT_SECONDS = 0.2
     raised: list[str] = []
 
-    def second() -> None:
+    def start_second() -> None:
         with pytest.raises(UserFacingError) as error:
-            rebuilt()
+            reindex()
         raised.append(str(error.value))
 
-    with printed_steps("findme.vectorstore", lambda line: in_thread(second).result() if "Created " in line else None):
+    with printed_steps("findme.vectorstore", lambda line: in_thread(start_second).result() if "Created " in line else None):
         reindex()
     assert raised == [
         f"Another process has been changing the collections of {collection_name()!r} for 0.2 s: wait for it, then run it again."
     ]
 
 
-def test_rollback__where_nothing_older_is_retained(embedded_qdrant: object) -> None:
-    begun(1)
+def test_rollback__no_older_collection_is_retained__is_refused(embedded_qdrant: object) -> None:
+    create_live(1)
     with pytest.raises(UserFacingError) as raised:
         roll_back()
     assert str(raised.value) == (
@@ -468,9 +471,9 @@ def test_rollback__where_nothing_older_is_retained(embedded_qdrant: object) -> N
     )
 
 
-def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qdrant: object) -> None:
-    begun(1)
-    rebuilt(retain=WEEK)
+def test_rollback__twice__needs_the_name_of_the_newer_collection(embedded_qdrant: object) -> None:
+    create_live(1)
+    reindex(retain=WEEK)
     roll_back()
     with pytest.raises(UserFacingError) as raised:
         roll_back()
@@ -484,49 +487,56 @@ def test_rollback__twice_does_not_go_forward_again_unless_it_is_said(embedded_qd
     ):
         roll_back(version(1))
     roll_back(version(2))
-    assert (leads_to(), states()) == ("v2", {"v1": "retained", "v2": "live"})
+    assert (live_version(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
-def test_rollback__goes_to_the_newest_of_those_that_are_retained(embedded_qdrant: object) -> None:
-    begun(1)
+def test_rollback__several_collections_are_retained__takes_the_newest(embedded_qdrant: object) -> None:
+    create_live(1)
     for _ in range(3):
-        rebuilt(retain=WEEK)
+        reindex(retain=WEEK)
     assert [roll_back().collection for _ in range(2)] == [version(3), version(2)]
 
 
-def test_rollback__to_what_is_gone(embedded_qdrant: object) -> None:
-    begun(1)
-    rebuilt(retain=WEEK)
+def test_rollback__retained_collection_is_gone_from_qdrant__marks_it_failed(embedded_qdrant: object) -> None:
+    create_live(1)
+    reindex(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(1))
     with pytest.raises(UserFacingError, match=r"The retained collection .* is gone from Qdrant"):
         roll_back()
-    assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
+    assert (live_version(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
 
-def test_retained__takes_the_place_of_the_live_one_where_that_is_gone(store: str) -> None:
-    """What is there and up to date is searched, and nothing empty: init_qdrant, which every line names then, leads there."""
-    people = begun(3)
-    rebuilt(retain=WEEK)
-    rebuilt(retain=WEEK)
+def test_init_qdrant__live_collection_is_gone__makes_the_newest_retained_one_live(store: str) -> None:
+    """``init_qdrant``, which every error names, must not create an empty collection then."""
+    users = create_live(3)
+    reindex(retain=WEEK)
+    reindex(retain=WEEK)
     with qdrant() as client:
         client.delete_collection(version(3))
     VectorCollection.objects.filter(name=version(2)).update(retain_until=datetime.now(UTC))
-    assert (drop_expired(), there()) == ((), {"v1", "v2"})
+    assert (drop_expired(), existing_versions()) == ((), {"v1", "v2"})
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back()
     assert compare().collection == version(2)
     initialize()
-    assert (leads_to(), states(), ids(2), compare().differences) == ("v2", {"v1": "retained", "v2": "live"}, set(map(str, people)), [])
+    assert (live_version(), states(), point_ids(2), compare().differences) == (
+        "v2",
+        {"v1": "retained", "v2": "live"},
+        set(map(str, users)),
+        [],
+    )
     roll_back()
-    assert (leads_to(), wrong(1)) == ("v1", {})
+    assert (live_version(), differences(1)) == ("v1", {})
 
 
 @pytest.mark.qdrant_server
-def test_retained__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_gone(qdrant_server: object, settings: Settings) -> None:
-    """It is searched until the new one is built; a way back, which is not what it was retained for, does not move the alias to it."""
-    people = begun(3)
-    rebuilt(retain=WEEK)
+def test_reindex__live_collection_is_gone_and_the_definition_changed__searches_the_retained_one_meanwhile(
+    qdrant_server: object, settings: Settings
+) -> None:
+    """A rollback and ``init_qdrant`` do not move the alias to a retained collection of another definition."""
+    users = create_live(3)
+    reindex(retain=WEEK)
     settings.QDRANT_SHARD_NUMBER = 2
     with qdrant() as client:
         client.delete_collection(version(2))
@@ -535,46 +545,46 @@ def test_retained__that_takes_a_new_one_takes_the_place_of_the_live_one_that_is_
         roll_back()
     with pytest.raises(UserFacingError, match=r"with manage\.py reindex_qdrant\.$"):
         initialize()
-    assert (leads_to(), there()) == (None, {"v1"})
-    assert rebuilt().replaced == version(1)
-    assert (leads_to(), states(), there(), ids(2)) == ("v2", {"v2": "live"}, {"v2"}, set(map(str, people)))
+    assert (live_version(), existing_versions()) == (None, {"v1"})
+    assert reindex().replaced == version(1)
+    assert (live_version(), states(), existing_versions(), point_ids(2)) == ("v2", {"v2": "live"}, {"v2"}, set(map(str, users)))
     assert compare().differences == []
 
 
-def test_reindex__goes_on_after_a_move_that_was_not_noted_where_the_old_one_is_gone(store: str) -> None:
-    """Killed between the alias and its row, and then the old one, which PostgreSQL has as live still, was deleted."""
-    begun(2)
+def test_reindex__killed_after_moving_the_alias_and_old_collection_is_gone__resumes(store: str) -> None:
+    """The deleted collection is still registered as live in PostgreSQL."""
+    create_live(2)
     with qdrant() as client:
         make(client)
         registry.prepare(version(2), WEEK)
         client.update_collection_aliases(alias._moves(version(1), version(2)))
         client.delete_collection(version(1))
     preflight.invalidate()
-    assert (rebuilt().collection, leads_to()) == (version(2), "v2")
+    assert (reindex().collection, live_version()) == (version(2), "v2")
     assert states()["v2"] == "live"
 
 
-def test_reindex__where_there_is_no_collection(embedded_qdrant: object) -> None:
-    for refused in (reindex, roll_back):
+def test_reindex__no_collection__names_init_qdrant(embedded_qdrant: object) -> None:
+    for operation in (reindex, roll_back):
         with pytest.raises(
             UserFacingError, match=r"^Qdrant has no collection 'profile_embeddings': make it with manage\.py init_qdrant\.$"
         ):
-            refused()
+            operation()
 
 
-def test_reindex__where_postgresql_knows_nothing_of_the_live_one(embedded_qdrant: object) -> None:
-    begun(1)
+def test_reindex__live_collection_is_not_registered__is_refused(embedded_qdrant: object) -> None:
+    create_live(1)
     VectorCollection.objects.all().delete()
     with pytest.raises(UserFacingError, match=r"which PostgreSQL does not know, so it receives no writes: run manage\.py init_qdrant, "):
-        rebuilt()
-    assert there() == {"v1"}
+        reindex()
+    assert existing_versions() == {"v1"}
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------
 
 
-def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
-    begun(2)
+def test_reindex_qdrant__prints_each_step(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
+    create_live(2)
     assert output(capsys).splitlines() == [
         f"Created {version(2)}. Workers write it from now on.",
         "2 points written, 0 already existed.",
@@ -598,8 +608,8 @@ def test_reindex_qdrant__says_what_it_did(embedded_qdrant: object, capsys: pytes
     assert json.loads(output(capsys, "--drop-retained", "--json")) == {"dry_run": False, "dropped": [], "unique_vectors": 0}
 
 
-def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
-    begun(2)
+def test_reindex_qdrant__json__has_the_whole_result(embedded_qdrant: object, capsys: pytest.CaptureFixture[str]) -> None:
+    create_live(2)
     assert json.loads(output(capsys, "--json")) == {
         "alias": collection_name(),
         "collection": version(2),
@@ -612,20 +622,20 @@ def test_reindex_qdrant__json(embedded_qdrant: object, capsys: pytest.CaptureFix
     }
 
 
-def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_searched(
+def test_reindex_qdrant__old_collection_cannot_be_dropped__new_one_is_live(
     embedded_qdrant: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun(1)
+    create_live(1)
 
-    def away(*_arguments: object, **_options: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise StoreUnavailable("Qdrant is busy.")
 
-    monkeypatch.setattr(QdrantClient, "delete_collection", away)
+    monkeypatch.setattr(QdrantClient, "delete_collection", fail)
     assert output(capsys).splitlines()[-2:] == [
         "Not every expired collection could be dropped: Qdrant is busy.",
         f"{version(1)} is not dropped yet: an idle worker or the next run drops it.",
     ]
-    assert (leads_to(), states()) == ("v2", {"v1": "failed", "v2": "live"})
+    assert (live_version(), states()) == ("v2", {"v1": "failed", "v2": "live"})
 
 
 @pytest.mark.parametrize(
@@ -643,7 +653,7 @@ def test_reindex_qdrant__where_the_old_one_cannot_be_dropped_the_new_one_is_sear
         (["--rollback", "--timeout", "3"], "--timeout does not go with --rollback."),
     ],
 )
-def test_reindex_qdrant__arguments_that_it_does_not_take(arguments: list[str], line: str) -> None:
+def test_reindex_qdrant__invalid_arguments__are_named(arguments: list[str], line: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("reindex_qdrant", *arguments)
     assert (str(raised.value), raised.value.returncode) == (line, 2 if line.startswith("--") else raised.value.returncode)
