@@ -1,4 +1,4 @@
-"""``search_profiles``: what it prints, and one line for everything that cannot be searched for."""
+"""The command ``search_profiles``: its output, and one line for every search that is not possible."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNOR
 
 
 @pytest.fixture
-def three() -> list[User]:
-    """Anne, then Ben, who is closer to her than Carla; she is 30, he is in the south."""
-    people = []
+def three_users() -> list[User]:
+    """Create Anne, Ben and Carla. Ben's vector is closer to Anne's than Carla's is. Ben lives in the south."""
+    users = []
     for number, fields in enumerate(({"email": "Anne@example.com"}, {"gender": "male"}, {"gender": "female"})):
         user = UserFactory.create(full_name=f"Name {number}", date_of_birth=date(1990, 1, 1), **fields)
         location = {"lat": -33.92, "lon": 18.42} if number == 1 else {"lat": 52.5, "lon": 13.4}
         vector = [1.0, number / 4, *[0.0] * 510]
         ProfileEmbeddingFactory.create(user=user, vector=vector, location=location, interests=[f"interest {number}"])
-        people.append(user)
-    sync_users([user.pk for user in people])
-    return people
+        users.append(user)
+    sync_users([user.pk for user in users])
+    return users
 
 
-def searched(*arguments: object) -> str:
+def output_of(*arguments: object) -> str:
     out = StringIO()
     call_command("search_profiles", *map(str, arguments), stdout=out)
     return out.getvalue()
 
 
 def ids(*arguments: object) -> list[UUID]:
-    return [UUID(hit["user_id"]) for hit in json.loads(searched(*arguments, "--json"))]
+    return [UUID(hit["user_id"]) for hit in json.loads(output_of(*arguments, "--json"))]
 
 
-def refusal(*arguments: object) -> str:
+def error_of(*arguments: object) -> str:
     with pytest.raises(CommandError) as raised:
-        searched(*arguments)
+        output_of(*arguments)
     assert raised.value.returncode == 2 or "Error:" in str(raised.value)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
 @pytest.mark.django_db
-def test_search__json_is_one_array_best_first_and_identifies_nobody_else(collection: str, three: list[User]) -> None:
-    anne, ben, carla = three
-    out = searched("--user", anne.pk, "--json")
+def test_search_profiles__json__is_one_array_without_other_personal_data(collection: str, three_users: list[User]) -> None:
+    anne, ben, carla = three_users
+    out = output_of("--user", anne.pk, "--json")
     hits = json.loads(out)
     assert [set(hit) for hit in hits] == [{"user_id", "score"}] * 2
     assert [hit["user_id"] for hit in hits] == [str(ben.pk), str(carla.pk)]
@@ -71,17 +71,17 @@ def test_search__json_is_one_array_best_first_and_identifies_nobody_else(collect
 
 
 @pytest.mark.django_db
-def test_search__table(collection: str, three: list[User]) -> None:
-    anne, ben, carla = three
+def test_search_profiles__prints_a_table(collection: str, three_users: list[User]) -> None:
+    anne, ben, carla = three_users
     age = str(ben.age)
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in searched("--user", anne.pk).splitlines()]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in output_of("--user", anne.pk).splitlines()]
     assert lines[0] == ["", "Score", "Age", "Gender", "Id"]
     assert lines[2:] == [["1", "0.9701", age, "male", str(ben.pk)], ["2", "0.8944", age, "female", str(carla.pk)]]
 
 
 @pytest.mark.django_db
-def test_search__criteria(collection: str, three: list[User]) -> None:
-    anne, ben, carla = three
+def test_search_profiles__criteria__restrict_the_users(collection: str, three_users: list[User]) -> None:
+    anne, ben, carla = three_users
     assert ids("--user", anne.pk, "--gender", "female") == [carla.pk]
     assert ids("--user", anne.pk, "--gender", "female", "--gender", "male") == [ben.pk, carla.pk]
     assert ids("--user", anne.pk, "--near", "-33.9,18.4,20") == [ben.pk]
@@ -98,26 +98,26 @@ def test_search__criteria(collection: str, three: list[User]) -> None:
 
 
 @pytest.mark.django_db
-def test_search__page_after_page(collection: str, three: list[User]) -> None:
-    anne, ben, carla = three
-    *_, last = searched("--user", anne.pk, "--limit", 1).splitlines()
-    words, _, place = last.rpartition(" ")
-    assert (words, place.endswith(f":{ben.pk}")) == ("Next page: --after", True)
-    (hit,) = json.loads(searched("--user", anne.pk, "--limit", 1, "--json"))
+def test_search_profiles__after__prints_the_next_page(collection: str, three_users: list[User]) -> None:
+    anne, ben, carla = three_users
+    *_, last = output_of("--user", anne.pk, "--limit", 1).splitlines()
+    text, _, place = last.rpartition(" ")
+    assert (text, place.endswith(f":{ben.pk}")) == ("Next page: --after", True)
+    (hit,) = json.loads(output_of("--user", anne.pk, "--limit", 1, "--json"))
     assert place == f"{hit['score']}:{hit['user_id']}"
     assert ids("--user", anne.pk, "--after", place) == [carla.pk]
-    assert searched("--user", anne.pk, "--offset", 1).splitlines()[-1].startswith("| 2 |")
+    assert output_of("--user", anne.pk, "--offset", 1).splitlines()[-1].startswith("| 2 |")
 
 
 @pytest.mark.django_db
-def test_search__nobody(collection: str, three: list[User]) -> None:
-    assert searched("--user", three[0].pk, "--gender", "other") == "No users found.\n"
-    assert json.loads(searched("--user", three[0].pk, "--gender", "other", "--json")) == []
+def test_search_profiles__no_match__prints_no_users(collection: str, three_users: list[User]) -> None:
+    assert output_of("--user", three_users[0].pk, "--gender", "other") == "No users found.\n"
+    assert json.loads(output_of("--user", three_users[0].pk, "--gender", "other", "--json")) == []
 
 
 @pytest.mark.django_db
-def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[User], tmp_path: Path) -> None:
-    anne, ben, carla = three
+def test_search_profiles__by_email_or_vector_file__finds_users(collection: str, three_users: list[User], tmp_path: Path) -> None:
+    anne, ben, carla = three_users
     assert ids("--user", "ANNE@Example.com") == [ben.pk, carla.pk]
     vector = ProfileEmbedding.objects.get(pk=carla.pk).vector
     (tmp_path / "vector.json").write_text(json.dumps(vector))
@@ -128,7 +128,7 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--user", UUID(int=1)], f"PostgreSQL has no user with the id '{UUID(int=1)}'."),
         (["--user", "anne"], "'anne' is neither a UUID nor an e-mail address. Pass one of them."),
@@ -158,27 +158,27 @@ def test_search__by_email_in_any_case_and_by_file(collection: str, three: list[U
         ),
     ],
 )
-def test_search__refused(arguments: list[Any], said: str) -> None:
-    assert refusal(*arguments) == said
+def test_search_profiles__invalid_arguments__fail(arguments: list[Any], message: str) -> None:
+    assert error_of(*arguments) == message
 
 
 @pytest.mark.django_db
-def test_search__person_without_an_embedding_or_deleted() -> None:
+def test_search_profiles__user_without_embedding_or_deleted__fails() -> None:
     user, deleted = UserFactory.create(), UserFactory.create(deleted=True)
-    assert refusal("--user", user.email) == f"The user '{user.pk}' has no embedding yet. Load one with manage.py upsert_embeddings FILE."
-    assert refusal("--user", deleted.pk) == f"The user '{deleted.pk}' is deleted. Search for another user."
+    assert error_of("--user", user.email) == f"The user '{user.pk}' has no embedding yet. Load one with manage.py upsert_embeddings FILE."
+    assert error_of("--user", deleted.pk) == f"The user '{deleted.pk}' is deleted. Search for another user."
 
 
 @pytest.mark.django_db
-def test_search__server_that_is_unavailable(settings: Settings) -> None:
+def test_search_profiles__unavailable_server__fails(settings: Settings) -> None:
     settings.QDRANT_URL = f"http://127.0.0.1:{free_port()}"
-    person = ProfileEmbeddingFactory.create().user
-    assert refusal("--user", person.pk).startswith(f"Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'")
+    user = ProfileEmbeddingFactory.create().user
+    assert error_of("--user", user.pk).startswith(f"Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_search__as_a_process(embedded_qdrant: Path, request: pytest.FixtureRequest) -> None:
+def test_search_profiles__own_process__prints_json(embedded_qdrant: Path, request: pytest.FixtureRequest) -> None:
     initialize()
-    anne, ben, _ = request.getfixturevalue("three")
+    anne, ben, _ = request.getfixturevalue("three_users")
     code, out, err = manage("search_profiles", "--user", anne.email, "--near", "-33.9,18.4,20", "--json")
     assert (code, [hit["user_id"] for hit in json.loads(out)], err) == (0, [str(ben.pk)], "")

@@ -1,4 +1,4 @@
-"""What can be searched for, and what is refused before a store is asked."""
+"""Search criteria, and the errors for invalid ones before any request to a store."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ ANNE, BEN = UUID(int=1), UUID(int=2)
 ONES = [1.0] * 512
 
 
-def test_query__of_a_person() -> None:
+def test_query__by_user__never_finds_the_user() -> None:
     query = SearchQuery(user_id=ANNE, exclude=[BEN])
     assert query.never_found == {ANNE, BEN}
     assert (query.limit, query.vector) == (10, None)
 
 
 @pytest.mark.parametrize("vector", [ONES, tuple(ONES), np.ones(512), np.ones(512, np.float16)])
-def test_query__of_a_vector(vector: Any) -> None:
+def test_query__by_vector__is_an_array_of_32_bits(vector: Any) -> None:
     query = SearchQuery(vector=vector)
     assert isinstance(query.vector, np.ndarray) and query.vector.dtype == np.float32
     assert query.never_found == set()
 
 
 @pytest.mark.parametrize(
-    ("criteria", "said"),
+    ("criteria", "message"),
     [
         ({}, "A search needs either a user or a vector."),
         ({"user_id": ANNE, "vector": ONES}, "A search needs either a user or a vector."),
@@ -65,14 +65,14 @@ def test_query__of_a_vector(vector: Any) -> None:
         ({"user_id": ANNE, "limit": 0}, "The limit is 0. It must be at least 1."),
     ],
 )
-def test_query__refused(criteria: dict[str, Any], said: str) -> None:
+def test_query__invalid_value__fails(criteria: dict[str, Any], message: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         SearchQuery(**criteria)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
-    ("criteria", "said"),
+    ("criteria", "message"),
     [
         ({"user_id": "x"}, "user_id is 'x'. It must be a UUID."),
         ({"user_id": str(ANNE)}, f"user_id is '{ANNE}'. It must be a UUID."),
@@ -97,45 +97,45 @@ def test_query__refused(criteria: dict[str, Any], said: str) -> None:
         ({"user_id": ANNE, "limit": None}, "limit is null. It must be a whole number."),
     ],
 )
-def test_query__another_type_is_refused_in_one_line(criteria: dict[str, Any], said: str) -> None:
+def test_query__wrong_type__fails(criteria: dict[str, Any], message: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         SearchQuery(**criteria)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
-def test_query__numbers_of_numpy_are_numbers() -> None:
+def test_query__numpy_numbers__are_accepted() -> None:
     query = SearchQuery(user_id=ANNE, min_age=np.int64(20), min_score=np.float32(0.5), limit=np.int32(3))  # type: ignore[arg-type]
     assert query.has_age(20) and query.wanted == 3
 
 
-def test_query__interests_as_they_are_compared() -> None:
+def test_query__interests__are_trimmed_and_normalized() -> None:
     query = SearchQuery(user_id=ANNE, interests=["cafe\u0301", " caf\u00e9 ", "Caf\u00e9"], all_interests=(" sea",))
     assert (query.interests, query.all_interests) == (("caf\u00e9", "Caf\u00e9"), ("sea",))
 
 
-def test_query__bounds_of_age_are_included() -> None:
+def test_query__age_limits__are_inclusive() -> None:
     query = SearchQuery(user_id=ANNE, min_age=30, max_age=30)
     assert [age for age in range(28, 33) if query.has_age(age)] == [30]
 
 
-def test_query__without_bounds_everyone_has_the_age_and_the_gender() -> None:
+def test_query__without_limits__accepts_every_age_and_gender() -> None:
     query = SearchQuery(user_id=ANNE)
     assert query.has_age(0) and query.has_age(200) and query.has_gender("other")
 
 
-def test_near__as_typed() -> None:
+def test_near__three_numbers__are_parsed() -> None:
     assert Near.parse("-33.9, 18.4,2.5") == Near(-33.9, 18.4, 2.5)
 
 
 @pytest.mark.parametrize("text", ["", "52", "52.5,13.4", "52.5,13.4,1,2", "Berlin", "a,b,c"])
-def test_near__not_three_numbers(text: str) -> None:
+def test_near__not_three_numbers__fails(text: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         Near.parse(text)
     assert str(raised.value) == f"{text!r} is not LAT,LON,KM. Example: 52.52,13.405,25."
 
 
 @pytest.mark.parametrize(
-    ("lat", "lon", "km", "said"),
+    ("lat", "lon", "km", "message"),
     [
         (91, 0, 1, "The center of the search area is invalid: lat is 91, and must be from -90 to 90."),
         (0, -180.5, 1, "The center of the search area is invalid: lon is -180.5, and must be from -180 to 180."),
@@ -146,30 +146,30 @@ def test_near__not_three_numbers(text: str) -> None:
         (0, 0, math.nan, "The radius of the search area is nan km. It must be more than 0."),
     ],
 )
-def test_near__out_of_range(lat: float, lon: float, km: float, said: str) -> None:
+def test_near__out_of_range__fails(lat: float, lon: float, km: float, message: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         Near(lat, lon, km)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(("lat", "lon"), [(90, 180), (-90, -180)])
-def test_near__edges_of_the_earth(lat: float, lon: float) -> None:
+def test_near__extreme_coordinates__are_accepted(lat: float, lon: float) -> None:
     assert Near(lat, lon, 0.001).km == 0.001
 
 
 @pytest.mark.parametrize("score", [0.1, -1.0, 1.0, float(np.float32(0.8765432))])
-def test_place__is_read_as_it_is_written(score: float) -> None:
+def test_place__parsed_text__equals_the_place(score: float) -> None:
     assert Place.parse(str(Place(score, ANNE))) == Place(score, ANNE)
 
 
 @pytest.mark.parametrize("text", ["", "0.5", f"0.5:{ANNE}:", f"much:{ANNE}", "0.5:anne"])
-def test_place__refused(text: str) -> None:
+def test_place__invalid_text__fails(text: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         Place.parse(text)
     assert str(raised.value) == f"{text!r} is not SCORE:ID, the score and id of the last user of the previous page."
 
 
-def test_place__is_before_what_scores_less_and_equal_scores_of_a_higher_id() -> None:
+def test_place__is_before__lower_scores_and_equal_scores_with_a_higher_id() -> None:
     place = Place(0.5, BEN)
     assert place.is_before(0.4, ANNE) and place.is_before(0.5, UUID(int=3))
     assert not any((place.is_before(0.6, UUID(int=3)), place.is_before(0.5, BEN), place.is_before(0.5, ANNE)))
