@@ -1,4 +1,4 @@
-"""People, their points, and the queue."""
+"""Read and write points, run plain SQL, and count queue entries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def ids(user_ids: Iterable[UUID]) -> set[models.ExtendedPointId]:
 
 
 def point(user_id: UUID) -> dict[str, Any]:
-    found = point_of(user_id)
-    assert found is not None
-    return found
+    result = point_of(user_id)
+    assert result is not None
+    return result
 
 
 def version_of(user_id: UUID) -> int:
@@ -36,13 +36,13 @@ def version_of(user_id: UUID) -> int:
 
 
 def a_point(user_id: UUID, **payload: object) -> models.PointStruct:
-    """Somebody else's, of another vector."""
+    """Return a point with another vector than the user's, as another program would write it."""
     return models.PointStruct(id=str(user_id), vector=unit_vector(4711), payload={"user_id": str(user_id), **payload})
 
 
-def write(*written: models.PointStruct) -> None:
+def write(*points_to_write: models.PointStruct) -> None:
     with qdrant() as client:
-        client.upsert(collection_name(), list(written), wait=True)
+        client.upsert(collection_name(), list(points_to_write), wait=True)
 
 
 def plain_sql(statement: str, *parameters: Any) -> None:
@@ -51,13 +51,13 @@ def plain_sql(statement: str, *parameters: Any) -> None:
 
 
 def one(statement: str, *parameters: Any) -> Any:
-    """The first column of the first row."""
+    """Return the first column of the first row."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchone()[0]
 
 
 def queued(*user_ids: UUID) -> int:
-    """Entries of the queue, of these people or of all."""
-    found = QueueEntry.objects.filter(user_id__in=user_ids) if user_ids else QueueEntry.objects.all()
-    return found.count()
+    """Return the number of queue entries of these users, or of all users."""
+    result = QueueEntry.objects.filter(user_id__in=user_ids) if user_ids else QueueEntry.objects.all()
+    return result.count()
