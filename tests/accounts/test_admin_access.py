@@ -53,7 +53,7 @@ def test_login__refused(trait: str, client: Any) -> None:
 
 
 def test_login__without_next_leads_to_the_admin(client: Any) -> None:
-    """Django's default is an address that does not exist here."""
+    """The default of Django is a URL that does not exist in this project."""
     response = client.post(reverse("admin:login"), {"username": superuser().email, "password": PASSWORD})
     assert response.status_code == 302 and response.headers["Location"] == reverse("admin:index")
 
@@ -73,7 +73,7 @@ def test_change__member() -> None:
 
 @pytest.mark.parametrize("trait", ["staff", "superuser"])
 @pytest.mark.parametrize("address", [change_page, password_page])
-def test_change__colleague_or_superuser_is_refused(trait: str, address: Any) -> None:
+def test_change__of_a_colleague_or_superuser__is_refused(trait: str, address: Any) -> None:
     colleague = UserFactory.create(**{trait: True})
     before = colleague.password, colleague.email
     posted = person_form(colleague, email="taken.over@example.com") | {"password1": "another-one-5", "password2": "another-one-5"}
@@ -82,7 +82,7 @@ def test_change__colleague_or_superuser_is_refused(trait: str, address: Any) -> 
     assert (colleague.password, colleague.email) == before
 
 
-def test_change__colleague_can_be_looked_at() -> None:
+def test_change__a_colleague_can_be_viewed() -> None:
     response = signed_in(staff(*CHANGE_USERS)).get(change_page(superuser()))
     assert response.status_code == 200 and b'name="_save"' not in response.content
 
@@ -104,8 +104,8 @@ def test_password__colleague_by_superuser() -> None:
 
 
 @pytest.mark.parametrize("target", ["oneself", "a member"])
-def test_change__no_way_up(target: str) -> None:
-    """What a form of a superuser would post is ignored: the fields are not there for anybody else."""
+def test_change__cannot_grant_rights(target: str) -> None:
+    """Values of fields that only a superuser's form has are ignored."""
     person = staff(*CHANGE_USERS)
     target_person = person if target == "oneself" else UserFactory.create()
     group = Group.objects.create(name="All-powerful")
@@ -122,7 +122,7 @@ def test_change__no_way_up(target: str) -> None:
     assert not target_person.groups.exists() and not target_person.has_perm("accounts.erase_user")
 
 
-def test_change__superuser_makes_staff() -> None:
+def test_change__a_superuser_can_make_staff() -> None:
     person, group = UserFactory.create(), Group.objects.create(name="Support")
     posted = person_form(person, is_staff="on") | {"groups": [group.pk]}
     assert save(signed_in(superuser()), change_page(person), posted).status_code == 302
@@ -130,7 +130,7 @@ def test_change__superuser_makes_staff() -> None:
     assert person.is_staff and list(person.groups.all()) == [group]
 
 
-def test_change__superuser_does_not_lose_their_own_rights() -> None:
+def test_change__a_superuser_cannot_remove_their_own_rights() -> None:
     person = superuser()
     posted = person_form(person, full_name="Still Here", active="", is_staff="", is_superuser="")
     assert save(signed_in(person), change_page(person), posted).status_code == 302
@@ -140,14 +140,14 @@ def test_change__superuser_does_not_lose_their_own_rights() -> None:
 
 @pytest.mark.parametrize("trait", ["deleted", "anonymized"])
 @pytest.mark.parametrize("address", [change_page, password_page])
-def test_change__those_who_left_stay_as_they_are(trait: str, address: Any) -> None:
+def test_change__a_removed_user_is_not_changed(trait: str, address: Any) -> None:
     person = UserFactory.create(**{trait: True})
     client = signed_in(superuser())
     assert client.get(change_page(person)).status_code == 200
     assert client.post(address(person), person_form(person, full_name="Back again")).status_code == 403
 
 
-def test_add__person() -> None:
+def test_add__user() -> None:
     response = signed_in(staff(*CHANGE_USERS)).post(ADD, new_user_form(is_staff="on", is_superuser="on"))
     person = User.objects.get(email="new@example.com")
     assert response.headers["Location"] == change_page(person)
@@ -190,7 +190,7 @@ def test_list__cannot_be_filtered_by_password() -> None:
     assert signed_in(superuser()).get(LIST, {"password__startswith": "md5"}).status_code == 400
 
 
-def test_groups__offer_only_what_is_asked_for() -> None:
+def test_groups__offer_only_declared_permissions() -> None:
     form = signed_in(superuser()).get(reverse("admin:auth_group_add")).context["adminform"].form
     assert [f"{permission.content_type.app_label}.{permission.codename}" for permission in form.fields["permissions"].queryset] == [
         *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),

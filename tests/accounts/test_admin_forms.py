@@ -1,4 +1,4 @@
-"""What a form of the admin says when a person cannot be saved as asked for; also when only the database knows."""
+"""Errors in the user forms of the admin, also those that only the database finds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAKEN = "Another user has this e-mail address."
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("email", ["taken@example.com", "TAKEN@example.com"])
-def test_change__address_of_another(email: str) -> None:
+def test_change__address_of_another_user(email: str) -> None:
     UserFactory.create(email="taken@example.com")
     person = UserFactory.create()
     response = save(signed_in(superuser()), change_page(person), person_form(person, email=email))
@@ -41,7 +41,7 @@ def test_change__own_address_in_another_case() -> None:
 
 
 @pytest.mark.django_db
-def test_change__born_tomorrow() -> None:
+def test_change__date_of_birth_in_the_future() -> None:
     person = UserFactory.create()
     tomorrow = date.today() + timedelta(days=2)  # noqa: DTZ011  # two days ahead is ahead in every time zone
     response = save(signed_in(superuser()), change_page(person), person_form(person, date_of_birth=tomorrow.isoformat()))
@@ -49,7 +49,7 @@ def test_change__born_tomorrow() -> None:
 
 
 @pytest.mark.django_db
-def test_change__video_of_another() -> None:
+def test_change__video_of_another_user() -> None:
     person, video = UserFactory.create(), VideoFactory.create()
     response = save(signed_in(superuser()), change_page(person), person_form(person, video=video.pk))
     assert errors_of(response) == {"video": ["This video belongs to another user."]}
@@ -66,7 +66,7 @@ def test_change__own_video() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("video", ["no-uuid", str(uuid4())], ids=["no UUID", "unknown UUID"])
-def test_change__no_such_video(video: str) -> None:
+def test_change__unknown_video(video: str) -> None:
     person = UserFactory.create()
     assert list(errors_of(save(signed_in(superuser()), change_page(person), person_form(person, video=video)))) == ["video"]
 
@@ -128,8 +128,8 @@ def test_change__address_is_taken_and_released_in_between(monkeypatch: pytest.Mo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deferred constraint: without a look at it while there is a form, the commit would fail with a page of its own."""
+def test_change__video_is_deleted_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a deferred constraint finds it. Without an early check the commit would fail and show an error page."""
     person = UserFactory.create()
     video, client = VideoFactory.create(user=person), signed_in(superuser())
     between_validation_and_saving(monkeypatch, lambda: video.delete())
@@ -138,7 +138,7 @@ def test_change__video_goes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
-    """What POST answers, which begins while PERSON is being anonymized by a transaction that has not committed yet."""
+    """Return the answer of ``post``, which begins before an anonymization of ``person`` commits."""
     with transaction.atomic():
         User.objects.filter(pk=person.pk).update(
             email=f"deleted_{person.pk}@findme.ai", full_name="Deleted User", deleted_at=TransactionNow()
@@ -152,7 +152,7 @@ def post_during_anonymization(person: User, post: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__waits_for_an_anonymization_and_does_not_undo_it() -> None:
+def test_change__during_an_anonymization__waits_and_does_not_undo_it() -> None:
     """The row is locked before it is read, so that a form cannot write back what was cleared meanwhile."""
     person, client = UserFactory.create(), signed_in(superuser())
     posted = opened(client, change_page(person)) | person_form(person, full_name="Written back")
@@ -161,7 +161,7 @@ def test_change__waits_for_an_anonymization_and_does_not_undo_it() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
+def test_password__during_an_anonymization__waits_and_does_not_undo_it() -> None:
     person, client = UserFactory.create(), signed_in(superuser())
     posted = {"password1": "another-one-5", "password2": "another-one-5"}
     address = reverse("admin:auth_user_password_change", args=[person.pk])
@@ -170,7 +170,7 @@ def test_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_own_password__waits_for_an_anonymization_and_does_not_undo_it() -> None:
+def test_own_password__during_an_anonymization__waits_and_does_not_undo_it() -> None:
     person = superuser()
     client = signed_in(person)
     response = post_during_anonymization(person, lambda: client.post(reverse("admin:password_change"), own_password()))
@@ -193,7 +193,7 @@ def own_password(**fields: str) -> dict[str, str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change__erased_in_between_is_not_brought_back() -> None:
+def test_change__of_a_user_who_was_erased_in_between__does_not_insert_the_user_again() -> None:
     person, client = UserFactory.create(), signed_in(superuser())
     posted = person_form(person, full_name="A ghost")
     User.objects.filter(pk=person.pk).delete()

@@ -1,4 +1,4 @@
-"""Search for users in the admin: by a part of the name or of the address, by UUID, by state."""
+"""The list of users in the admin: search by name, address or UUID, and filter by state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_search__uuid(client: Client, spelled: str) -> None:
 
 @pytest.mark.parametrize("words", ["quux", "wilhelmina quux", "mina@exam"])
 def test_search__reads_the_trigram_index(client: Client, words: str) -> None:
-    """Both what is shown and what is counted. The test's table is too small for PostgreSQL to choose the index by itself."""
+    """Both the query of the rows and that of the count. PostgreSQL would not choose the index for a table this small."""
     request = client.get(LIST).wsgi_request
     model_admin = admin.site._registry[User]
     rows, _ = model_admin.get_search_results(request, model_admin.get_queryset(request), words)
@@ -83,7 +83,7 @@ def test_list__shows_the_state(client: Client, trait: str, label: str) -> None:
     assert label in [line.strip() for line in page.splitlines()]
 
 
-def test_page__links_to_what_the_person_has(client: Client) -> None:
+def test_page__links_to_the_users_rows(client: Client) -> None:
     person = UserFactory.create()
     VideoFactory.create_batch(2, user=person)
     for match in (MatchFactory.create(user=person), MatchFactory.create(matched_user=person)):
@@ -102,7 +102,7 @@ def test_page__links_to_what_the_person_has(client: Client) -> None:
         assert len(client.get(link["url"]).context["cl"].result_list) == link["count"]
 
 
-def test_page__links_only_to_what_one_may_see() -> None:
+def test_page__links_only_to_rows_that_the_actor_may_see() -> None:
     person = UserFactory.create()
     response = signed_in(staff("accounts.view_user", "matching.view_match")).get(reverse("admin:accounts_user_change", args=[person.pk]))
     assert [link["title"] for link in response.context["related"]] == ["Matches"]

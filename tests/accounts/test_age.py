@@ -19,13 +19,13 @@ from accounts.age import age_group, age_on
         (date(1990, 6, 15), date(1990, 6, 15), 0),
     ],
 )
-def test_age_on__turns_on_the_birthday(born: date, day: date, age: int) -> None:
+def test_age_on__changes_on_the_birthday(born: date, day: date, age: int) -> None:
     assert age_on(born, day) == age
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dates=st.tuples(st.dates(), st.dates()).map(sorted))
-def test_age_on__is_what_postgresql_says(db: None, dates: list[date]) -> None:
+def test_age_on__equals_postgresqls_age(db: None, dates: list[date]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(year FROM age(%s::date, %s::date))", [dates[1], dates[0]])
         assert age_on(*dates) == cursor.fetchone()[0]

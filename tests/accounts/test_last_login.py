@@ -19,7 +19,7 @@ def last_login_of(person: User) -> object:
     return User.objects.values_list("last_login", flat=True).get(pk=person.pk)
 
 
-def test_login__is_noted() -> None:
+def test_login__is_recorded() -> None:
     person = UserFactory.create()
     Client().force_login(person)
     assert person.last_login is not None
@@ -35,7 +35,7 @@ def test_login__of_a_removed_user_is_not_recorded(kind: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_login__waits_for_an_anonymization_and_leaves_it_as_it_is() -> None:
+def test_login__during_an_anonymization__waits_and_is_not_recorded() -> None:
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")

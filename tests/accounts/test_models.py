@@ -36,10 +36,10 @@ WHO_LEFT = {
 }
 
 
-# --- who is who -------------------------------------------------------------------------------------------------------------------
+# --- Querysets --------------------------------------------------------------------------------------------------------------------
 
 
-def test_querysets__say_what_they_mean() -> None:
+def test_querysets__select_the_right_rows() -> None:
     plain, staff, deleted = UserFactory.create(), UserFactory.create(staff=True), UserFactory.create(deleted=True)
     inactive, unverified = UserFactory.create(inactive=True), UserFactory.create(unverified=True)
     assert set(User.objects.alive()) == {plain, staff, inactive, unverified}
@@ -48,7 +48,7 @@ def test_querysets__say_what_they_mean() -> None:
 
 
 @pytest.mark.parametrize("written", ["jane@example.com", "Jane@Example.com", "JANE@EXAMPLE.COM"])
-def test_with_email__in_whatever_case(written: str) -> None:
+def test_with_email__ignores_case(written: str) -> None:
     jane = UserFactory.create(email="Jane@example.com")
     UserFactory.create(email="janet@example.com")
     assert list(User.objects.with_email(written)) == [jane]
@@ -60,7 +60,7 @@ def test_with_email__unknown(written: str) -> None:
     assert not User.objects.with_email(written).exists()
 
 
-def test_str__is_the_uuid_since_the_admins_log_keeps_it_for_ever() -> None:
+def test_str__is_the_uuid() -> None:
     user = UserFactory.create(full_name="Jane Smith", email="jane@example.com")
     assert str(user) == str(user.pk)
     assert (user.get_full_name(), user.get_short_name(), user.get_username()) == ("Jane Smith", "Jane Smith", "jane@example.com")
@@ -70,7 +70,7 @@ def test_age__is_in_whole_years_today() -> None:
     assert UserFactory.build(date_of_birth=date(1990, 2, 28)).age == age_on(date(1990, 2, 28), today())
 
 
-# --- creating users ----------------------------------------------------------------------------------------------------------------
+# --- Creating users ----------------------------------------------------------------------------------------------------------------
 
 
 def test_create_user__can_log_in_with_the_password() -> None:
@@ -83,7 +83,7 @@ def test_create_user__without_a_password_cannot_log_in() -> None:
     assert not User.objects.create_user("jane@example.com", **REQUIRED).has_usable_password()
 
 
-def test_create_user__refuses_an_address_that_is_taken_in_another_case() -> None:
+def test_create_user__address_taken_in_another_case__is_refused() -> None:
     User.objects.create_user("jane@example.com", **REQUIRED)
     with pytest.raises(IntegrityError, match="idx_users_email_lower"), transaction.atomic():
         User.objects.create_user("JANE@example.com", **REQUIRED)
@@ -122,13 +122,13 @@ def test_createsuperuser__from_the_environment(superuser_environment: None) -> N
     assert authenticate(username="ROOT@example.com", password=PASSWORD) == user
 
 
-def test_createsuperuser__refuses_an_address_that_is_taken(superuser_environment: None) -> None:
+def test_createsuperuser__address_taken__is_refused(superuser_environment: None) -> None:
     UserFactory.create(email="Root@example.com")
     with pytest.raises(CommandError, match=r"^Error: That email is already taken\.$"):
         call_command("createsuperuser", interactive=False, verbosity=0)
 
 
-def test_createsuperuser__asks_for_what_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_createsuperuser__asks_for_required_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["root@example.com", "Root", "yesterday", "1980-01-01", "other"])
     monkeypatch.setattr("builtins.input", lambda prompt="": next(answers))
     monkeypatch.setattr("getpass.getpass", lambda prompt="": PASSWORD)
@@ -144,11 +144,11 @@ def test_createsuperuser__asks_for_what_is_required(monkeypatch: pytest.MonkeyPa
     assert next(answers, None) is None
 
 
-# --- logging in -------------------------------------------------------------------------------------------------------------------
+# --- Logging in -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("written", ["jane@example.com", "JANE@Example.com"])
-def test_login__in_whatever_case(written: str) -> None:
+def test_login__ignores_the_case_of_the_address(written: str) -> None:
     jane = UserFactory.create(email="Jane@example.com")
     assert authenticate(username=written, password=PASSWORD) == jane
 
@@ -172,7 +172,7 @@ def test_login__is_one_query_by_the_index(django_assert_num_queries: DjangoAsser
 
 @pytest.mark.parametrize("password", [PASSWORD, "", "!"])
 @pytest.mark.parametrize("left", WHO_LEFT)
-def test_login__of_one_who_left(left: str, password: str) -> None:
+def test_login__of_a_removed_user__fails(left: str, password: str) -> None:
     user = UserFactory.create()
     ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
     for name in (user.email, f"deleted_{user.pk}@findme.ai"):
@@ -180,7 +180,7 @@ def test_login__of_one_who_left(left: str, password: str) -> None:
 
 
 @pytest.mark.parametrize("left", WHO_LEFT)
-def test_session__ends_with_the_next_request_of_one_who_left(client: Client, left: str) -> None:
+def test_session__of_a_removed_user__ends_with_the_next_request(client: Client, left: str) -> None:
     user = UserFactory.create(staff=True)
     client.force_login(user)
     request = HttpRequest()
@@ -190,7 +190,7 @@ def test_session__ends_with_the_next_request_of_one_who_left(client: Client, lef
     assert get_user(request).is_anonymous
 
 
-def test_session__of_one_who_came_back_only_by_the_flag_continues(client: Client) -> None:
+def test_session__of_a_user_who_is_active_again__continues(client: Client) -> None:
     user = UserFactory.create(inactive=True)
     assert not user.is_active
     user.active = True
@@ -201,11 +201,11 @@ def test_session__of_one_who_came_back_only_by_the_flag_continues(client: Client
     assert get_user(request) == user
 
 
-# --- deleting ---------------------------------------------------------------------------------------------------------------------
+# --- Deleting ---------------------------------------------------------------------------------------------------------------------
 
 
-def person_with(rows: int) -> User:
-    """A person with ROWS of everything, on both sides."""
+def user_with_rows(rows: int) -> User:
+    """Create a user with ``rows`` rows in each table, on both sides of matches and calls."""
     user = UserFactory.create()
     ProfileEmbeddingFactory.create(user=user)
     user.video = VideoFactory.create(user=user)
@@ -216,10 +216,10 @@ def person_with(rows: int) -> User:
     return user
 
 
-def test_delete__takes_everything_along_in_as_many_queries_however_much_there_is() -> None:
+def test_delete__deletes_all_rows_in_a_constant_number_of_queries() -> None:
     counts = []
     for rows in (1, 4):
-        user = person_with(rows)
+        user = user_with_rows(rows)
         with CaptureQueriesContext(connection) as queries:
             user.delete()
         connection.check_constraints()
@@ -229,7 +229,7 @@ def test_delete__takes_everything_along_in_as_many_queries_however_much_there_is
         assert ask(f"SELECT count(*) FROM {table}") == [(0,)]
 
 
-def test_delete__of_a_queryset_leaves_the_others() -> None:
+def test_delete__of_a_queryset__keeps_other_users() -> None:
     user, other = UserFactory.create(), UserFactory.create()
     MatchFactory.create(user=other)
     VideoFactory.create(user=user)
@@ -239,7 +239,7 @@ def test_delete__of_a_queryset_leaves_the_others() -> None:
     assert ask("SELECT (SELECT count(*) FROM matches), (SELECT count(*) FROM videos)") == [(1, 0)]
 
 
-def test_delete__of_a_video_leaves_the_profile_without_one() -> None:
+def test_delete__of_a_video__clears_it_in_the_profile() -> None:
     user = UserFactory.create()
     user.video = VideoFactory.create(user=user)
     user.save()
@@ -249,7 +249,7 @@ def test_delete__of_a_video_leaves_the_profile_without_one() -> None:
     assert user.video_id is None
 
 
-# --- saving one who left meanwhile ------------------------------------------------------------------------------------------------
+# --- Saving a user who was removed meanwhile ------------------------------------------------------------------------------------------
 
 
 CLEARED_ROW = "SELECT email, full_name, bio, password_hash, deleted_at IS NOT NULL FROM users WHERE id = %s"
@@ -260,7 +260,7 @@ def leave(user: User, left: str) -> None:
     ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
 
 
-def refused_save(user: User, **how: Any) -> None:
+def assert_save_is_refused(user: User, **how: Any) -> None:
     before = ask(CLEARED_ROW, user.pk)
     with pytest.raises(DatabaseError) as raised, transaction.atomic():
         user.save(**how)
@@ -270,41 +270,41 @@ def refused_save(user: User, **how: Any) -> None:
 
 @LEFT
 @pytest.mark.parametrize("fields", [None, ["bio"], ["deleted_at"], ["last_login", "password"]])
-def test_save__of_one_who_left_meanwhile_gives_nothing_back(left: str, fields: list[str] | None) -> None:
+def test_save__of_a_user_who_was_removed_meanwhile__restores_nothing(left: str, fields: list[str] | None) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     leave(user, left)
-    refused_save(user, update_fields=fields)
-    refused_save(user, update_fields=fields)
+    assert_save_is_refused(user, update_fields=fields)
+    assert_save_is_refused(user, update_fields=fields)
 
 
 @LEFT
-def test_save__of_one_who_was_just_made_and_left_gives_nothing_back(left: str) -> None:
+def test_save__of_a_new_user_who_was_removed__restores_nothing(left: str) -> None:
     user = UserFactory.create()
     leave(user, left)
-    refused_save(user)
+    assert_save_is_refused(user)
 
 
 @LEFT
-def test_save__of_one_who_was_read_in_part_and_left_gives_nothing_back(left: str) -> None:
+def test_save__of_a_partly_read_user_who_was_removed__restores_nothing(left: str) -> None:
     user = User.objects.only("bio").get(pk=UserFactory.create().pk)
     leave(user, left)
     user.bio = "back"
-    refused_save(user)
+    assert_save_is_refused(user)
 
 
-def test_save__of_one_who_was_deleted_when_read_and_anonymized_since_gives_nothing_back() -> None:
+def test_save__of_a_deleted_user_who_was_anonymized_since__restores_nothing() -> None:
     user = User.objects.get(pk=UserFactory.create(deleted=True).pk)
     leave(user, "anonymized")
-    refused_save(user)
+    assert_save_is_refused(user)
     user.deleted_at = None
-    refused_save(user)
+    assert_save_is_refused(user)
 
 
-def test_save__of_one_who_left_and_was_read_again() -> None:
+def test_save__of_a_removed_user_who_was_read_again__is_allowed() -> None:
     user = UserFactory.create()
     leave(user, "soft-deleted")
     user.refresh_from_db(fields=["bio"])
-    refused_save(user)
+    assert_save_is_refused(user)
     user.refresh_from_db()
     user.bio = "a line"
     user.save()
@@ -325,7 +325,7 @@ def test_save__of_an_anonymized_user_who_was_read_again__is_refused_by_the_datab
         user.save()
 
 
-def test_save__of_one_who_left_writes_what_nothing_clears(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_save__of_a_removed_user__writes_columns_that_no_removal_clears(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     leave(user, "soft-deleted")
     user.last_login, user.active = datetime(2025, 1, 1, tzinfo=UTC), False
@@ -336,7 +336,7 @@ def test_save__of_one_who_left_writes_what_nothing_clears(django_assert_num_quer
     assert ask("SELECT active, deleted_at IS NULL FROM users WHERE id = %s", user.pk) == [(False, False)]
 
 
-def test_save__asks_in_the_same_query_whether_they_are_there(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_save__checks_for_a_removal_in_the_same_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     for _again in range(2):
         with django_assert_num_queries(1):
@@ -344,7 +344,7 @@ def test_save__asks_in_the_same_query_whether_they_are_there(django_assert_num_q
 
 
 @pytest.mark.django_db(transaction=True)
-def test_save__waits_for_an_anonymization_and_gives_nothing_back() -> None:
+def test_save__during_an_anonymization__waits_and_restores_nothing() -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")

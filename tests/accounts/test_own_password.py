@@ -1,4 +1,4 @@
-"""Wrong old passwords on the page for one's own password: they count like failed log-ins."""
+"""Wrong old passwords on the page for one's own password count like failed log-ins."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def log_in(user: User, password: str, network: str = HOME) -> int:
     return Client().post(reverse("admin:login"), {"username": user.email, "password": password}, REMOTE_ADDR=network).status_code
 
 
-def test_own_password__five_wrong_ones_lock(user: User, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the right one is refused too, and nothing is hashed; the session stays."""
+def test_own_password__five_wrong_passwords_lock_the_pair(user: User, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the right password is refused too, and nothing is hashed. The session stays."""
     client = signed_in(user)
     fail(client, MAX_PAIR_FAILURES)
     with monkeypatch.context() as patch:
@@ -70,7 +70,7 @@ def test_own_password__five_wrong_ones_lock(user: User, clock: Any, monkeypatch:
     assert change(client).status_code == 302
 
 
-def test_own_password__counts_together_with_the_log_in(user: User) -> None:
+def test_own_password__failures_count_together_with_those_of_the_log_in(user: User) -> None:
     client = signed_in(user)
     fail(client, MAX_PAIR_FAILURES - 1)
     assert log_in(user, "wrong") == 200
@@ -79,7 +79,7 @@ def test_own_password__counts_together_with_the_log_in(user: User) -> None:
     assert change(client, ELSEWHERE).status_code == 302
 
 
-def test_own_password__a_slowed_network_waits(user: User, clock: Any) -> None:
+def test_own_password__a_throttled_network_is_refused(user: User, clock: Any) -> None:
     for n in range(MAX_NETWORK_FAILURES):
         AccessAttempt.objects.create(username=f"unknown:{n}", ip_address=HOME, failures_since_start=1)
     client = signed_in(user)
@@ -90,15 +90,15 @@ def test_own_password__a_slowed_network_waits(user: User, clock: Any) -> None:
 
 
 @pytest.mark.parametrize("new", ["another-one-5", "123"])
-def test_own_password__a_right_one_ends_the_count(user: User, new: str) -> None:
-    """Also if the new one is refused."""
+def test_own_password__a_right_password_resets_the_count(user: User, new: str) -> None:
+    """This holds even if the new password is refused."""
     client = signed_in(user)
     fail(client, MAX_PAIR_FAILURES - 1)
     change(client, new_password1=new, new_password2=new)
     assert not AccessAttempt.objects.exists()
 
 
-def test_own_password__none_typed_counts_nothing_and_forgets_nothing(user: User) -> None:
+def test_own_password__an_empty_password_does_not_change_the_count(user: User) -> None:
     client = signed_in(user)
     fail(client, 2)
     assert change(client, old_password="").status_code == 200
@@ -116,7 +116,7 @@ def test_own_password__log_has_each_failure_and_no_address(user: User, caplog: p
 
 
 @pytest.mark.parametrize("who", ["no session", "a member"])
-def test_own_password__others_are_led_to_the_log_in_and_not_counted(who: str) -> None:
+def test_own_password__without_a_session__leads_to_the_log_in_and_is_not_counted(who: str) -> None:
     client = Client() if who == "no session" else signed_in(UserFactory.create())
     assert change(client, old_password="wrong").headers["Location"].startswith(reverse("admin:login"))  # a wrong one
     assert not AccessFailureLog.objects.exists()
@@ -124,7 +124,7 @@ def test_own_password__others_are_led_to_the_log_in_and_not_counted(who: str) ->
 
 @pytest.mark.django_db(transaction=True)
 def test_own_password__busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another attempt of the network, in another process, does not end in time."""
+    """An attempt of the network in another process does not end in time."""
     monkeypatch.setattr(attempts, "LOCK_WAIT_SECONDS", 0.01)
     user = staff()
     client, responses = signed_in(user), list[Any]()
@@ -136,7 +136,7 @@ def test_own_password__busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_own_password__five_guesses_of_many_sessions_at_once() -> None:
+def test_own_password__concurrent_posts_of_many_sessions__have_five_guesses() -> None:
     user, statuses = staff(), list[int]()
     while 429 not in statuses and len(statuses) < 400:
         clients = [signed_in(user) for _ in range(8)]

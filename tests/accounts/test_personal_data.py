@@ -20,7 +20,7 @@ ANONYMIZED = {
     "last_login": None,
     "is_superuser": False,
 }
-"""The guide's columns without ``email`` and ``deleted_at``, and the other columns of an account."""
+"""Columns of the guide except ``email`` and ``deleted_at``, and the other columns of an account."""
 WITH_THE_TIME = {"deleted_at", "updated_at"}
 
 
@@ -28,7 +28,7 @@ def row(person: User) -> dict[str, object]:
     return dict(User.objects.filter(pk=person.pk).values().get())
 
 
-def test_export__every_column_but_the_password() -> None:
+def test_export__has_every_column_except_the_password() -> None:
     person = full_life()
     exported = Profile().export(person.pk)
     columns = {field.column for field in User._meta.concrete_fields}
@@ -40,13 +40,13 @@ def test_export__every_column_but_the_password() -> None:
     assert (exported["email"], exported["full_name"], exported["bio"]) == (EMAIL, FULL_NAME, BIO)
 
 
-def test_export__never_the_password() -> None:
+def test_export__never_has_the_password() -> None:
     person = full_life()
     assert person.password
     assert person.password not in as_json(Profile().export(person.pk))
 
 
-def test_export__of_one_of_the_staff() -> None:
+def test_export__of_a_staff_member__has_their_actions() -> None:
     person = full_life()
     working_life(person)
     exported = json.loads(as_json(Profile().export(person.pk)))
@@ -60,7 +60,7 @@ def test_export__of_one_of_the_staff() -> None:
     assert by.keys() == {"id", "action_time", "user_id", "content_type", "object_id", "object_repr", "action_flag", "change_message"}
 
 
-def test_export__a_member_has_no_working_life() -> None:
+def test_export__of_a_member__has_no_actions_of_staff() -> None:
     colleague = full_life()
     working_life(colleague)
     exported = Profile().export(UserFactory.create().pk)
@@ -79,7 +79,7 @@ def test_anonymize__field_by_field() -> None:
     assert after["deleted_at"] == after["updated_at"]
 
 
-def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
+def test_anonymize__keeps_the_time_of_an_earlier_deletion() -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     person = UserFactory.create(deleted_at=then)
     Profile().anonymize(person.pk)
@@ -96,7 +96,7 @@ def test_anonymize__prevents_a_log_in() -> None:
 
 
 @pytest.mark.parametrize("leave", [Profile().anonymize, Profile().erase])
-def test_sessions__end_with_the_person_and_for_no_other_user(leave: object) -> None:
+def test_sessions__of_a_removed_user_are_deleted_and_no_others(leave: object) -> None:
     person, colleague = UserFactory.create_batch(2, is_staff=True)
     open_session(person)
     open_session(person)

@@ -1,4 +1,4 @@
-"""The admin's pages for the browser tests: the log-in, and the address of every kind of page."""
+"""Pages of the admin for the browser tests: the log-in, and the URL of every kind of page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def log_in(page: Page, email: str = OFFICER) -> None:
 
 
 def pages(person: User) -> dict[str, str]:
-    """Every kind of page of the admin, by name."""
+    """Return the URL of every kind of page of the admin, by name."""
     video, match, call = person.videos.all()[0], person.matches.all()[0], person.calls_made.all()[0]
     entry = AuditEntry.objects.create(action="export", actor_account="root", target_id=person.pk, outcome="done")
     lists = [f"{model._meta.app_label}_{model._meta.model_name}" for model in admin.site._registry]

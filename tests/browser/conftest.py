@@ -13,7 +13,7 @@ from vectorstore.sync.inline import sync_users
 
 @pytest.fixture
 def person(embedded_qdrant: Path) -> User:
-    """Somebody with something in every table and a point, among others."""
+    """Return a user with a point and with rows in every table. Other users exist too."""
     initialize()
     person = full_life()
     sync_users([person.pk])

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page of the admin, in light and dark, on a desktop and on a phone."""
+"""axe-core finds no serious problem on any page of the admin, in light and dark, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.long, pytes
 
 
 MINUTE = 60_000
-"""Milliseconds: a page is loaded while other browsers examine theirs."""
+"""Milliseconds. Other browsers of the tests use the processors at the same time."""
 SERIOUS = {"serious", "critical"}
 LOOKS = (("light", DESKTOP), ("dark", PHONE))
 EVERY_LOOK = (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE))
 THOROUGHLY = ("index", "list accounts_user", "page accounts_user", "state of the vector store", "erase", "login")
-"""The pages that are looked at in every combination of theme and size."""
+"""Pages that are checked in every combination of theme and size."""
 
 UNREACHABLE = """
 () => [...document.querySelectorAll('[x-on\\\\:click]')]
@@ -34,7 +34,7 @@ UNREACHABLE = """
     .filter(one => !one.matches('button, a[href], input, select, textarea, summary') && one.tabIndex < 0)
     .map(one => one.outerHTML.slice(0, 120))
 """
-"""What can be clicked and not reached with the keyboard."""
+"""Elements that can be clicked, but not reached with the keyboard."""
 
 Visit = Callable[[Page], None]
 
@@ -47,7 +47,7 @@ def at(address: str) -> Visit:
 
 
 def pressed(address: str, button: str) -> Visit:
-    """The page after a button is pressed without input: with its errors."""
+    """Show the page with its errors, after a button is pressed without input."""
 
     def visit(page: Page) -> None:
         page.goto(address)
@@ -119,7 +119,7 @@ def others(person: User) -> Iterator[tuple[str, Visit]]:
 
 
 @pytest.mark.parametrize("group", [lists, rows, new_rows, others])
-def test_pages__nothing_serious(page: Page, person: User, group: Callable[[User], Iterator[tuple[str, Visit]]]) -> None:
+def test_pages__have_no_serious_problem(page: Page, person: User, group: Callable[[User], Iterator[tuple[str, Visit]]]) -> None:
     page.set_default_timeout(MINUTE)
     superuser(email=OFFICER)
     log_in(page)
@@ -131,7 +131,7 @@ def test_pages__nothing_serious(page: Page, person: User, group: Callable[[User]
     assert found == {}
 
 
-def test_pages__before_and_after_the_session(page: Page, person: User) -> None:
+def test_pages__before_and_after_the_session__have_no_serious_problem(page: Page, person: User) -> None:
     found: dict[str, list[str]] = {}
     page.set_default_timeout(MINUTE)
     page.goto(reverse("admin:login"))
@@ -149,7 +149,7 @@ def test_pages__before_and_after_the_session(page: Page, person: User) -> None:
 
 
 def examine(page: Page, name: str, found: dict[str, list[str]]) -> None:
-    """Add to ``found`` what is wrong with the page as it is shown now."""
+    """Add the problems of the current page to ``found``."""
     for theme, size in EVERY_LOOK if name in THOROUGHLY else LOOKS:
         page.set_viewport_size(size)
         page.emulate_media(reduced_motion="reduce")

@@ -38,13 +38,13 @@ def find(page: Page, words: str) -> None:
 
 
 def open_action(page: Page, title: str) -> None:
-    """By the link on a person's page."""
+    """Open the action by the link on a user's page."""
     page.get_by_role("link", name=title, exact=True).click()
     page.wait_for_url("**/privacy/**")
 
 
 @BOTH
-def test_officer__finds_exports_and_anonymizes(page: Page, person: User, tmp_path: Path) -> None:
+def test_officer__finds_exports_and_anonymizes_a_user(page: Page, person: User, tmp_path: Path) -> None:
     staff(*RIGHTS, email=OFFICER)
     page.goto("/")
     photograph(page, "1-login")
@@ -85,7 +85,7 @@ def test_officer__finds_exports_and_anonymizes(page: Page, person: User, tmp_pat
     assert point_of(person.pk) is None
 
 
-def test_officer__deletes_several_for_good(page: Page, person: User) -> None:
+def test_officer__deletes_several_users_for_good(page: Page, person: User) -> None:
     staff(*RIGHTS, email=OFFICER)
     log_in(page)
     page.goto(reverse("admin:accounts_user_changelist"))
@@ -116,12 +116,12 @@ NAMELESS = """
     .filter(field => !(field.labels?.length || field.getAttribute('aria-label') || field.title || field.innerText?.trim() || field.value && field.type === 'submit'))
     .map(field => field.outerHTML.slice(0, 120))
 """
-"""What can be seen and filled in or pressed, and has no name that could be read out."""
+"""Visible fields and buttons without a name for a screen reader."""
 
 
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
 def test_every_page__fits_and_has_labels(page: Page, person: User) -> None:
-    """On a phone and on a desktop; and it asks for nothing but what this machine serves, and has no errors of its own, as every test here checks."""
+    """Check each page on a phone and on a desktop. The fixtures check that it loads only local files and has no errors."""
     superuser(email=OFFICER)
     log_in(page)
     wanting: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The pages for errors, in light and dark, and the Content-Security-Policy at work."""
+"""Error pages in light and dark, and the Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(t
 
 @pytest.fixture
 def page(chromium: Browser, live_server: object) -> Iterator[Page]:
-    """A page that may have errors: the browser writes each answer of 400 and above to the console."""
+    """Return a page that may have errors. The browser logs each answer of 400 and above to its console."""
     context = chromium.new_context(viewport=DESKTOP, base_url=str(live_server))
     context.set_default_timeout(PATIENCE)
     context.add_init_script(TELL_VIOLATIONS)
@@ -82,7 +82,7 @@ def test_error_pages__light_and_dark(page: Page, monkeypatch: pytest.MonkeyPatch
 
 
 def look(page: Page, name: str, found: dict[str, list[str]]) -> None:
-    """Add to ``found`` what is wrong with the page in light and dark, on a desktop and on a narrow phone."""
+    """Add the problems of the page to ``found``, in light and dark, on a desktop and on a narrow phone."""
     for scheme, size in EVERY_LOOK:
         page.set_viewport_size(size)
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
@@ -91,7 +91,7 @@ def look(page: Page, name: str, found: dict[str, list[str]]) -> None:
 
 
 def examine(page: Page, name: str, found: dict[str, list[str]]) -> None:
-    """Add what axe-core finds, and a page that is wider than the window."""
+    """Add the problems that axe-core finds, and a page that is wider than the window."""
     photograph(page, name)
     wrong = [one["id"] for one in Axe().run(page).response["violations"]]
     if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
@@ -101,16 +101,16 @@ def examine(page: Page, name: str, found: dict[str, list[str]]) -> None:
 
 
 def refuse_logins(page: Page) -> None:
-    """Post a log-in as the form does, and stay on the answer."""
+    """Post a log-in as the form does, and show the answer."""
     page.goto(reverse("admin:login"))
-    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("stranger@example.com")
+    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("unknown@example.com")
     page.get_by_label("Password").fill("wrong")
     page.get_by_role("button", name="Log in").click()
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of a locked account, and that of too many log-ins at once."""
+    """The answers for a locked account and for too many log-ins at once."""
     if status == 429:
         monkeypatch.setattr("accounts.login.attempts.time_to_wait", lambda _account, _network: timedelta(minutes=15))
     else:
@@ -135,8 +135,8 @@ def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pyt
     expect(page.get_by_label("Password")).to_be_visible()
 
 
-def test_policy__refuses_a_script_in_the_page(page: Page) -> None:
-    """And the listener of every browser test hears of it: without this, its silence would prove nothing."""
+def test_policy__blocks_a_script_in_the_page(page: Page) -> None:
+    """The listener of the browser tests reports the violation. Otherwise its silence would prove nothing."""
     heard: list[str] = []
     page.on("console", lambda message: heard.append(message.text))
     page.goto(reverse("admin:login"))

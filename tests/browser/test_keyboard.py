@@ -1,4 +1,4 @@
-"""The admin with the keyboard alone: Tab, letters, Enter, Escape."""
+"""The admin with the keyboard only: Tab, letters, Enter, Escape."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ RIGHTS = ("accounts.view_user", "accounts.soft_delete_user")
 TABLET = {"width": 1024, "height": 800}
 
 
-def test_keyboard__is_enough(page: Page, person: User) -> None:
-    """From the login to the end of a soft deletion without a mouse: Tab, letters and Enter."""
+def test_keyboard__is_sufficient(page: Page, person: User) -> None:
+    """A soft deletion, from the log-in to its end, needs only Tab, letters and Enter."""
     staff(*RIGHTS, email=OFFICER)
     page.goto("/")
     tab_to(page, "Email*")
@@ -34,7 +34,7 @@ def test_keyboard__is_enough(page: Page, person: User) -> None:
     page.keyboard.type(PASSWORD)
     with page.expect_navigation(url=LOGGED_IN):
         page.keyboard.press("Enter")
-    for name in ("People", "Search", FULL_NAME, "Soft delete", "Soft delete"):
+    for name in ("Users", "Search", FULL_NAME, "Soft delete", "Soft delete"):
         tab_to(page, name)
         if name == "Search":
             page.keyboard.type("quux")
@@ -55,7 +55,7 @@ FOCUSED = """
 
 
 def tab_to(page: Page, name: str, *, at_most: int = 60) -> None:
-    """Press Tab until what is called ``name`` has the focus."""
+    """Press Tab until the element with the name ``name`` has the focus."""
     passed: list[str] = []
     while len(passed) < at_most:
         page.keyboard.press("Tab")
@@ -79,7 +79,7 @@ def test_skip_link__leads_past_the_navigation(page: Page, admin: User) -> None:
     link = page.get_by_role("link", name="Skip to the content")
     expect(link).to_be_focused()
     box = link.bounding_box()
-    assert box is not None and box["width"] > 100  # it is seen while it has the focus
+    assert box is not None and box["width"] > 100  # it is visible while it has the focus
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
     tab_to(page, "Search", at_most=2)
@@ -130,7 +130,7 @@ def test_user_menu__closes_when_the_focus_leaves_it(page: Page, admin: User) -> 
 
 
 @pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
-def test_navigation__takes_the_focus_and_gives_it_back(page: Page, admin: User, size: dict[str, int]) -> None:
+def test_navigation__takes_the_focus_and_returns_it(page: Page, admin: User, size: dict[str, int]) -> None:
     page.set_viewport_size(size)  # type: ignore[arg-type]  # a ViewportSize
     page.goto(reverse("admin:index"))
     opener = page.get_by_role("button", name="Navigation", exact=True)
@@ -150,7 +150,7 @@ def test_navigation__takes_the_focus_and_gives_it_back(page: Page, admin: User, 
     assert page.url.endswith(reverse("admin:videos_video_changelist"))
 
 
-def test_filters__take_the_focus_and_give_it_back(page: Page, admin: User) -> None:
+def test_filters__take_the_focus_and_return_it(page: Page, admin: User) -> None:
     page.goto(reverse("admin:accounts_user_changelist"))
     opener = page.get_by_role("button", name="Filters")
     opener.focus()
@@ -158,7 +158,7 @@ def test_filters__take_the_focus_and_give_it_back(page: Page, admin: User) -> No
     panel = page.get_by_role("dialog", name="Filters")
     expect(panel.get_by_role("button", name="Close")).to_be_focused()
     choice = panel.get_by_role("link", name="Deactivated").bounding_box()
-    assert choice is not None and choice["width"] > 100 and choice["x"] + choice["width"] < DESKTOP["width"]  # all of it is seen
+    assert choice is not None and choice["width"] > 100 and choice["x"] + choice["width"] < DESKTOP["width"]  # it is completely visible
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
     expect(opener).to_be_focused()
@@ -187,7 +187,7 @@ def test_tools__on_a_phone(page: Page, admin: User) -> None:
 
 
 def test_related_menu__of_a_field(page: Page, admin: User) -> None:
-    """Its links are at the end of the page; the focus goes there."""
+    """The links of the menu are at the end of the page, and the focus moves there."""
     page.goto(reverse("admin:accounts_user_change", args=[UserFactory.create().pk]))
     opener = page.get_by_role("button", name="Add or change").first
     opener.focus()
@@ -206,7 +206,7 @@ def test_log_in__theme_and_error(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(opener).to_be_focused()
     page.get_by_label("Password").fill("wrong")
-    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("nobody@example.com")
+    page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("unknown@example.com")
     page.keyboard.press("Enter")
     expect(page.locator(".errornote").first).to_be_focused()
 
@@ -224,7 +224,7 @@ def test_error__takes_the_focus_and_leads_to_the_field(page: Page, admin: User) 
 
 
 def test_error__keeps_the_focus_when_a_script_arrives_late(page: Page, admin: User) -> None:
-    """Django's change_form.js puts the focus on the first field of a new row, whenever it arrives."""
+    """Django's change_form.js moves the focus to the first field of a new row, whenever it is loaded."""
     page.goto(reverse("admin:matching_match_add"))
     late: list[Route] = []
     page.route("**/admin/js/change_form*.js", lambda route: late.append(route))
@@ -256,7 +256,7 @@ def test_error__overtaken_edit(page: Page, admin: User) -> None:
     assert (person.full_name, person.bio) == ("Mine", "New.")
 
 
-def test_error__wrong_words(page: Page, admin: User, person: User) -> None:
+def test_error__wrong_confirmation(page: Page, admin: User, person: User) -> None:
     page.goto(page_url(ERASE, [person.pk]))
     page.get_by_label("To confirm").fill("no")
     page.keyboard.press("Enter")

@@ -33,7 +33,7 @@ def test_search__by_uuid(by: str) -> None:
 
 
 @pytest.mark.django_db
-def test_add__call_in_either_direction() -> None:
+def test_add__either_user_can_be_the_caller() -> None:
     match, client = MatchFactory.create(), signed_in(superuser())
     assert client.post(ADD, new_call(match)).status_code == 302
     back = new_call(match, caller=match.matched_user_id, callee=match.user_id, session_id="two")
@@ -42,13 +42,13 @@ def test_add__call_in_either_direction() -> None:
 
 
 @pytest.mark.django_db
-def test_add__with_another_user() -> None:
+def test_add__user_outside_the_match__is_refused() -> None:
     response = signed_in(superuser()).post(ADD, new_call(MatchFactory.create(), callee=UserFactory.create().pk))
     assert errors_of(response) == {"callee": ["The two users of a call must be the users of its match."]}
 
 
 @pytest.mark.django_db
-def test_add__session_of_another() -> None:
+def test_add__session_of_another_call__is_refused() -> None:
     VideoCallFactory.create(session_id="one")
     assert errors_of(signed_in(superuser()).post(ADD, new_call(MatchFactory.create()))) == {
         "session_id": ["Another call has this session."]
@@ -56,7 +56,7 @@ def test_add__session_of_another() -> None:
 
 
 @pytest.mark.django_db
-def test_change__ends_before_it_starts() -> None:
+def test_change__end_before_start__is_refused() -> None:
     call = VideoCallFactory.create()
     posted = {"status": "ended", "started_at_0": "2026-01-02", "started_at_1": "10:00", "ended_at_0": "2026-01-02", "ended_at_1": "09:00"}
     address, client = reverse("admin:calls_videocall_change", args=[call.pk]), signed_in(superuser())
@@ -65,8 +65,8 @@ def test_change__ends_before_it_starts() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_add__match_is_changed_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the deferred foreign key on the pair sees it: the sentence stands at the field all the same, and no commit fails."""
+def test_add__match_is_changed_in_between__shows_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the deferred foreign key on the pair finds it. The message is at the field all the same, and no commit fails."""
     match, other, client = MatchFactory.create(), UserFactory.create(), signed_in(superuser())
     save = VideoCallAdmin.save_model
 

@@ -12,7 +12,7 @@ def recorded_call() -> VideoCall:
     return VideoCallFactory.create(status="ended", recording_url="https://calls.example.com/1.webm", metadata={"address": "192.0.2.1"})
 
 
-def test_export__every_column_of_the_calls_on_either_side() -> None:
+def test_export__has_every_column_of_calls_on_either_side() -> None:
     call = recorded_call()
     back = VideoCallFactory.create(match=call.match, caller=call.callee, callee=call.caller)
     VideoCallFactory.create()
@@ -23,7 +23,7 @@ def test_export__every_column_of_the_calls_on_either_side() -> None:
             assert row.keys() == {field.column for field in VideoCall._meta.concrete_fields}
 
 
-def test_export__the_other_person_is_an_id() -> None:
+def test_export__has_only_the_id_of_the_other_user() -> None:
     call = recorded_call()
     text = as_json(list(Calls().export(call.caller_id)))
     assert str(call.callee_id) in text
@@ -44,7 +44,7 @@ def test_anonymize__field_by_field(side: str) -> None:
     }
 
 
-def test_anonymize__a_second_time_changes_nothing() -> None:
+def test_anonymize__again_changes_nothing() -> None:
     call = recorded_call()
     Calls().anonymize(call.caller_id)
     before = list(VideoCall.objects.values())
@@ -52,7 +52,7 @@ def test_anonymize__a_second_time_changes_nothing() -> None:
     assert list(VideoCall.objects.values()) == before
 
 
-def test_anonymize__the_calls_of_others_stay() -> None:
+def test_anonymize__keeps_calls_of_other_users() -> None:
     call, other = recorded_call(), recorded_call()
     Calls().anonymize(call.caller_id)
     other.refresh_from_db()

@@ -36,25 +36,25 @@ def test_add__match() -> None:
     assert Match.objects.get().week_number == 10
 
 
-def test_add__same_two_the_other_way_round() -> None:
+def test_add__same_users_in_the_other_order__is_refused() -> None:
     match = MatchFactory.create(year=2026, week_number=10)
     response = signed_in(superuser()).post(ADD, new_match(user=match.matched_user_id, matched_user=match.user_id))
     assert errors_of(response) == {"matched_user": ["These two users already have a match in this week."]}
 
 
-def test_add__oneself() -> None:
+def test_add__user_with_themselves__is_refused() -> None:
     person = UserFactory.create()
     response = signed_in(superuser()).post(ADD, new_match(user=person.pk, matched_user=person.pk))
     assert errors_of(response) == {"matched_user": ["A user cannot be matched with themselves."]}
 
 
-def test_add__week_that_is_not() -> None:
+def test_add__week_that_does_not_exist__is_refused() -> None:
     assert errors_of(signed_in(superuser()).post(ADD, new_match(year=2025, week_number=53))) == {
         "week_number": ["This ISO year does not have this week."]
     }
 
 
-def test_change__what_came_of_it_and_not_the_facts() -> None:
+def test_change__outcome_is_editable_and_facts_are_not() -> None:
     match = MatchFactory.create(match_score=0.25)
     posted = new_match(status="accepted", user_action="accepted", matched_user_action="accepted", match_score=0.99)
     assert save(signed_in(superuser()), reverse("admin:matching_match_change", args=[match.pk]), posted).status_code == 302

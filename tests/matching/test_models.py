@@ -9,7 +9,7 @@ from tests.factories import MatchFactory, UserFactory, VideoCallFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_querysets__say_what_they_mean() -> None:
+def test_querysets__select_the_right_rows() -> None:
     this = MatchFactory.create(year=2026, week_number=2)
     accepted, expired, deleted = (
         MatchFactory.create(status="accepted"),
@@ -26,14 +26,14 @@ def test_querysets__say_what_they_mean() -> None:
     assert str(this) == str(this.pk)
 
 
-def test_user_ids__are_in_no_order() -> None:
+def test_user_ids__ignore_the_order() -> None:
     match = MatchFactory.create()
     assert match.user_ids == {match.user_id, match.matched_user_id}
     assert sorted(match.user_ids) == [match.lower_user_id, match.higher_user_id]
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_full_clean__finds_the_same_two_in_the_same_week(turned: bool) -> None:
+def test_full_clean__same_users_in_the_same_week__is_refused(turned: bool) -> None:
     match = MatchFactory.create()
     one, other = (match.matched_user, match.user) if turned else (match.user, match.matched_user)
     with pytest.raises(ValidationError) as caught:
@@ -41,7 +41,7 @@ def test_full_clean__finds_the_same_two_in_the_same_week(turned: bool) -> None:
     assert caught.value.message_dict == {"matched_user": ["These two users already have a match in this week."]}
 
 
-def test_full_clean__of_a_match_that_is_there_already() -> None:
+def test_full_clean__of_a_stored_match__is_accepted() -> None:
     match = MatchFactory.create()
     VideoCallFactory.create(match=match)
     match.full_clean()
@@ -49,7 +49,7 @@ def test_full_clean__of_a_match_that_is_there_already() -> None:
     match.full_clean()
 
 
-def test_full_clean__does_not_let_the_users_of_calls_change() -> None:
+def test_full_clean__with_calls__users_cannot_change() -> None:
     match = VideoCallFactory.create().match
     match.matched_user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
@@ -57,7 +57,7 @@ def test_full_clean__does_not_let_the_users_of_calls_change() -> None:
     assert caught.value.message_dict == {"matched_user": ["This match has calls between its two users: the users cannot be changed."]}
 
 
-def test_full_clean__lets_the_users_change_without_calls() -> None:
+def test_full_clean__without_calls__users_can_change() -> None:
     match = MatchFactory.create()
     match.matched_user = UserFactory.create()
     match.full_clean()
@@ -72,7 +72,7 @@ def test_full_clean__lets_the_users_change_without_calls() -> None:
         ({"user_action": ""}, {"user_action": ["An action must be accepted, rejected or empty."]}),
     ],
 )
-def test_full_clean__says_what_is_wrong_on_the_right_field(changes: dict[str, object], said: dict[str, list[str]]) -> None:
+def test_full_clean__shows_the_error_at_its_field(changes: dict[str, object], said: dict[str, list[str]]) -> None:
     match = MatchFactory.create()
     for name, value in changes.items():
         setattr(match, name, value)
@@ -81,7 +81,7 @@ def test_full_clean__says_what_is_wrong_on_the_right_field(changes: dict[str, ob
     assert caught.value.message_dict == said
 
 
-def test_full_clean__no_user_is_matched_with_themselves() -> None:
+def test_full_clean__user_with_themselves__is_refused() -> None:
     user = UserFactory.create()
     with pytest.raises(ValidationError) as caught:
         MatchFactory.build(user=user, matched_user=user).full_clean()

@@ -8,7 +8,7 @@ from tests.factories import MatchFactory, UserFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_export__every_column_of_the_matches_on_either_side() -> None:
+def test_export__has_every_column_of_matches_on_either_side() -> None:
     person = UserFactory.create()
     matches = [MatchFactory.create(user=person), MatchFactory.create(matched_user=person), MatchFactory.create(user=person, deleted=True)]
     MatchFactory.create()
@@ -19,14 +19,14 @@ def test_export__every_column_of_the_matches_on_either_side() -> None:
         assert row.keys() == {field.column for field in Match._meta.concrete_fields} - {others_answer}
 
 
-def test_export__each_gets_their_own_answer_and_not_the_others() -> None:
+def test_export__has_only_the_users_own_answer() -> None:
     match = MatchFactory.create(status="pending", user_action="accepted", matched_user_action="rejected")
     (of_user,), (of_matched_user,) = (Matches().export(person) for person in (match.user_id, match.matched_user_id))
     assert of_user["user_action"] == "accepted" and "matched_user_action" not in of_user
     assert of_matched_user["matched_user_action"] == "rejected" and "user_action" not in of_matched_user
 
 
-def test_export__the_other_person_is_an_id() -> None:
+def test_export__has_only_the_id_of_the_other_user() -> None:
     match = MatchFactory.create()
     other = match.matched_user
     text = as_json(list(Matches().export(match.user_id)))
@@ -35,7 +35,7 @@ def test_export__the_other_person_is_an_id() -> None:
         assert str(words) not in text
 
 
-def test_anonymize__nothing_changes() -> None:
+def test_anonymize__changes_nothing() -> None:
     match = MatchFactory.create(status="accepted")
     before = list(Match.objects.values())
     Matches().anonymize(match.user_id)

@@ -19,14 +19,14 @@ def test_search__by_uuid(by: str) -> None:
     assert list(signed_in(superuser()).get(LIST, {"q": str(getattr(video, by))}).context["cl"].result_list) == [video]
 
 
-def test_search__by_anything_else() -> None:
+def test_search__by_other_texts__finds_nothing() -> None:
     VideoFactory.create()
     response = signed_in(superuser()).get(LIST, {"q": "john"})
     assert list(response.context["cl"].result_list) == []
     assert b"&#x27;john&#x27; is not a UUID. Search for the user first: the page of the user links to this list." in response.content
 
 
-def test_list__names_users_to_those_who_may_see_them() -> None:
+def test_list__shows_names_only_with_permission_to_view_users() -> None:
     video = VideoFactory.create(user__full_name="Wilhelmina Quux")
     allowed = signed_in(staff("videos.view_video", "accounts.view_user")).get(LIST).content.decode()
     assert "Wilhelmina Quux" in allowed and reverse("admin:accounts_user_change", args=[video.user_id]) in allowed
@@ -34,7 +34,7 @@ def test_list__names_users_to_those_who_may_see_them() -> None:
     assert "Wilhelmina Quux" not in refused and str(video.user_id) in refused
 
 
-def test_change__status_and_not_the_facts() -> None:
+def test_change__status_is_editable_and_facts_are_not() -> None:
     video, other = VideoFactory.create(duration=30), UserFactory.create()
     posted = {"status": "rejected", "rejection_reason": "No face can be seen.", "storage_url": video.storage_url}
     posted |= {"duration": "99", "user": str(other.pk), "metadata": "{}", "deleted_at_0": "2026-01-01", "verification_score": "1"}
@@ -53,7 +53,7 @@ def test_change__status_and_not_the_facts() -> None:
         ("user", "00000000-0000-4000-8000-000000000000", "Select a valid choice. That choice is not one of the available choices."),
     ],
 )
-def test_add__against_a_rule(field: str, value: str, sentence: str) -> None:
+def test_add__violating_a_constraint__is_refused(field: str, value: str, sentence: str) -> None:
     posted = {
         "user": str(UserFactory.create().pk),
         "storage_url": "s3://videos/1",

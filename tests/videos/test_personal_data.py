@@ -13,7 +13,7 @@ def rejected_video() -> Video:
     return VideoFactory.create(status="rejected", rejection_reason="Her name is on the wall.", metadata={"device": "phone"})
 
 
-def test_export__every_column_of_every_video_also_of_the_deleted() -> None:
+def test_export__has_every_column_of_every_video_also_of_deleted_ones() -> None:
     video = rejected_video()
     deleted = VideoFactory.create(user=video.user, deleted=True)
     VideoFactory.create()
@@ -38,7 +38,7 @@ def test_anonymize__field_by_field() -> None:
     }
 
 
-def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
+def test_anonymize__keeps_the_time_of_an_earlier_deletion() -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     video = VideoFactory.create(deleted_at=then)
     Videos().anonymize(video.user_id)
@@ -46,7 +46,7 @@ def test_anonymize__the_time_of_an_earlier_deletion_stays() -> None:
     assert video.deleted_at == then
 
 
-def test_effects__files_are_counted_once_each() -> None:
+def test_effects__each_file_is_counted_once() -> None:
     person = UserFactory.create()
     VideoFactory.create(user=person)
     VideoFactory.create(user=person, thumbnail_url=None)

@@ -1,4 +1,4 @@
-"""Which network a request comes from: X-Forwarded-For counts only from a trusted proxy, and from the right."""
+"""The network of a request. X-Forwarded-For counts only from a trusted proxy, and is read from the right."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def network(peer: str, forwarded: str | None = None) -> str:
     ("peer", "forwarded", "expected"),
     [
         ("192.0.2.7", None, "192.0.2.7"),
-        ("192.0.2.7", "203.0.113.5", "192.0.2.7"),  # not a proxy: the header is invented
+        ("192.0.2.7", "203.0.113.5", "192.0.2.7"),  # not a proxy: the client forged the header
         ("10.0.0.1", "203.0.113.5", "203.0.113.5"),
-        ("10.0.0.1", "198.51.100.1, 203.0.113.5", "203.0.113.5"),  # the left one is invented
+        ("10.0.0.1", "198.51.100.1, 203.0.113.5", "203.0.113.5"),  # the client forged the left entry
         ("10.0.0.1", "198.51.100.1, 203.0.113.5, 10.9.9.9", "203.0.113.5"),  # two proxies
-        ("10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),  # a client inside
+        ("10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),  # a client in an internal network
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", "unknown", "10.0.0.1"),
@@ -52,7 +52,7 @@ def test_client_network__a_proxy_at_a_unix_socket(settings: Settings) -> None:
 
 
 @given(st.text(alphabet="0123456789abcdef.:,[]% x", max_size=60))
-def test_client_network__any_header_before_the_proxys_own_entry(forwarded: str) -> None:
-    """Whatever the client sends, the entry that the trusted proxy appends decides."""
+def test_client_network__ignores_the_header_left_of_the_proxys_entry(forwarded: str) -> None:
+    """The entry that the trusted proxy appends decides, whatever the client sends."""
     with override_settings(TRUSTED_PROXIES=["10.0.0.0/8"]):
         assert network("10.0.0.1", f"{forwarded}, 203.0.113.5") == "203.0.113.5"

@@ -1,4 +1,4 @@
-"""Posts to the log-in at the same moment, to processes of their own: none is a guess too many, and memory is bounded."""
+"""Concurrent posts to the log-in of several processes: the limits of guesses and of memory hold."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ MEGABYTES_OF_A_HASH = 100
 
 @pytest.fixture
 def webs() -> Iterator[list[Web]]:
-    """Three processes behind one proxy."""
+    """Start three processes behind one proxy."""
     with ExitStack() as stack:
         yield [stack.enter_context(serving(TRUSTED_PROXIES="127.0.0.1")) for _ in range(3)]
 
 
 def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> None:
-    """36 wrong passwords at the same moment are five guesses; then the right one is refused from there, and taken from elsewhere."""
+    """36 concurrent wrong passwords are five guesses. Then that network is locked out, and another one can log in."""
     user = UserFactory.create(superuser=True)
     User.objects.filter(pk=user.pk).update(password=Argon2PasswordHasher().encode(PASSWORD, "a-salt-of-a-test"))
     form = LoginForm.opened(webs[0])
     statuses = Counter[int]()
-    while not statuses[429]:  # on a slow machine the first posts keep all others waiting for too long: 503
+    while not statuses[429]:  # on a slow machine other posts wait too long for the first ones: 503
         statuses += post_together(form, [(webs[n % 3], user.email, "wrong", HOME) for n in range(36)])
     assert statuses[200] == MAX_PAIR_FAILURES
     assert set(statuses) <= {200, 429, 503}
@@ -49,19 +49,19 @@ def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> Non
     assert form.post(webs[1], user.email, PASSWORD, ELSEWHERE).status == 302
 
 
-def test_hashing__sixteen_posts_at_once_take_the_memory_of_two() -> None:
-    """From 16 networks, so that none of them waits for another one's turn."""
+def test_hashing__sixteen_concurrent_posts_use_the_memory_of_two() -> None:
+    """The posts come from 16 networks, so that none waits for another post of its network."""
     with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="2") as web:
         form = LoginForm.opened(web)
         form.post(web, "warm@example.com", "wrong", ELSEWHERE)
-        before = web.peak_megabytes()  # with one hash in it
+        before = web.peak_megabytes()  # includes one hash
         statuses = post_together(form, [(web, f"unknown{n}@example.com", "wrong", f"192.0.2.{n}") for n in range(16)])
         assert set(statuses) <= {200, 503} and statuses[200] >= 2
         assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
 
 
-def test_threads__one_network_leaves_them_free() -> None:
-    """24 posts of one network to a process of 8 threads, of which the first cannot end: 22 are refused, and 2 hold a thread."""
+def test_threads__one_network_does_not_occupy_all() -> None:
+    """Of 24 posts of one network to a process with 8 threads, 22 are refused and 2 hold a thread. The first one cannot end."""
     network_of_the_test = HOME
     waits_for_the_test = (
         "import findme.wsgi\nfrom accounts.login import attempts, gate\nattempts.LOCK_WAIT_SECONDS = gate.WAIT_SECONDS = 600\n"
@@ -77,8 +77,8 @@ def test_threads__one_network_leaves_them_free() -> None:
         assert Counter(one.result().status for one in sent) == {503: 22, 200: 2}
 
 
-def test_hashing__busy_says_when_to_come_again() -> None:
-    """A process whose only place is held for longer than an attempt waits."""
+def test_hashing__busy__answers_with_retry_after() -> None:
+    """The only place of the process is held for longer than an attempt waits."""
     network_of_the_test = HOME
     with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="1") as web, network_lock(network_of_the_test):
         form = LoginForm.opened(web)
@@ -89,8 +89,8 @@ def test_hashing__busy_says_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("what", ["failure", "log-in"])
-def test_records__during_an_anonymization_have_nothing_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attempt found the account before, and is recorded while the anonymization is not committed yet."""
+def test_records__during_an_anonymization_hold_no_data_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt found the account before the anonymization, and is recorded before the anonymization commits."""
     user = UserFactory.create(superuser=True)
     account = find_account(user.email)
     recorded = threading.Event()

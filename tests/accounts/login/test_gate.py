@@ -1,4 +1,4 @@
-"""How many are inside at once, and how many wait: real threads."""
+"""Number of attempts that run at once and that wait, with real threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_together(work: list[object]) -> None:
 
 
 def most_inside(networks: list[str]) -> tuple[int, int]:
-    """Enter once for each of ``networks`` at the same time; the most that were inside at once, and how many came in at all."""
+    """Enter the gate for each of ``networks`` at the same time. Return the most inside at once, and how many entered in all."""
     tested, lock = Gate(), threading.Lock()
     inside = most = done = 0
 
@@ -49,7 +49,7 @@ def most_inside(networks: list[str]) -> tuple[int, int]:
 
 
 class Attempt:
-    """One attempt in a thread of its own: it waits for its turn, then stays inside until ``leave``."""
+    """An attempt in its own thread. It waits for its turn, then stays inside until ``leave``."""
 
     def __init__(self, tested: Gate, network: str | None, order: list[str | None] | None = None) -> None:
         self.is_inside, self.may_leave, self.is_refused = threading.Event(), threading.Event(), threading.Event()
@@ -78,7 +78,7 @@ def wait_for_queue(tested: Gate, length: int) -> None:
 
 @contextmanager
 def held(tested: Gate, *networks: str) -> Iterator[None]:
-    """Each network has an attempt inside for the block."""
+    """Hold an attempt of each network inside for the block."""
     attempts = [Attempt(tested, network) for network in networks]
     assert all(one.is_inside.wait(DEADLINE) for one in attempts)
     try:
@@ -88,14 +88,14 @@ def held(tested: Gate, *networks: str) -> Iterator[None]:
             one.leave()
 
 
-def test_gate__at_most_so_many_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate__limits_concurrent_attempts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 3
     monkeypatch.setattr(gate, "MAX_WAITING", 24)
     assert most_inside([f"192.0.2.{n}" for n in range(24)]) == (3, 24)
 
 
 def test_gate__one_of_each_network(settings: Settings) -> None:
-    """One inside and one that waits. All others are refused at once, and other networks find places free."""
+    """One attempt is inside and one waits. The others are refused at once, and other networks can enter."""
     settings.LOGIN_HASHES_AT_ONCE = 3
     tested = Gate()
     with held(tested, "192.0.2.1"):
@@ -111,8 +111,8 @@ def test_gate__one_of_each_network(settings: Settings) -> None:
     waiting.leave()
 
 
-def test_gate__in_the_order_in_which_they_came(settings: Settings) -> None:
-    """With one place: a network that posts all the time does not overtake one that waits."""
+def test_gate__keeps_the_order_of_arrival(settings: Settings) -> None:
+    """With one place, a network that posts all the time does not overtake another that waits."""
     settings.LOGIN_HASHES_AT_ONCE = 1
     tested, order = Gate(), list[str | None]()
     networks: list[str | None] = ["192.0.2.2", "192.0.2.1", "192.0.2.3"]
@@ -127,7 +127,7 @@ def test_gate__in_the_order_in_which_they_came(settings: Settings) -> None:
     assert order == networks
 
 
-def test_gate__an_attempt_whose_network_is_inside_keeps_no_other_waiting(settings: Settings) -> None:
+def test_gate__an_attempt_that_waits_for_its_network_does_not_block_others(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 2
     tested = Gate()
     with held(tested, "192.0.2.1"):
@@ -138,14 +138,14 @@ def test_gate__an_attempt_whose_network_is_inside_keeps_no_other_waiting(setting
     waiting.leave()
 
 
-def test_gate__unknown_networks_are_different_ones(settings: Settings) -> None:
+def test_gate__unknown_networks_count_as_different(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 2
     tested = Gate()
     with tested.entered(None), tested.entered(None, wait_seconds=0):
         pass
 
 
-def test_gate__busy_when_no_place_is_free_in_time(settings: Settings) -> None:
+def test_gate__no_free_place_in_time__is_busy(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 1
     tested = Gate()
     with tested.entered("192.0.2.1"), pytest.raises(LoginBusy), tested.entered("192.0.2.2", wait_seconds=0.01):
@@ -154,7 +154,7 @@ def test_gate__busy_when_no_place_is_free_in_time(settings: Settings) -> None:
         pass
 
 
-def test_gate__busy_at_once_when_many_wait(settings: Settings) -> None:
+def test_gate__too_many_waiting__is_busy_at_once(settings: Settings) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 1
     tested = Gate()
     with held(tested, "192.0.2.1"):

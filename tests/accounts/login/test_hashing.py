@@ -1,4 +1,4 @@
-"""Every password that the web process hashes or verifies takes its turn, and a command never waits."""
+"""The limit on hashing applies to every password of a web process, and never to a command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FullArgon2(Argon2PasswordHasher):
 
 @pytest.fixture(autouse=True)
 def argon2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hasher of production, with little memory."""
+    """Use the hasher of production with little memory."""
     settings.PASSWORD_HASHERS = findme.settings.PASSWORD_HASHERS
     monkeypatch.setattr(Argon2PasswordHasher, "memory_cost", 64)
     monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
@@ -50,7 +50,7 @@ def argon2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Another thread holds the only place for the block."""
+    """Let another thread hold the only place for the block."""
     inside, may_leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -89,7 +89,7 @@ every_page = pytest.mark.parametrize("page", [own_password, another_users_passwo
 
 @pytest.mark.django_db
 @every_page
-def test_pages__busy_says_when_to_come_again(page: Page) -> None:
+def test_pages__busy__answer_with_retry_after(page: Page) -> None:
     user, client = UserFactory.create(), signed_in(superuser())
     address, posted = page(user)
     before = User.objects.count(), user.password
@@ -104,7 +104,7 @@ def test_pages__busy_says_when_to_come_again(page: Page) -> None:
 
 
 @pytest.mark.django_db
-def test_pages__busy_under_asgi() -> None:
+def test_pages__busy_under_asgi__answer_503() -> None:
     client = AsyncClient()
     client.force_login(superuser())
     address, posted = another_users_password(UserFactory.create())
@@ -115,8 +115,8 @@ def test_pages__busy_under_asgi() -> None:
 
 
 @pytest.mark.django_db
-def test_login__takes_one_turn_for_all_that_it_hashes() -> None:
-    """It holds the only place, and neither verifying nor the hash for an unknown name waits for another."""
+def test_login__takes_one_turn_for_all_its_hashes() -> None:
+    """With one place, neither the verification nor the hash for an unknown name waits for a second one."""
     user = superuser(email="root@example.com")
     for name, status in ((user.email, 302), ("unknown@example.com", 200)):
         posted = {"username": name, "password": PASSWORD}
@@ -124,7 +124,7 @@ def test_login__takes_one_turn_for_all_that_it_hashes() -> None:
 
 
 @pytest.mark.django_db
-def test_hasher__encodes_and_verifies_in_turn() -> None:
+def test_hasher__encoding_and_verifying_take_a_turn() -> None:
     encoded = make_password(PASSWORD)
     for hash_one in (
         lambda: make_password(PASSWORD),
@@ -136,7 +136,7 @@ def test_hasher__encodes_and_verifies_in_turn() -> None:
         hash_one()
 
 
-def test_turn__is_one_for_the_whole_block_and_ends_with_it() -> None:
+def test_turn__lasts_for_the_whole_block() -> None:
     with hashing_turn("192.0.2.1"), hashing_turn("192.0.2.1"), hashing_turn(None):
         assert GATE._inside == {"192.0.2.1"}
     assert GATE._inside == set()
@@ -172,12 +172,12 @@ def test_command__hashes_without_waiting(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.long
 @every_page
-def test_memory__six_posts_of_one_user_at_once(page: Page) -> None:
-    """Of six networks, so that none waits for another one's turn: two hashes at once, of 100 MB each."""
+def test_memory__six_concurrent_posts_of_one_user(page: Page) -> None:
+    """The posts come from six networks, so that none waits for its network. Two hashes of 100 MB each run at once."""
     admin = superuser()
     User.objects.filter(pk=admin.pk).update(password=FullArgon2().encode(PASSWORD, "a-salt-of-a-test"))
     admin.refresh_from_db()
-    sessions = [f"sessionid={signed_in(admin).cookies['sessionid'].value}" for _ in range(7)]  # to set a password renews the session
+    sessions = [f"sessionid={signed_in(admin).cookies['sessionid'].value}" for _ in range(7)]  # setting a password renews the session
     users = [UserFactory.create() for _ in range(7)]
     with serving(SECRET_KEY=django_settings.SECRET_KEY, TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="2") as web:
 
@@ -185,7 +185,7 @@ def test_memory__six_posts_of_one_user_at_once(page: Page) -> None:
             return post_page(web, sessions[number], page(users[number]), f"192.0.2.{number}")
 
         assert post(6) in {200, 302}
-        before = web.peak_megabytes()  # with one hash in it
+        before = web.peak_megabytes()  # includes one hash
         with ThreadPoolExecutor(6) as pool:
             statuses = set(pool.map(post, range(6)))
         assert statuses <= {200, 302, 503} and statuses != {503}

@@ -1,4 +1,4 @@
-"""Wrong passwords at the admin's log-in: what is counted, locked, slowed down and logged."""
+"""Wrong passwords at the admin's log-in: counting, locking, throttling and logging."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fail(name: str, times: int, network: str = HOME) -> None:
         assert post(name, "wrong", network).status_code == 200
 
 
-def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> None:
+def test_lock__after_five_failures__refuses_the_right_password_too(admin_user: User) -> None:
     fail(admin_user.email, MAX_PAIR_FAILURES)
     for password in ("wrong", PASSWORD):
         response = post(admin_user.email, password)
@@ -53,15 +53,15 @@ def test_lock__after_five_failures_also_the_right_password(admin_user: User) -> 
         assert "Try again in 15 minutes." in response.content.decode()
 
 
-def test_lock__the_pair_and_not_the_account(admin_user: User) -> None:
-    """No other network can lock out an administrator, and other accounts of the network still log in."""
+def test_lock__covers_the_pair_and_not_the_account(admin_user: User) -> None:
+    """No other network can lock out an administrator, and other accounts of the network can still log in."""
     colleague = UserFactory.create(superuser=True)
     fail(admin_user.email, MAX_PAIR_FAILURES)
     assert post(admin_user.email, PASSWORD, ELSEWHERE).status_code == 302
     assert post(colleague.email, PASSWORD).status_code == 302
 
 
-def test_lock__however_the_address_is_written(admin_user: User) -> None:
+def test_lock__ignores_the_case_of_the_address(admin_user: User) -> None:
     for name in ("root@example.com", "ROOT@example.com", " root@EXAMPLE.com ", "Root@Example.Com", "rOOT@example.com"):
         fail(name, 1)
     assert post("root@example.com", PASSWORD).status_code == 429
@@ -76,7 +76,7 @@ def test_lock__ends_after_fifteen_minutes_even_if_posts_continue(admin_user: Use
     assert post(admin_user.email, PASSWORD).status_code == 302
 
 
-def test_lock__a_right_password_ends_the_count(admin_user: User) -> None:
+def test_lock__a_right_password_resets_the_count(admin_user: User) -> None:
     for _ in range(3):
         fail(admin_user.email, MAX_PAIR_FAILURES - 1)
         assert post(admin_user.email, PASSWORD).status_code == 302
@@ -89,21 +89,21 @@ def test_lock__failures_of_an_hour_ago_do_not_count(admin_user: User, clock: Any
     assert AccessFailureLog.objects.filter(locked_out=True).count() == 0
 
 
-def test_lock__says_nothing_about_whether_the_account_exists(admin_user: User) -> None:
+def test_lock__does_not_reveal_whether_the_account_exists(admin_user: User) -> None:
     fail(admin_user.email, MAX_PAIR_FAILURES)
     fail("unknown@example.com", MAX_PAIR_FAILURES, ELSEWHERE)
     known, unknown = post(admin_user.email, "wrong"), post("unknown@example.com", "wrong", ELSEWHERE)
     assert (known.status_code, known.content) == (unknown.status_code, unknown.content)
 
 
-def test_lock__no_hash_is_made_for_a_locked_pair(admin_user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock__hashes_nothing_for_a_locked_pair(admin_user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(admin_user.email, MAX_PAIR_FAILURES)
     monkeypatch.setattr(User, "check_password", lambda *_: pytest.fail("a password was checked"))
     assert post(admin_user.email, PASSWORD).status_code == 429
 
 
-def test_network__is_slowed_down_and_not_locked(admin_user: User, clock: Any) -> None:
-    """One attempt in ten seconds, whatever the accounts; other networks notice nothing."""
+def test_network__is_throttled_and_not_locked(admin_user: User, clock: Any) -> None:
+    """The network has one attempt in ten seconds for all accounts. Other networks are not affected."""
     for n in range(MAX_NETWORK_FAILURES):
         fail(f"guess{n}@example.com", 1)
     response = post(admin_user.email, PASSWORD)
@@ -124,13 +124,13 @@ def test_network__a_trusted_proxy_does_not_lock_all_users(admin_user: User, sett
     assert post(admin_user.email, PASSWORD, "10.0.0.1", HTTP_X_FORWARDED_FOR=HOME).status_code == 302
 
 
-def test_network__an_invented_header_changes_nothing(admin_user: User) -> None:
+def test_network__a_forged_header_changes_nothing(admin_user: User) -> None:
     for n in range(MAX_PAIR_FAILURES):
         assert post(admin_user.email, "wrong", HTTP_X_FORWARDED_FOR=f"203.0.113.{n}").status_code == 200
     assert post(admin_user.email, PASSWORD, HTTP_X_FORWARDED_FOR="203.0.113.99").status_code == 429
 
 
-def test_network__of_ipv6_is_its_64(admin_user: User) -> None:
+def test_network__of_ipv6_is_a_64(admin_user: User) -> None:
     for n in range(MAX_PAIR_FAILURES):
         fail(admin_user.email, 1, f"2001:db8:1:2::{n}")
     assert post(admin_user.email, PASSWORD, "2001:db8:1:2:ffff::1").status_code == 429
@@ -152,8 +152,8 @@ def test_log__has_each_failure_and_no_address(admin_user: User, caplog: pytest.L
         assert not [line for line in map(logging.LogRecord.getMessage, caplog.records) if word in line and "SELECT" not in line]
 
 
-def test_tables__have_nothing_that_was_typed(admin_user: User) -> None:
-    """Neither the password in the field of the address, nor other fields, nor the address."""
+def test_tables__store_no_typed_text(admin_user: User) -> None:
+    """No table has a password that was typed as address, another field, or the address."""
     Client().post(
         f"{reverse('admin:login')}?q=typed-query",
         {"username": "typed-secret", "password": "typed-wrong", "extra": "typed-extra"},
@@ -179,7 +179,7 @@ def test_records__are_deleted_after_thirty_days(admin_user: User, clock: Any, mo
     assert [set(addresses) for addresses in kept] == [{"203.0.113.1"}, {"203.0.113.1"}, set()]
 
 
-def test_records__are_looked_at_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records__are_deleted_at_most_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(retention, "delete_old_records", lambda: calls.append(1))
     monkeypatch.setattr(retention, "_next_at", float("-inf"))

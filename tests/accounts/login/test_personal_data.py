@@ -1,4 +1,4 @@
-"""What the tables of log-ins have of a user: exported, and deleted with them."""
+"""The records of log-ins are exported, and deleted with the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fail(email: str, network: str = HOME) -> None:
 
 @pytest.fixture
 def user() -> User:
-    """Failed twice, and before they had an account once; then logged in."""
+    """Return a user with two failed log-ins, one failure from before the account existed, and one log-in."""
     fail("Jane@example.com")
     person = UserFactory.create(email="jane@example.com")
     fail(person.email)
@@ -47,7 +47,7 @@ def counts() -> list[int]:
     return [model.objects.count() for model in TABLES]
 
 
-def test_export__when_and_from_where(user: User, colleague: User) -> None:
+def test_export__times_and_networks(user: User, colleague: User) -> None:
     exported = LogIns().export(user.pk)
     assert [row["ip_address"] for row in exported["failures"]] == [HOME, HOME, "198.51.100.9"]
     assert [row["failures_since_start"] for row in exported["counted"]] == [1, 1, 1]
@@ -56,7 +56,7 @@ def test_export__when_and_from_where(user: User, colleague: User) -> None:
 
 
 @pytest.mark.parametrize("leave", [LogIns().anonymize, LogIns().erase])
-def test_leaving__deletes_the_users_records_and_no_others(user: User, colleague: User, leave: Callable[[UUID], None]) -> None:
+def test_removal__deletes_only_the_users_records(user: User, colleague: User, leave: Callable[[UUID], None]) -> None:
     assert counts() == [4, 4, 2]
     leave(user.pk)
     assert counts() == [1, 1, 1]
@@ -69,12 +69,12 @@ def test_preview__counts_them(user: User) -> None:
     assert LogIns().after_soft_deletion(user.pk) == [Effect("records of log-ins", 7, Disposition.KEPT)]
 
 
-def test_preview__says_nothing_of_a_user_who_never_logged_in() -> None:
+def test_preview__without_log_ins__is_empty() -> None:
     assert LogIns().after_erasure(UserFactory.create().pk) == []
 
 
 def test_anonymize__of_the_whole_user_finds_the_digest_before_the_address_is_cleared(user: User) -> None:
-    """The owner of log-ins stands before the owner of the profile."""
+    """The owner of log-ins runs before the owner of the profile."""
     from privacy.registry import registry
 
     for owner in registry.owners:

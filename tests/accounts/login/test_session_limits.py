@@ -1,4 +1,4 @@
-"""When a session ends."""
+"""Time limits of sessions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_session__ends_twelve_hours_after_the_login_also_in_use(clock: Any) -> N
 
 
 @pytest.mark.parametrize("permission", EXPORT_OR_ERASE)
-def test_session__of_who_may_export_or_erase_ends_after_half_an_hour_idle(clock: Any, permission: str) -> None:
+def test_session__of_staff_who_may_export_or_erase__ends_after_half_an_hour_idle(clock: Any, permission: str) -> None:
     client = signed_in(staff(permission))
     clock.shift(timedelta(minutes=29))
     assert is_in(client)
@@ -66,7 +66,7 @@ def test_session__of_others_stays_idle_for_hours(clock: Any) -> None:
     assert not is_in(client)
 
 
-def test_session__without_a_time_of_its_beginning_is_over() -> None:
+def test_session__without_a_start_time__ends() -> None:
     client = signed_in(superuser())
     session = client.session
     del session[STARTED_AT]
@@ -74,7 +74,7 @@ def test_session__without_a_time_of_its_beginning_is_over() -> None:
     assert not is_in(client)
 
 
-def test_session__is_written_once_a_minute_at_most(clock: Any, django_assert_num_queries: Any) -> None:
+def test_session__is_written_at_most_once_a_minute(clock: Any, django_assert_num_queries: Any) -> None:
     client = signed_in(staff("accounts.view_user"))
     is_in(client)
     before = Session.objects.get().session_data
@@ -86,7 +86,7 @@ def test_session__is_written_once_a_minute_at_most(clock: Any, django_assert_num
     assert Session.objects.get().session_data != before
 
 
-def test_session__in_the_middle_of_a_post_leads_to_the_login(clock: Any) -> None:
+def test_session__ended_before_a_post__leads_to_the_login(clock: Any) -> None:
     person = superuser()
     client = signed_in(person)
     clock.shift(timedelta(hours=12))

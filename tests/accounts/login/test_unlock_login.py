@@ -79,7 +79,7 @@ def test_unlock__nothing_to_do() -> None:
         (("--network", "1.2.3"), "argument --network: '1.2.3' is neither an IP address nor a network. See manage.py unlock_login --help\n"),
     ],
 )
-def test_unlock__wrong_arguments_in_one_line(arguments: tuple[str, ...], line: str) -> None:
+def test_unlock__wrong_arguments__one_line(arguments: tuple[str, ...], line: str) -> None:
     assert manage_here("unlock_login", *arguments) == (2, "", line)
 
 
