@@ -1,4 +1,4 @@
-"""What stands at the side of every page of the admin: the lists that the person there may see."""
+"""Sidebar of the admin: links to the lists that the user may view."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.urls import reverse
 from findme.core.admin.links import can_view
 
 SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("", (("People", "group", "accounts.User"),)),
+    ("", (("Users", "group", "accounts.User"),)),
     (
-        "What they have",
+        "User data",
         (
             ("Videos", "movie", "videos.Video"),
             ("Matches", "favorite", "matching.Match"),
@@ -34,11 +34,11 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"), ("Audit log", "policy", "privacy.AuditEntry")),
     ),
 )
-"""Titles, with the icons and the labels of the models listed there; and another page of a model's than its list."""
+"""Title of each section, then title, icon and model of each link. A fourth value names another page than the list."""
 
 
 def sections(request: HttpRequest) -> list[dict[str, Any]]:
-    """For unfold: ``UNFOLD["SIDEBAR"]["navigation"]``."""
+    """Return the navigation for unfold (``UNFOLD["SIDEBAR"]["navigation"]``)."""
     return [
         {"title": title, "separator": bool(title), "items": [_item(*listed) for listed in lists]}
         for title, lists in SECTIONS
@@ -58,6 +58,6 @@ def _link(label: str, page: str = "changelist") -> str:
 
 
 def _is_here(request: HttpRequest, link: str) -> bool:
-    """Whether the page shown is this one or below it; and not below another one that is listed itself."""
+    """Whether the current page is below ``link``, and below no longer link of the sidebar."""
     links = [_link(*listed[2:]) for _, lists in SECTIONS for listed in lists]
     return link == max((one for one in links if request.path.startswith(one)), key=len, default=None)

@@ -15,15 +15,15 @@ def shown(person: User) -> dict[str, list[str]]:
 
 def test_sidebar__superuser_sees_every_list() -> None:
     assert shown(superuser()) == {
-        "": ["People"],
-        "What they have": ["Videos", "Matches", "Calls", "Embeddings"],
+        "": ["Users"],
+        "User data": ["Videos", "Matches", "Calls", "Embeddings"],
         "Vector store": ["State", "Quarantined users"],
         "Staff": ["Groups", "Log", "Audit log"],
     }
 
 
 def test_sidebar__staff_see_the_lists_that_they_may_open() -> None:
-    assert shown(staff("accounts.view_user", "matching.change_match")) == {"": ["People"], "What they have": ["Matches"]}
+    assert shown(staff("accounts.view_user", "matching.change_match")) == {"": ["Users"], "User data": ["Matches"]}
 
 
 def test_sidebar__nothing_for_staff_without_permissions() -> None:
