@@ -91,7 +91,10 @@ def kill_adoption(at: str, nth: int = 0) -> None:
 
 
 def assert_adopted(collection: str, above: int = 0) -> None:
-    """Assert that the collection is ours and as defined, that all users' points are written again, and that no others exist."""
+    """Assert that the collection is ours and as defined.
+
+    The points of all users must be written again, and no other points may exist.
+    """
     assert compare().differences == []
     with qdrant() as client:
         check_owner(client, collection)
@@ -141,7 +144,10 @@ def test_adopt__unusable_versions__points_are_written_again(store: str) -> None:
 
 
 def test_adopt__collection_registered_as_live__is_adopted(store: str) -> None:
-    """This happens after PostgreSQL was replaced. The row exists, but does not show which database wrote the points."""
+    """This happens after PostgreSQL was replaced.
+
+    The row exists, but does not show which database wrote the points.
+    """
     user_id = ProfileEmbeddingFactory.create().pk
     initialize()
     QueueEntry.objects.all().delete()
@@ -276,7 +282,10 @@ def outcome(*arguments: str) -> tuple[int, str]:
 
 
 def commands_to_type() -> list[str]:
-    """Return the commands that an operator types: each error names the next one, until the rebuild succeeds."""
+    """Return the commands that an operator types until the rebuild succeeds.
+
+    Each error names the next command.
+    """
     commands: list[str] = []
     command = ["init_qdrant"]
     while len(commands) < 6:
@@ -303,7 +312,10 @@ def commands_to_type() -> list[str]:
 def test_init_qdrant__unregistered_collection_with_other_settings__errors_lead_to_a_rebuild(
     store: str, settings_name: str, points: int, *, aliased: bool
 ) -> None:
-    """A collection with points is adopted first. A rebuild then replaces the settings that cannot be changed in place."""
+    """A collection with points is adopted first.
+
+    A rebuild then replaces the settings that cannot be changed in place.
+    """
     known = ProfileEmbeddingFactory.create().pk
     create_with_other_settings(settings_name, aliased=aliased)
     if points:
@@ -411,7 +423,10 @@ def test_adopt__killed_after_the_claim__plain_init_finishes_it(store: str, at: s
 
 @pytest.mark.parametrize("step", ["raise_above", "checkpoint.reset_checkpoint"])
 def test_adopt__failure__is_recorded(store: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """It is recorded as unknown: the metadata already say that the collection is being adopted, or was adopted."""
+    """It is recorded as unknown.
+
+    The metadata already say that the collection is being adopted, or was adopted.
+    """
 
     def fail(_argument: object) -> None:
         raise StoreUnavailable("The store does not answer.")
@@ -473,7 +488,10 @@ REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("at", REPLACEMENT)
 def test_adopt__replacement_killed_at_any_step__is_resumed(qdrant_server: object, at: str) -> None:
-    """Until it is deleted, the old collection stays complete. After that, a plain init_qdrant can set the alias too."""
+    """Until it is deleted, the old collection stays complete.
+
+    After that, a plain init_qdrant can set the alias too.
+    """
     known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
     create_guide_collection([point(known[0]), point(uuid4())])
     with qdrant() as client:

@@ -1,4 +1,7 @@
-"""A search by age is correct on a birthday: before the daily job runs, while its entries are synced, and afterwards."""
+"""Refresh of ages: a search by age is correct on a birthday.
+
+This holds before the daily job runs, while its entries are synced, and afterwards.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def test_most_birthdays__equals_the_maximum_over_all_birth_dates(since: date, da
 def test_widened__contains_the_age_in_every_matching_point(
     birth: date, first_day: date | None, written_on: date, last_day: date, today: date, slack: int
 ) -> None:
-    """This holds for all days, even if the clock of this machine is behind that of the machine that wrote the point."""
+    """This holds for all days, even if another machine with a clock ahead of this one wrote the point."""
     if first_day is not None:
         first_day = min(first_day, written_on, last_day)
     written_on, last_day = sorted((written_on, last_day))
@@ -296,7 +299,10 @@ def test_refresh__already_done_on_that_day__does_nothing() -> None:
 
 @pytest.mark.django_db
 def test_refresh__recorded_day_is_in_the_future__queues_all_users() -> None:
-    """Nothing is known about points of a future day. The recorded day would also keep the job idle until that day."""
+    """Nothing is known about points of a future day.
+
+    The recorded day would also keep the job idle until that day.
+    """
     user_ids = users_born(date(1990, 5, 5), date(1991, 1, 1))
     mark_refreshed(date(2031, 1, 1))
     day = date(2026, 5, 5)
@@ -328,7 +334,10 @@ def test_refresh__reports_its_progress() -> None:
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_refresh__killed_before_its_end__next_run_queues_all_users() -> None:
-    """The last page is queued in the transaction that records the day. The process is killed while this transaction waits."""
+    """The last page is queued in the transaction that records the day.
+
+    The process is killed while this transaction waits.
+    """
     user_ids = users_born(date(1990, 1, 1))
     mark_refreshed(date(2026, 1, 1))
     with connect() as other:

@@ -1,6 +1,6 @@
-"""Capture: every user whose point may have to change is queued in the same transaction (protocol rules 1 and 12).
+"""Capture of changes by triggers (protocol rules 1 and 12).
 
-This holds for every writer and every kind of statement.
+Every user whose point may have to change is queued in the same transaction. This holds for every writer and every kind of statement.
 """
 
 from __future__ import annotations
@@ -186,7 +186,10 @@ def test_delete__queues_urgent_entries(users: None, table: str) -> None:
 
 
 def test_delete__many_users__cascade_runs_each_trigger_once(users: None) -> None:
-    """Each trigger runs once for any number of deleted users: PostgreSQL runs the cascades of one statement together."""
+    """Each trigger runs once for any number of deleted users.
+
+    PostgreSQL runs the cascades of one statement together.
+    """
     ask("CREATE TEMP TABLE runs (rows bigint)")
     ask("""
         CREATE FUNCTION pg_temp.count_run() RETURNS trigger LANGUAGE plpgsql
@@ -402,7 +405,10 @@ OPERANDS = (
 
 
 def test_operators_of_another_role__in_the_schema_of_the_tables__are_not_used(users: None) -> None:
-    """PostgreSQL prefers an operator with exactly the types of the operands. It has no built-in one for varchar."""
+    """PostgreSQL prefers an operator with exactly the types of the operands.
+
+    It has no built-in one for varchar.
+    """
     sleeping_worker()
     ask("CREATE TABLE trapped (by name)")
     with as_other_role():
@@ -458,7 +464,10 @@ def sleeping_worker(seconds: int = 3600) -> None:
 
 
 def test_writers__do_not_wait_for_each_other_or_for_a_worker(writer: psycopg.Connection[Any]) -> None:
-    """The worker has locked every entry and every lease, and the other writer's transaction is open. Both writers notify the worker."""
+    """The worker has locked every entry and every lease, and the other writer's transaction is open.
+
+    Both writers notify the worker.
+    """
     sleeping_worker()
     ask("UPDATE users SET gender = 'other'")
     with connect() as worker, connect() as other:
@@ -547,7 +556,10 @@ with psycopg.connect(sys.argv[1], autocommit=True) as session:
 
 @pytest.fixture
 def frozen_listener(transactional_db: None) -> Iterator[int]:
-    """Start a listening process and freeze it. Yield the pid of its PostgreSQL backend, which cannot send to it anymore."""
+    """Start a listening process and freeze it.
+
+    Yield the pid of its PostgreSQL backend, which cannot send to it anymore.
+    """
     with connect() as session:
         address = psycopg.conninfo.make_conninfo(session.info.dsn, password=session.info.password or None)
     process = subprocess.Popen([sys.executable, "-c", LISTENER, address], stdout=subprocess.PIPE, text=True)

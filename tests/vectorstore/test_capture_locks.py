@@ -1,4 +1,7 @@
-"""The capture triggers add no deadlock: two writers deadlock only if they would deadlock without the triggers too."""
+"""The capture triggers add no deadlock.
+
+Two writers deadlock only if they would deadlock without the triggers too.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def test_insert_user__embeddings_are_locked__does_not_wait_and_queues_every_user
 
 @with_and_without_triggers
 def test_two_updates_of_an_embedding_and_a_deletion__deadlock_in_postgresql_itself(new_database: Database, setup: str) -> None:
-    """PostgreSQL checks the foreign key of a row that one transaction changed twice. So the commit locks the user after the embedding."""
+    """PostgreSQL checks the foreign key of a row that one transaction changed twice.
+
+    So the commit locks the user after the embedding.
+    """
     new_database.execute(setup)
     with first_writer(new_database) as first:
         first.execute("BEGIN")

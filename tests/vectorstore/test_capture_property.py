@@ -1,4 +1,7 @@
-"""After any sequence of statements, every user whose point must change is on the queue. A removed point is urgent."""
+"""After any sequence of statements, every user whose point must change is on the queue.
+
+A removed point is urgent.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ steps: st.SearchStrategy[Step] = statements | st.lists(statements, min_size=1, m
 
 
 def run_step(step: Step) -> None:
-    """Run the step. An error of the database undoes it: a duplicate key, or a TRUNCATE before the foreign keys were checked."""
+    """Run the step.
+
+    An error of the database undoes it: a duplicate key, or a TRUNCATE before the foreign keys were checked.
+    """
     try:
         with transaction.atomic():
             if isinstance(step, tuple):

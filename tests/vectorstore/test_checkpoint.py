@@ -112,7 +112,10 @@ def test_version_of__version_that_no_worker_can_write__is_none(payload: dict[str
 
 
 def test_version_of__sequence_raised_by_foreign_versions__stays_below_the_limit(sequence_reset: None) -> None:
-    """The sequence continues above the highest version that counts as ours, and never reaches a version that is too high."""
+    """The sequence continues above the highest version that counts as ours.
+
+    It never reaches a version that is too high.
+    """
     assert raise_above(MAX_UNALLOCATED - 1)
     allocated = allocate_version()
     assert MAX_UNALLOCATED < allocated < TOO_HIGH
@@ -199,7 +202,10 @@ def test_is_checkpoint_due__older_than_30_seconds__is_due(live: str) -> None:
 
 
 def test_renew_checkpoint__interrupted__next_renewal_completes_it(live: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process was killed before or after the collection had the checkpoint. No restore is reported, and no third checkpoint begins."""
+    """The process was killed before or after the collection had the checkpoint.
+
+    No restore is reported, and no third checkpoint begins.
+    """
     create_synced_one_by_one(1)
     renew()
     for owner, method in ((QdrantClient, "update_collection"), (checkpoint, "_confirm")):
@@ -427,7 +433,10 @@ def test_compare_checkpoints__embedded_folder_restored__is_reported(embedded_qdr
 
 @pytest.mark.qdrant_server
 def test_compare_checkpoints__snapshot_recovered_in_place__is_reported(memory_path: Path, settings: Settings) -> None:
-    """Qdrant keeps the metadata with the checkpoint, so only the points show it. This also holds after later writes of other points."""
+    """Qdrant keeps the metadata with the checkpoint, so only the points show it.
+
+    This also holds after later writes of other points.
+    """
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT, settings.QDRANT_COLLECTION = server.url, 0, "users"
         initialize()
@@ -557,7 +566,10 @@ def test_compare_checkpoints__building_collection__has_no_sentinels(live: str) -
 
 
 def test_compare_checkpoints__new_collection_under_a_used_name__passes(live: str) -> None:
-    """The sentinels of a dropped collection are removed, because the next one gets its name. A renewal in between does not store them again."""
+    """The sentinels of a dropped collection are removed, because the next one gets its name.
+
+    A renewal in between does not store them again.
+    """
     (user_id,) = create_synced_one_by_one(1)
     name = f"{collection_name()}_v2"
     with qdrant() as client:
@@ -608,7 +620,10 @@ def test_remove_sentinel__erased_user__is_no_longer_a_sentinel(live: str) -> Non
 def test_remove_sentinel__erased_during_a_renewal__is_not_stored(
     qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The renewal has already read the user's point, or stored it as pending. The new checkpoint does not contain it."""
+    """The renewal has already read the user's point, or stored it as pending.
+
+    The new checkpoint does not contain it.
+    """
     initialize()
     kept, user_id = create_synced_one_by_one(2)
     original = getattr(checkpoint, step)

@@ -1,4 +1,7 @@
-"""Search: Qdrant finds candidates and PostgreSQL checks them. A search over PostgreSQL's rows alone gives the expected result."""
+"""Search: Qdrant finds candidates and PostgreSQL checks them.
+
+A search over PostgreSQL's rows alone gives the expected result.
+"""
 
 from __future__ import annotations
 
@@ -257,7 +260,10 @@ def test_search__after_with_equal_scores__pages_are_complete(collection: str, mo
 
 
 def test_search_many__returns_the_same_as_single_searches(collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This holds for any criteria, limits and numbers of pages, in the order of the queries, and for more than one request."""
+    """The results have the order of the queries, for any criteria, limits and numbers of pages.
+
+    This also holds for more than one request.
+    """
     monkeypatch.setattr(paging, "SPARE", 2)
     monkeypatch.setattr(search_module, "BATCH_SIZE", 4)
     monkeypatch.setattr(search_module, "EMBEDDED_BATCH_SIZE", 4)
@@ -348,7 +354,10 @@ def test_search__more_excluded_users_than_sent_to_qdrant__fetches_more_candidate
 def test_search__point_with_a_vector_of_nan__is_not_returned(
     qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
-    """A server stores such a point by gRPC and ranks it first. With a score threshold it returns no point after it."""
+    """A server stores such a point by gRPC and ranks it first.
+
+    With a score threshold it returns no point after it.
+    """
     initialize()
     *shown, odd = create_ever_farther(30)
     sync_all()

@@ -28,7 +28,10 @@ ANY_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNOR
 
 @pytest.fixture
 def three_users() -> list[User]:
-    """Create Anne, Ben and Carla. Ben's vector is closer to Anne's than Carla's is. Ben lives in the south."""
+    """Create Anne, Ben and Carla.
+
+    Ben's vector is closer to Anne's than Carla's is. Ben lives in the south.
+    """
     users = []
     for number, fields in enumerate(({"email": "Anne@example.com"}, {"gender": "male"}, {"gender": "female"})):
         user = UserFactory.create(full_name=f"Name {number}", date_of_birth=date(1990, 1, 1), **fields)

@@ -1,4 +1,7 @@
-"""A user with a date that Python cannot read stops no other user's search, sync or verification. Only a superuser can store such a date."""
+"""A user with a date that Python cannot read stops no other user's search, sync or verification.
+
+Only a superuser can store such a date.
+"""
 
 from __future__ import annotations
 

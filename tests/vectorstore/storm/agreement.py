@@ -1,4 +1,7 @@
-"""Compare all of Qdrant with all of PostgreSQL. Of the tested code it uses only the rules of the payload."""
+"""Compare all of Qdrant with all of PostgreSQL.
+
+Of the tested code it uses only the rules of the payload.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""All faults between the two stores at once, for a while. Then the stores agree, and no erased user is back.
+"""All faults between the two stores at once, for a while.
+
+Then the stores agree, and no erased user is back.
 
 Workers are killed, and frozen for longer than their lease. Qdrant is frozen and killed. Meanwhile users are added, changed and deleted, by a
 fixed seed. Users are anonymized and deleted for good, while stale objects and old copies of them are written (``tests/privacy/storm``).
@@ -135,7 +137,10 @@ def _kill_a_worker(chance: random.Random, workers: Workers) -> None:
 
 
 def _freeze_a_worker(chance: random.Random, workers: Workers) -> None:
-    """Freeze a worker for longer than its lease. Then give it time to notice that and to queue its users again."""
+    """Freeze a worker for longer than its lease.
+
+    Then give it time to notice that and to queue its users again.
+    """
     pid = chance.choice(workers.running)
     workers.freeze(pid)
     time.sleep(LEASE * chance.uniform(1.1, 1.6))

@@ -1,4 +1,6 @@
-"""Workers of ``sync_qdrant --watch`` that can be killed and frozen. They start fast: a process that has imported everything forks them.
+"""Workers of ``sync_qdrant --watch`` that can be killed and frozen.
+
+They start fast: a process that has imported everything forks them.
 
 Run as a module, this is that process. For each line on standard input it forks a worker and prints the worker's process id.
 """

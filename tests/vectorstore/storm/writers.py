@@ -1,4 +1,6 @@
-"""Writers that know nothing of Qdrant: plain SQL, by a fixed seed. A write that fails or waits fails the storm.
+"""Writers that know nothing of Qdrant: plain SQL, by a fixed seed.
+
+A write that fails or waits fails the storm.
 
 One error is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has this deadlock
 without triggers too (``tests/vectorstore/test_capture_locks.py``). One error is expected: PostgreSQL refuses data of a user who was anonymized or
@@ -23,11 +25,17 @@ from tests.support.database import Database
 
 PAUSE_SECONDS = 0.004
 ATTEMPTS = 3
-"""Attempts of one write, if each but the last ends in a deadlock that PostgreSQL has without triggers too."""
+"""Attempts of one write. Only a deadlock that PostgreSQL has without triggers too is retried."""
 RETRY_SECONDS = 0.1
-"""Pause before the next attempt. Without it, the attempt can lock the user again before the other transaction does."""
+"""Pause before the next attempt.
+
+Without it, the attempt can lock the user again before the other transaction does.
+"""
 DEADLOCKED = ('DELETE FROM ONLY "public"."profile_embeddings" WHERE', 'SELECT 1 FROM ONLY "public"."users" x WHERE')
-"""The statements of foreign keys that such a deadlock ends: the cascade of the deletion, or the check of the embedding's user."""
+"""Statements of foreign keys that such a deadlock ends.
+
+They are the cascade of the deletion, and the check of the embedding's user.
+"""
 INTERESTS = ("books", "chess", "climbing", "cooking", "sailing")
 
 
@@ -142,7 +150,10 @@ class Writer(threading.Thread):
         session.execute("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", [self._random_user()])
 
     def _change_many(self, session: psycopg.Connection[Any]) -> None:
-        """Change many users at once, some of them twice, or run TRUNCATE now and then. Ordered by id, like every lock of several rows."""
+        """Change many users at once, some of them twice, or run TRUNCATE now and then.
+
+        Ordered by id, like every lock of several rows.
+        """
         if self.random.random() < 0.1:
             session.execute("TRUNCATE profile_embeddings")
             return

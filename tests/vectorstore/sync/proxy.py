@@ -1,4 +1,7 @@
-"""A proxy in front of PostgreSQL for one process: closed at first, then opened, and frozen on request. Other processes connect directly."""
+"""A proxy in front of PostgreSQL for one process: closed at first, then opened, and frozen on request.
+
+Other processes connect directly.
+"""
 
 from __future__ import annotations
 

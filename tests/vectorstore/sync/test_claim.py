@@ -1,4 +1,7 @@
-"""No two workers write the same user's point at the same time, and a claim never waits (protocol rules 2, 3 and 7)."""
+"""Claims (protocol rules 2, 3 and 7).
+
+No two workers write the same user's point at the same time. A claim never waits for another worker.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +153,10 @@ print(claim.claim_due(worker.id, 10))
 
 
 def test_claim_due__frozen_worker__loses_its_session_and_works_again() -> None:
-    """A frozen worker holds its users' locks, so no other worker could claim them. After it resumes, it works again."""
+    """A frozen worker holds its users' locks, so no other worker could claim them.
+
+    After it resumes, it works again.
+    """
     user_id = uuid4()
     enqueue([user_id])
     script = f"import django\ndjango.setup()\n{FROZEN}"
@@ -316,7 +322,10 @@ def test_claim__allocates_the_version_after_the_users_are_leased(monkeypatch: py
 
 
 def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For any default of the database or the role (``findme.database_url``). With one snapshot for all statements, a user could be leased twice."""
+    """For any default of the database or the role (``findme.database_url``).
+
+    With one snapshot for all statements, a user could be leased twice.
+    """
     seen: list[tuple[str, ...]] = []
     written = registry.write_targets
 
@@ -334,7 +343,10 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
 
 
 def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows contain a change that is committed in between: no worker with a higher version has older rows."""
+    """The rows contain a change that is committed in between.
+
+    So no worker with a higher version has older rows.
+    """
     (user_id,) = create_users(1)
     written = registry.write_targets
 
@@ -351,7 +363,10 @@ def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytes
 
 
 def test_claim__reads_the_collections_after_the_users_are_leased(monkeypatch: pytest.MonkeyPatch, registered: str) -> None:
-    """A build begins after its row is committed. It then sees the earlier claim's users as leased, or the claim sees its collection."""
+    """A build begins after its row is committed.
+
+    It then sees the earlier claim's users as leased, or the claim sees its collection.
+    """
     lease = claiming._lease
 
     def leased(*arguments: Any) -> list[UUID]:

@@ -36,7 +36,10 @@ def client_message(point: Point, version: int) -> grpc.UpsertPoints:
 
 
 def without_vectors(message: grpc.UpsertPoints) -> tuple[list[list[float]], bytes]:
-    """Return the vectors, and the message without them. The client writes a dense vector also to the field that older servers read."""
+    """Return the vectors, and the message without them.
+
+    The client writes a dense vector also to the field that older servers read.
+    """
     numbers = []
     for point in message.points:
         vector = point.vectors.vector

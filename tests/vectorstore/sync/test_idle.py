@@ -1,4 +1,7 @@
-"""Workers with an empty queue: they still compare the stores, and do not wait for what only an operator can repair."""
+"""Workers with an empty queue.
+
+They still compare the stores, and do not wait for what only an operator can repair.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,10 @@ def test_watch__empty_queue__compares_once_a_minute_and_reports_once(
 
 
 def keep_checkpoint_fresh() -> None:
-    """Pretend that another worker renews the checkpoint. This worker then has to compare the stores itself."""
+    """Pretend that another worker renews the checkpoint.
+
+    This worker then has to compare the stores itself.
+    """
     StoreState.objects.update(checkpoint_at="2100-01-01T00:00Z")
 
 

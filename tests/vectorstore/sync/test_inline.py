@@ -1,4 +1,7 @@
-"""Synchronous sync: commands that sync users after their commit, and callers that remove a user for good."""
+"""Synchronous sync, without a worker.
+
+Commands use it after their commit, and callers use it to remove a user for good.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""After a TRUNCATE the removed users are unknown, so the collections are searched for orphans (protocol rule 1)."""
+"""The orphan scan after a TRUNCATE (protocol rule 1).
+
+The removed users are unknown, so a worker searches the collections for orphans.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str
 
 
 def test_scan_for_orphans__queues_every_point_without_a_projectable_user(embedded_collection: str) -> None:
-    """A projectable user is left alone. A point whose id is no UUID belongs to no user: ``verify_qdrant`` handles it."""
+    """A projectable user is left alone.
+
+    A point whose id is no UUID belongs to no user: ``verify_qdrant`` handles it.
+    """
     (projectable,) = create_users(1)
     staff, deleted = ProfileEmbeddingFactory.create(user__staff=True).pk, ProfileEmbeddingFactory.create(user__deleted=True).pk
     bare, unknown_id = UserFactory.create().pk, uuid4()
@@ -126,7 +132,10 @@ def test_scan_for_orphans__lease_expires_between_two_pages__stops(embedded_colle
 
 
 def test_repair__point_with_the_id_of_all_users__is_removed(collection: str) -> None:
-    """No user with an embedding has this id, no claim treats it as a user, and both stores sort it before all others."""
+    """No user with an embedding has this id, and no claim treats it as a user.
+
+    Both stores sort it before all other ids.
+    """
     user_ids = create_users(2)
     sync_once()
     write(a_point(ALL_USERS))

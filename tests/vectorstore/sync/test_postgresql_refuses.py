@@ -1,4 +1,7 @@
-"""PostgreSQL is read-only or refuses the connection: ``--once`` reports it and ends, ``--watch`` reports it once and keeps trying."""
+"""PostgreSQL is read-only or refuses the connection.
+
+``--once`` reports it and ends. ``--watch`` reports it once and keeps trying.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Preflight checks of a worker (protocol rules 8 and 9). A secondary collection does not block them (rule 10)."""
+"""Preflight checks of a worker (protocol rules 8 and 9).
+
+A secondary collection does not block them (rule 10).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An absent point accepts any write: an abandoned request can bring a deleted point back (protocol rule 7)."""
+"""Rechecks (protocol rule 7).
+
+An absent point accepts any write, so an abandoned request can bring a deleted point back.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ def test_recheck__without_other_work__worker_requests_an_answer(server_collectio
 
 @pytest.mark.parametrize("with_grpc", [False, True])
 def test_recheck__frozen_server_resumes__no_point_is_left(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
-    """By REST, an upsert that timed out stays in the server's socket. The server applies it when it resumes, before or after the deletion."""
+    """By REST, an upsert that timed out stays in the server's socket.
+
+    The server applies it when it resumes, before or after the deletion.
+    """
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = server.url, server.grpc_port if with_grpc else 0
         initialize()
@@ -124,7 +130,10 @@ sync_once()
 
 
 def test_recheck__killed_worker__its_users_are_written_after_its_lease(server_collection: str) -> None:
-    """The killed worker's requests may still arrive. Its users are written after its lease has expired, and again later."""
+    """The killed worker's requests may still arrive.
+
+    Its users are written after its lease has expired, and again later.
+    """
     user_id, other = create_users(2)
     assert run_python(KILLED)[0] == -signal.SIGKILL
     assert SyncLease.objects.count() == 2

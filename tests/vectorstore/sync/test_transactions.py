@@ -1,4 +1,7 @@
-"""PostgreSQL ends the transaction of a frozen process. No process waits for it, and it does not hold back vacuum."""
+"""PostgreSQL ends the transaction of a frozen process.
+
+No process waits for it, and it does not hold back vacuum.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``sync_qdrant --watch`` in its own process: it ends after a signal, and never because a store is unavailable."""
+"""``sync_qdrant --watch`` in its own process.
+
+It ends after a signal, and never because a store is unavailable.
+"""
 
 from __future__ import annotations
 

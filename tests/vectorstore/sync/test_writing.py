@@ -1,4 +1,4 @@
-"""Write the points of a claim with conditional writes, and read them back (protocol rules 4, 5, 6, 10 and 11)."""
+"""Write the points of a claim and read them back (protocol rules 4, 5, 6, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -143,7 +143,10 @@ def test_carry_out__lost_lease__sends_nothing(embedded_collection: str, monkeypa
 
 
 def test_carry_out__renews_the_lease_before_each_request(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It also renews before each part of a split batch and for each collection. No other request comes in between."""
+    """It also renews before each part of a split batch and for each collection.
+
+    No other request comes in between.
+    """
     refused, _other, gone = create_users(3)
     User.objects.filter(pk=gone).delete()
     secondary()
@@ -233,7 +236,10 @@ def test_carry_out__newer_point_written_in_between__counts_as_written(embedded_c
 
 @pytest.mark.parametrize("deleted", [False, True])
 def test_carry_out__newer_point_with_an_unallocated_version__reports_a_restore(any_collection: str, *, deleted: bool) -> None:
-    """PostgreSQL was restored after the worker's check: the condition silently skips the write, and the change would be lost."""
+    """PostgreSQL was restored after the worker's check.
+
+    The condition silently skips the write, and the change would be lost.
+    """
     (user_id,) = create_users(1)
     if deleted:
         User.objects.filter(pk=user_id).delete()
@@ -251,7 +257,10 @@ def test_carry_out__newer_point_with_an_unallocated_version__reports_a_restore(a
 
 @pytest.mark.parametrize("version", [2**53 + 2, [2**52], 2**52 + 7])
 def test_carry_out__unbeatable_version__blocks_no_user(any_collection: str, version: object) -> None:
-    """The condition would skip every write, and the version would pass as proof of it. The user would never be written or deleted."""
+    """The condition would skip every write, and the version would pass as proof of it.
+
+    The user would never be written or deleted.
+    """
     kept, gone, other = create_users(3)
     User.objects.filter(pk=gone).delete()
     write(a_point(kept, version=version), a_point(gone, version=version))
@@ -432,7 +441,10 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
 
 @pytest.mark.qdrant_server
 def test_work__repeated_timeouts_of_a_secondary__marks_it_failed(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The live collection answers. One or two timeouts may come from a server that is just becoming unavailable."""
+    """The live collection answers.
+
+    One or two timeouts may come from a server that is just becoming unavailable.
+    """
     name = secondary()
     (user_id,) = create_users(1)
     upsert = conditional_write.upsert
