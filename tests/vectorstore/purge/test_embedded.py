@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--snapshots", "--log", "--drop-retained"]])
-def test_purge_qdrant__embedded(embedded_qdrant: Path, arguments: list[str]) -> None:
+def test_purge_qdrant__embedded__names_qdrant_url(embedded_qdrant: Path, arguments: list[str]) -> None:
     line = r"^The embedded vector store has no segments, logs and snapshots that could be purged\. Set QDRANT_URL to a Qdrant server\.$"
     with pytest.raises(CommandError, match=line) as raised:
         call_command("purge_qdrant", *arguments)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def before(store: str) -> datetime:
-    """When somebody was removed before: nobody, ever."""
+    """Return the time of the last removal before the test: none was recorded yet."""
     initialize()
     with connection.cursor() as cursor:
         cursor.execute("SELECT setval('vector_last_deletion_at', 1)")
@@ -26,39 +26,39 @@ def before(store: str) -> datetime:
 
 
 def now() -> datetime:
-    """By the database's clock."""
+    """Return the time of the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
-        return found
+        time: datetime = cursor.fetchone()[0]
+        return time
 
 
-def test_last_removal__a_worker(before: datetime) -> None:
-    someone = ProfileEmbeddingFactory.create()
-    without_a_point = UserFactory.create()
+def test_last_removal__worker_deletes_a_point__is_updated(before: datetime) -> None:
+    embedding = ProfileEmbeddingFactory.create()
+    user_without_point = UserFactory.create()
     sync_once()
-    without_a_point.delete()
+    user_without_point.delete()
     sync_once()
-    assert last_removal() == before, "nobody had a point"
-    begun = now()
-    User.objects.filter(pk=someone.pk).update(is_staff=True)
+    assert last_removal() == before, "the user had no point"
+    started_at = now()
+    User.objects.filter(pk=embedding.pk).update(is_staff=True)
     sync_once()
-    assert begun < last_removal() <= now()
+    assert started_at < last_removal() <= now()
 
 
-def test_last_removal__a_transaction_that_is_rolled_back(before: datetime) -> None:
-    someone = ProfileEmbeddingFactory.create()
+def test_last_removal__transaction_is_rolled_back__stays_updated(before: datetime) -> None:
+    embedding = ProfileEmbeddingFactory.create()
     sync_once()
-    begun = now()
+    started_at = now()
     with transaction.atomic():
-        assert remove_point(someone.pk)
+        assert remove_point(embedding.pk)
         transaction.set_rollback(True)
-    assert begun < last_removal() <= now()
+    assert started_at < last_removal() <= now()
 
 
-def test_last_removal__a_point_of_nobody(before: datetime) -> None:
+def test_last_removal__orphan_is_deleted__is_updated(before: datetime) -> None:
     with qdrant() as client:
         client.upsert(collection_name(), [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
-    begun = now()
+    started_at = now()
     verify(repairing=True)
-    assert begun < last_removal() <= now()
+    assert started_at < last_removal() <= now()

@@ -12,13 +12,13 @@ from vectorstore.queue.transactions import IDLE_SECONDS
 @pytest.mark.django_db(transaction=True)
 def test_change_settings__a_frozen_process_blocks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that freezes while it saves the settings loses its lock. Every worker reads that row."""
-    found: list[str] = []
+    timeouts: list[str] = []
     save = StoreState.save
 
     def save_and_record_timeout(state: StoreState, *arguments: Any, **options: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SHOW idle_in_transaction_session_timeout")
-            found.append(cursor.fetchone()[0])
+            timeouts.append(cursor.fetchone()[0])
         save(state, *arguments, **options)
 
     StoreState.current()
@@ -26,6 +26,6 @@ def test_change_settings__a_frozen_process_blocks_no_other(monkeypatch: pytest.M
     monkeypatch.setattr(StoreState, "save", save_and_record_timeout)
     monkeypatch.setattr(saved_settings, "_read", lambda _client, _collection: dict.fromkeys(saved_settings.FULL_VACUUM, 1))
     monkeypatch.setattr(saved_settings, "_set", lambda _client, _collection, _settings: None)
-    saved_settings.change_settings(client, "people_v1", saved_settings.FULL_VACUUM)
-    assert saved_settings.saved_settings() == {"people_v1": dict.fromkeys(saved_settings.FULL_VACUUM, 1)}
-    assert found == [f"{IDLE_SECONDS}s"]
+    saved_settings.change_settings(client, "users_v1", saved_settings.FULL_VACUUM)
+    assert saved_settings.saved_settings() == {"users_v1": dict.fromkeys(saved_settings.FULL_VACUUM, 1)}
+    assert timeouts == [f"{IDLE_SECONDS}s"]

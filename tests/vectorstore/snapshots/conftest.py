@@ -1,4 +1,4 @@
-"""A real server with the collection of the test's own, and no snapshot left behind."""
+"""A real server with the collection of this test, without snapshots."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from vectorstore.snapshots.repository import delete, list_snapshots
 
 @pytest.fixture
 def any_collection(db: None, server: QdrantServer) -> Iterator[QdrantServer]:
-    """By REST and by gRPC in turn."""
+    """Initialize the collection on a server, once by REST and once by gRPC."""
     yield from _initialized(server)
 
 
 @pytest.fixture
 def collection(db: None, qdrant_server: QdrantServer) -> Iterator[QdrantServer]:
-    """By REST."""
+    """Initialize the collection on a server, by REST."""
     yield from _initialized(qdrant_server)
 
 
 def _initialized(server: QdrantServer) -> Iterator[QdrantServer]:
-    """Qdrant keeps the snapshots of a collection that is deleted, and shows them to nobody: so they go first."""
+    """Initialize the collection, and delete its snapshots after the test.
+
+    Qdrant keeps the snapshots of a deleted collection and does not list them, so they must be deleted first.
+    """
     initialize()
     yield server
     delete([one.name for one in list_snapshots().snapshots])

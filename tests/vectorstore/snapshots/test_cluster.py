@@ -1,4 +1,4 @@
-"""On three nodes with three shards, each on two of them: every node has snapshots of its own."""
+"""A cluster of three nodes and three shards, each on two nodes. Every node has its own snapshots."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
 
-PEOPLE = 40
+USER_COUNT = 40
 
 
 @pytest.fixture
 def nodes(memory_path: Path, settings: Settings, db: None) -> Iterator[list[Node]]:
     with cluster(memory_path) as nodes:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
-        settings.QDRANT_COLLECTION = "people"
+        settings.QDRANT_COLLECTION = "users"
         settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
         initialize()
         yield nodes
 
 
-def of_every(nodes: list[Node], collection: str) -> set[str]:
-    """The points that each node answers with, which are the same."""
+def points_of_every_node(nodes: list[Node], collection: str) -> set[str]:
+    """Return the points of the collection. Every node returns the same."""
     answers = [points(node.address.url, collection) for node in nodes]
     assert answers == [answers[0]] * len(nodes)
     return answers[0]
@@ -53,8 +53,8 @@ def points(url: str, collection: str) -> set[str]:
     return {point["id"] for point in answer.raise_for_status().json()["result"]["points"]}
 
 
-def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
-    people = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(PEOPLE))
+def test_cluster__create_restore_and_purge__need_every_node(nodes: list[Node], tmp_path: Path) -> None:
+    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(USER_COUNT))
     sync_once()
     urls = [node.address.url for node in nodes]
     with pytest.raises(
@@ -67,19 +67,19 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):
         purge()
 
-    made = create(nodes=urls)
-    assert {one.node for one in made} == set(urls)
-    assert {one.name for one in list_snapshots(nodes=urls).snapshots} == {one.name for one in made}
-    files = [fetch(one.name, tmp_path, nodes=urls).path for one in made]
+    created = create(nodes=urls)
+    assert {one.node for one in created} == set(urls)
+    assert {one.name for one in list_snapshots(nodes=urls).snapshots} == {one.name for one in created}
+    files = [fetch(one.name, tmp_path, nodes=urls).path for one in created]
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM users WHERE id = %s", [people[0]])
+        cursor.execute("DELETE FROM users WHERE id = %s", [users[0]])
     sync_once()
 
     with pytest.raises(UserFacingError, match="of 3 nodes, but only 2 of their files are named"):
         restore(files[:2], nodes=urls)
-    done = restore(files, nodes=urls)
-    assert (done.removed, done.written, done.found) == (1, 0, PEOPLE - 1)
-    assert of_every(nodes, f"{collection_name()}_v2") == {str(person) for person in people[1:]}
+    restored = restore(files, nodes=urls)
+    assert (restored.removed, restored.written, restored.found) == (1, 0, USER_COUNT - 1)
+    assert points_of_every_node(nodes, f"{collection_name()}_v2") == {str(user) for user in users[1:]}
     wait_for_nodes(lambda: is_whole(nodes, f"{collection_name()}_v2"))
     assert list(VectorCollection.objects.values_list("name", "state")) == [(f"{collection_name()}_v2", "live")]
     assert compare().differences == []
@@ -87,20 +87,20 @@ def test_a_cluster(nodes: list[Node], tmp_path: Path) -> None:
     purged = purge(nodes=urls, snapshots=True)
     (vacuumed,) = purged.collections
     assert (vacuumed.deleted, vacuumed.remaining) == (2, 0)
-    assert {one.snapshot.name for one in purged.stale_snapshots if one.deleted} == {one.name for one in made}
+    assert {one.snapshot.name for one in purged.stale_snapshots if one.deleted} == {one.name for one in created}
     create(nodes=urls)
     assert len(prune(1, nodes=urls)) == 0
     assert compare().differences == []
-    interrupted_at_the_second_node(urls)
-    without_a_node(nodes, tmp_path)
+    check_interruption_at_the_second_node(urls)
+    check_without_a_node(nodes, tmp_path)
 
 
-def interrupted_at_the_second_node(urls: list[str]) -> None:
+def check_interruption_at_the_second_node(urls: list[str]) -> None:
     before = list_snapshots(nodes=urls)
-    wait_until(lambda: time.time() > before.snapshots[0].made_at.timestamp() + 2)  # two of a second would have one name
+    wait_until(lambda: time.time() > before.snapshots[0].made_at.timestamp() + 2)  # Qdrant names snapshots by the second
 
-    def report(done: int, total: int | None = None, /) -> None:
-        if done == 1:
+    def report(restored: int, total: int | None = None, /) -> None:
+        if restored == 1:
             assert len(list_snapshots(nodes=urls).snapshots) == len(before.snapshots) + 1
             raise KeyboardInterrupt
 
@@ -109,8 +109,8 @@ def interrupted_at_the_second_node(urls: list[str]) -> None:
     assert list_snapshots(nodes=urls) == before
 
 
-def without_a_node(nodes: list[Node], folder: Path) -> None:
-    """What is on the others can be listed and fetched."""
+def check_without_a_node(nodes: list[Node], folder: Path) -> None:
+    """Snapshots of the other nodes can still be listed and downloaded."""
     urls = [node.address.url for node in nodes]
     before = list_snapshots(nodes=urls).snapshots
     nodes[2].kill()
@@ -120,9 +120,9 @@ def without_a_node(nodes: list[Node], folder: Path) -> None:
     assert [bool(re.fullmatch(silent, line)) for line in found.unavailable] == [True]
     for one in found.snapshots:
         assert fetch(one.name, folder, nodes=urls).size == one.size
-    for theirs in {one.name for one in before} - {one.name for one in found.snapshots}:
+    for missing in {one.name for one in before} - {one.name for one in found.snapshots}:
         with pytest.raises(StoreUnavailable, match=silent):
-            fetch(theirs, folder, nodes=urls)
+            fetch(missing, folder, nodes=urls)
     with pytest.raises(StoreUnavailable, match=silent):
         create(nodes=urls)
     with pytest.raises(UserFacingError, match="is a cluster of 3 nodes"):

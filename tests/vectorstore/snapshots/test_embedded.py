@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
     "arguments",
     [["create"], ["list"], ["download", "a", "."], ["restore", "a"], ["delete", "a", "--no-input"], ["prune", "--keep", "1", "--no-input"]],
 )
-def test_qdrant_snapshot__embedded(embedded_qdrant: Path, arguments: list[str]) -> None:
+def test_qdrant_snapshot__embedded__names_qdrant_url(embedded_qdrant: Path, arguments: list[str]) -> None:
     with pytest.raises(CommandError, match=r"^The embedded vector store has no snapshots\. Set QDRANT_URL to a Qdrant server\.$") as raised:
         call_command("qdrant_snapshot", *arguments)
     assert raised.value.returncode == 2

@@ -19,7 +19,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
 from tests.support.waiting import wait_until
-from tests.vectorstore.snapshots.meddling import half, half_and_silence, meddling, one_bit_wrong, whole
+from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, half_then_silence, one_wrong_bit, whole
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots, prune
 from vectorstore.sync.inline import sync_users
@@ -27,8 +27,11 @@ from vectorstore.sync.inline import sync_users
 pytestmark = [pytest.mark.django_db, pytest.mark.qdrant_server]
 
 
-def made(count: int) -> list[str]:
-    """The names of COUNT snapshots, the oldest first: Qdrant names them by the second, and would write two of a second into one file."""
+def create_snapshots(count: int) -> list[str]:
+    """Create ``count`` snapshots and return their names, the oldest first.
+
+    Qdrant names them by the second, so it would write two of the same second into one file.
+    """
     names: list[str] = []
     deadline = time.monotonic() + 30
     while len(names) < count:
@@ -43,10 +46,10 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# --- Making and listing --------------------------------------------------------------------------------------------------------------
+# --- Creating and listing ------------------------------------------------------------------------------------------------------------
 
 
-def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> None:
+def test_create__returns_a_snapshot_of_the_live_collection(any_collection: QdrantServer) -> None:
     assert list_snapshots().snapshots == ()
     before = datetime.now(UTC) - timedelta(seconds=1)
     (one,) = create()
@@ -59,7 +62,7 @@ def test_create__one_of_the_live_collection(any_collection: QdrantServer) -> Non
     assert list_snapshots().snapshots == (one,)
 
 
-def test_listed__collections_of_others_are_left_out(collection: QdrantServer) -> None:
+def test_list_snapshots__other_collections__are_not_listed(collection: QdrantServer) -> None:
     other = f"{collection_name()}_x"
     with httpx.Client(base_url=collection.url, timeout=30) as client:
         client.put(f"/collections/{other}", json={"vectors": {"size": 4, "distance": "Dot"}}).raise_for_status()
@@ -72,8 +75,8 @@ def test_listed__collections_of_others_are_left_out(collection: QdrantServer) ->
         client.delete(f"/collections/{other}/snapshots/{name}").raise_for_status()
 
 
-def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Settings) -> None:
-    with meddling(collection.url, whole) as url:
+def test_create__server_is_gone__is_reported(collection: QdrantServer, settings: Settings) -> None:
+    with altering_proxy(collection.url, whole) as url:
         settings.QDRANT_URL = url
         assert list_snapshots().snapshots == ()
     with pytest.raises(StoreUnavailable, match=f"^Nothing answers at QDRANT_URL '{url}'"):
@@ -84,65 +87,67 @@ def test_create__a_server_that_is_gone(collection: QdrantServer, settings: Setti
 # --- Fetching ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_fetch__the_file_as_the_server_has_it(any_collection: QdrantServer, tmp_path: Path) -> None:
+def test_fetch__writes_the_file_and_its_sha256(any_collection: QdrantServer, tmp_path: Path) -> None:
     sync_users([embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(3)])
     (one,) = create()
     steps: list[tuple[int, int | None]] = []
-    done = fetch(one.name, tmp_path, report=lambda count, total=None: steps.append((count, total)))
-    assert (done.path, done.size, done.sha256, done.compared) == (tmp_path / one.name, one.size, one.sha256, True)
-    assert done.path.stat().st_size == one.size
-    assert sha256(done.path) == one.sha256
-    assert done.path.stat().st_mode & 0o777 == 0o600
-    beside = tmp_path / f"{one.name}.sha256"
-    assert beside.read_text() == f"{one.sha256}  {one.name}\n"
-    assert beside.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == [one.name, beside.name]
+    fetched = fetch(one.name, tmp_path, report=lambda count, total=None: steps.append((count, total)))
+    assert (fetched.path, fetched.size, fetched.sha256, fetched.compared) == (tmp_path / one.name, one.size, one.sha256, True)
+    assert fetched.path.stat().st_size == one.size
+    assert sha256(fetched.path) == one.sha256
+    assert fetched.path.stat().st_mode & 0o777 == 0o600
+    sha256_file = tmp_path / f"{one.name}.sha256"
+    assert sha256_file.read_text() == f"{one.sha256}  {one.name}\n"
+    assert sha256_file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [one.name, sha256_file.name]
     assert steps == sorted(steps)
     assert steps[-1] == (one.size, one.size)
 
 
-def test_fetch__is_streamed_uncompressed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+def test_fetch__asks_for_no_compression(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
     call_command("init_qdrant")
     (one,) = create()
-    seen: list[tuple[str, str, dict[str, str]]] = []
-    with meddling(qdrant_server.url, whole, seen) as url:
+    requests: list[tuple[str, str, dict[str, str]]] = []
+    with altering_proxy(qdrant_server.url, whole, requests) as url:
         settings.QDRANT_URL = url
         fetch(one.name, tmp_path)
-    delete_it(settings, qdrant_server, one.name)
-    (headers,) = [headers for method, path, headers in seen if path.endswith(".snapshot")]
+    delete_from(settings, qdrant_server, one.name)
+    (headers,) = [headers for method, path, headers in requests if path.endswith(".snapshot")]
     assert headers["accept-encoding"] == "identity"
 
 
-def delete_it(settings: Settings, server: QdrantServer, name: str) -> None:
+def delete_from(settings: Settings, server: QdrantServer, name: str) -> None:
     settings.QDRANT_URL = server.url
     delete([name])
 
 
 @pytest.fixture
-def one_there(collection: QdrantServer, settings: Settings) -> Iterator[tuple[QdrantServer, str]]:
-    """A snapshot, to be fetched through a proxy."""
+def stored_snapshot(collection: QdrantServer, settings: Settings) -> Iterator[tuple[QdrantServer, str]]:
+    """Create a snapshot and yield its server and name. The test downloads it through a proxy."""
     (one,) = create()
     yield collection, one.name
     settings.QDRANT_URL = collection.url
 
 
-def test_fetch__broken_off(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
-    server, name = one_there
-    with meddling(server.url, half) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match="closed the connection"):
+def test_fetch__connection_is_closed__leaves_no_file(stored_snapshot: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
+    server, name = stored_snapshot
+    with altering_proxy(server.url, half) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match="closed the connection"):
         fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fetch__changed_on_the_way(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
-    server, name = one_there
-    words = rf"The SHA-256 of the downloaded snapshot '{name}' is [0-9a-f]{{64}}, but Qdrant reports [0-9a-f]{{64}}\. Run the command again\. If it repeats, create another snapshot\."
-    with meddling(server.url, one_bit_wrong) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match=words):
+def test_fetch__content_changed_in_transit__leaves_no_file(
+    stored_snapshot: tuple[QdrantServer, str], settings: Settings, tmp_path: Path
+) -> None:
+    server, name = stored_snapshot
+    message = rf"The SHA-256 of the downloaded snapshot '{name}' is [0-9a-f]{{64}}, but Qdrant reports [0-9a-f]{{64}}\. Run the command again\. If it repeats, create another snapshot\."
+    with altering_proxy(server.url, one_wrong_bit) as settings.QDRANT_URL, pytest.raises(StoreUnavailable, match=message):
         fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def received(pid: int, folder: Path) -> int:
-    """The size of the file without a name that the process writes in the folder."""
+    """Return the size of the unnamed file that the process writes in ``folder``, or 0."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             if str(entry.readlink()).startswith(f"{folder}/#"):
@@ -151,22 +156,25 @@ def received(pid: int, folder: Path) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_fetch__killed(one_there: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
-    """It leaves nothing: what had arrived has no name."""
-    server, name = one_there
-    with meddling(server.url, half_and_silence) as settings.QDRANT_URL, started("qdrant_snapshot", "download", name, tmp_path) as process:
+def test_fetch__killed__leaves_no_file(stored_snapshot: tuple[QdrantServer, str], settings: Settings, tmp_path: Path) -> None:
+    """The file has no name until it is complete."""
+    server, name = stored_snapshot
+    with (
+        altering_proxy(server.url, half_then_silence) as settings.QDRANT_URL,
+        started("qdrant_snapshot", "download", name, tmp_path) as process,
+    ):
         wait_until(lambda: process.poll() is not None or received(process.pid, tmp_path))
         process.kill()
         printed, _progress = process.communicate()
     assert (process.returncode, printed) == (-signal.SIGKILL, "")
     assert list(tmp_path.iterdir()) == []
     settings.QDRANT_URL = server.url
-    done = fetch(name, tmp_path)
-    assert sha256(done.path) == done.sha256
+    fetched = fetch(name, tmp_path)
+    assert sha256(fetched.path) == fetched.sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.sha256"]
 
 
-def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -> None:
+def test_fetch__file_exists__is_replaced_only_with_force(collection: QdrantServer, tmp_path: Path) -> None:
     (one,) = create()
     (tmp_path / one.name).write_text("mine")
     with pytest.raises(UserFacingError, match="exists, and is not replaced without --force"):
@@ -176,7 +184,7 @@ def test_fetch__a_file_that_is_there(collection: QdrantServer, tmp_path: Path) -
     assert sha256(tmp_path / one.name) == one.sha256
 
 
-def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
+def test_fetch__unknown_snapshot_or_folder__is_refused(collection: QdrantServer, tmp_path: Path) -> None:
     with pytest.raises(
         UserFacingError, match=r"^There is no snapshot 'a\.snapshot' of our collections\. See manage\.py qdrant_snapshot list\.$"
     ):
@@ -189,8 +197,8 @@ def test_fetch__bad_names(collection: QdrantServer, tmp_path: Path) -> None:
 # --- Deleting ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
-    oldest, middle, newest = made(3)
+def test_prune__keeps_the_newest(any_collection: QdrantServer) -> None:
+    oldest, middle, newest = create_snapshots(3)
     assert [one.name for one in list_snapshots().snapshots] == [newest, middle, oldest]
     assert [one.name for one in prune(1, dry_run=True)] == [middle, oldest]
     assert len(list_snapshots().snapshots) == 3
@@ -209,7 +217,7 @@ def test_prune__the_newest_stay(any_collection: QdrantServer) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Path) -> None:
+def test_snapshot_commands__create_list_download_and_delete(collection: QdrantServer, tmp_path: Path) -> None:
     code, stdout, stderr = manage("qdrant_snapshot", "create", "--json")
     assert (code, stderr) == (0, "")
     (one,) = json.loads(stdout)["snapshots"]
@@ -233,7 +241,7 @@ def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ([], "the following arguments are required: create | list | download | restore | delete | prune"),
         (["prune", "--keep", "0"], "argument --keep: '0' is not a whole number, 1 or more"),
@@ -241,13 +249,13 @@ def test_command__from_making_to_deleting(collection: QdrantServer, tmp_path: Pa
         (["create", "--wait", "soon"], "argument --wait: 'soon' is not a number of seconds, 0 or more"),
     ],
 )
-def test_command__bad_arguments(qdrant_server: QdrantServer, arguments: list[str], words: str) -> None:
+def test_snapshot_commands__invalid_arguments__are_named(qdrant_server: QdrantServer, arguments: list[str], message: str) -> None:
     code, stdout, stderr = manage("qdrant_snapshot", *arguments)
     assert (code, stdout) == (2, "")
-    assert stderr == f"{words}. See manage.py qdrant_snapshot --help\n".replace("Error: ", "")
+    assert stderr == f"{message}. See manage.py qdrant_snapshot --help\n".replace("Error: ", "")
 
 
-def test_command__a_node_where_there_is_no_cluster(qdrant_server: QdrantServer) -> None:
+def test_snapshot_commands__node_option_without_a_cluster__is_refused(qdrant_server: QdrantServer) -> None:
     line = f"--node 'http://127.0.0.1:1' is for a cluster, but Qdrant at '{qdrant_server.url}' is a single server. Omit --node."
     with pytest.raises(CommandError, match=re.escape(line)):
         call_command("qdrant_snapshot", "list", "--node", "http://127.0.0.1:1")

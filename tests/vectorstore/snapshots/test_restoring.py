@@ -23,7 +23,7 @@ from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.payloads import payload_of
-from tests.vectorstore.snapshots.meddling import silent_on
+from tests.vectorstore.snapshots.snapshot_proxy import silent_proxy
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.consistency.versions import highest, last_allocated
@@ -54,7 +54,7 @@ def create_and_sync(count: int) -> list[UUID]:
 
 
 def snapshot(folder: Path) -> Path:
-    """Of how the collection is now; the server keeps none."""
+    """Download a snapshot of the collection as it is now, and delete it on the server."""
     (one,) = create()
     path = fetch(one.name, folder).path
     delete([one.name])
@@ -65,20 +65,20 @@ def name(number: int) -> str:
     return f"{collection_name()}_v{number}"
 
 
-def brought_back(path: Path, **options: Any) -> RestoreResult:
+def restore_file(path: Path, **options: Any) -> RestoreResult:
     return restore([path], **options)
 
 
-def is_as_postgresql_says() -> bool:
-    """Through the alias: who is to have a point has it, as their rows say, and nobody else."""
+def matches_postgresql() -> bool:
+    """Return whether the live collection holds exactly the points that PostgreSQL demands."""
     rows = ProfileEmbedding.objects.filter(user__deleted_at__isnull=True, user__is_staff=False).select_related("user")
     expected = {str(row.pk): (payload_of(row.user, row), row.vector) for row in rows}
     with qdrant() as client:
         records = client.scroll(collection_name(), limit=10_000, with_payload=True, with_vectors=True)[0]
     found = {str(record.id): ({k: v for k, v in (record.payload or {}).items() if k != "version"}, record.vector) for record in records}
     assert found.keys() == expected.keys()
-    assert all(found[person][0] == expected[person][0] for person in expected)
-    return all(np.allclose(np.array(found[person][1]), np.array(expected[person][1]), atol=1e-6) for person in expected)
+    assert all(found[user][0] == expected[user][0] for user in expected)
+    return all(np.allclose(np.array(found[user][1]), np.array(expected[user][1]), atol=1e-6) for user in expected)
 
 
 def states() -> dict[str, str]:
@@ -90,10 +90,10 @@ def collections() -> set[str]:
         return {one.name for one in client.get_collections().collections if one.name.startswith(f"{collection_name()}_v")}
 
 
-# --- What it restores -----------------------------------------------------------------------------------------------------------
+# --- Restored points ------------------------------------------------------------------------------------------------------------
 
 
-def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__users_changed_since__brings_their_points_up_to_date(any_collection: QdrantServer, tmp_path: Path) -> None:
     erased, hidden, moved, aged, *rest = create_and_sync(7)
     path = snapshot(tmp_path)
     plain_sql("DELETE FROM users WHERE id = %s", erased)
@@ -102,120 +102,122 @@ def test_restore__what_has_changed_since_is_as_it_is_now(any_collection: QdrantS
     plain_sql("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
     create_and_sync(2)
     before = last_allocated()
-    done = brought_back(path)
-    assert (done.collection, done.replaced, done.retained, done.dropped) == (name(2), name(1), False, (name(1),))
-    assert (done.removed, done.written, done.found) == (4, 4, len(rest))
-    assert (done.acceptance.users, done.acceptance.points) == (7, 7)
-    assert is_as_postgresql_says()
+    result = restore_file(path)
+    assert (result.collection, result.replaced, result.retained, result.dropped) == (name(2), name(1), False, (name(1),))
+    assert (result.removed, result.written, result.found) == (4, 4, len(rest))
+    assert (result.acceptance.users, result.acceptance.points) == (7, 7)
+    assert matches_postgresql()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
-    assert list_snapshots().snapshots == (), "Qdrant keeps what it was sent"
+    assert list_snapshots().snapshots == (), "Qdrant keeps the uploaded file"
     with qdrant() as client:
         assert alias_target(client) == name(2)
         assert before < highest(client, name(2)) <= last_allocated()
     assert compare().differences == []
     plain_sql("DELETE FROM users WHERE id = %s", rest[0])
     sync_once()
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
 
 
-def test_restore__onto_a_server_that_has_lost_everything(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__server_has_lost_the_collection__makes_the_restored_one_live(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(3)
     path = snapshot(tmp_path)
-    (gone,) = ProfileEmbedding.objects.order_by("pk").values_list("pk", flat=True)[:1]
+    (deleted,) = ProfileEmbedding.objects.order_by("pk").values_list("pk", flat=True)[:1]
     with qdrant() as client:
         client.delete_collection(name(1))
-    plain_sql("DELETE FROM users WHERE id = %s", gone)
-    done = brought_back(path)
-    assert (done.collection, done.replaced) == (name(2), None)
-    assert is_as_postgresql_says()
+    plain_sql("DELETE FROM users WHERE id = %s", deleted)
+    result = restore_file(path)
+    assert (result.collection, result.replaced) == (name(2), None)
+    assert matches_postgresql()
     assert states() == {name(2): "live"}
     sync_once()
     assert compare().differences == []
 
 
-def test_restore__the_sequence_is_set_above_what_comes_back(collection: QdrantServer, tmp_path: Path) -> None:
-    """PostgreSQL is an older copy too, and allocates versions that the points have already: it would be refused silently for ever."""
+def test_restore__versions_above_the_sequence__raises_the_sequence(collection: QdrantServer, tmp_path: Path) -> None:
+    """PostgreSQL is an older copy too: with its lower versions, every later write would fail without an error."""
     changed, *_ = create_and_sync(3)
     path = snapshot(tmp_path)
     with qdrant() as client:
         newest = highest(client, name(1))
         client.delete_collection(name(1))
     plain_sql("SELECT setval('vector_sync_version', 1, false)")
-    brought_back(path)
+    restore_file(path)
     assert last_allocated() > newest
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
 
 
-def test_restore__points_of_nobody(collection: QdrantServer, tmp_path: Path) -> None:
-    (person,) = create_and_sync(1)
+def test_restore__orphans_and_wrong_payloads__are_removed(collection: QdrantServer, tmp_path: Path) -> None:
+    (user,) = create_and_sync(1)
     with qdrant() as client:
         vector = unit_vector(1)
         client.upsert(name(1), [models.PointStruct(id=7, vector=vector), models.PointStruct(id=str(UUID(int=7)), vector=vector)], wait=True)
-        client.set_payload(name(1), {"more": 1}, points=[str(person)], wait=True)
-    done = brought_back(snapshot(tmp_path))
-    assert (done.removed, done.written, done.found) == (3, 1, 0)
-    assert is_as_postgresql_says()
+        client.set_payload(name(1), {"more": 1}, points=[str(user)], wait=True)
+    result = restore_file(snapshot(tmp_path))
+    assert (result.removed, result.written, result.found) == (3, 1, 0)
+    assert matches_postgresql()
 
 
 @pytest.mark.parametrize("version", [2**52, 2**53, 2**60, -1, 1.5, [2**60, 1], [7], "x", True])
-def test_restore__a_version_that_nobody_drew(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
-    """The condition of a write takes some of these for newer than anything, and the highest version in the collection is not seen behind them."""
-    odd, *_ = create_and_sync(3)
+def test_restore__impossible_version__is_removed_and_written_again(collection: QdrantServer, tmp_path: Path, version: Any) -> None:
+    """Some of these block every conditional write, and they hide the highest valid version of the collection."""
+    broken, *_ = create_and_sync(3)
     with qdrant() as client:
         newest = highest(client, name(1))
-        client.set_payload(name(1), {"version": version}, points=[str(odd)], wait=True)
+        client.set_payload(name(1), {"version": version}, points=[str(broken)], wait=True)
         client.upsert(name(1), [models.PointStruct(id=7, vector=unit_vector(1), payload={"version": version})], wait=True)
     path = snapshot(tmp_path)
     plain_sql("SELECT setval('vector_sync_version', 1, false)")
-    done = brought_back(path)
-    assert (done.removed, done.written, done.found) == (2, 1, 2)
+    result = restore_file(path)
+    assert (result.removed, result.written, result.found) == (2, 1, 2)
     assert last_allocated() > newest
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
 
 
-def test_restore__versions_that_are_lists(collection: QdrantServer, tmp_path: Path) -> None:
-    """Each number of a list counts for the condition."""
-    odd, *_ = create_and_sync(3)
+def test_restore__version_is_a_list__is_removed_and_written_again(collection: QdrantServer, tmp_path: Path) -> None:
+    """The condition of a write compares each number of a list."""
+    broken, *_ = create_and_sync(3)
     with qdrant() as client:
-        client.set_payload(name(1), {"version": [2**50]}, points=[str(odd)], wait=True)
-    done = brought_back(snapshot(tmp_path))
-    assert (done.removed, done.written, done.found) == (1, 1, 2)
-    assert is_as_postgresql_says()
+        client.set_payload(name(1), {"version": [2**50]}, points=[str(broken)], wait=True)
+    result = restore_file(snapshot(tmp_path))
+    assert (result.removed, result.written, result.found) == (1, 1, 2)
+    assert matches_postgresql()
 
 
-def test_restore__a_vector_with_a_nan(any_collection: QdrantServer, tmp_path: Path) -> None:
-    """Qdrant takes it by gRPC, and gives it by REST as no number at all."""
-    spoilt, *_ = create_and_sync(3)
-    point = models.PointStruct(id=str(spoilt), vector=[float("nan")] * 512, payload={"version": 1})
+def test_restore__vector_of_nan__is_removed_and_written_again(any_collection: QdrantServer, tmp_path: Path) -> None:
+    """Qdrant accepts NaN by gRPC, and returns ``null`` by REST."""
+    broken, *_ = create_and_sync(3)
+    point = models.PointStruct(id=str(broken), vector=[float("nan")] * 512, payload={"version": 1})
     client = QdrantClient(url=any_collection.url, grpc_port=any_collection.grpc_port, prefer_grpc=True, check_compatibility=False)
     with closing(client):
         client.upsert(name(1), [point], wait=True)
-    done = brought_back(snapshot(tmp_path))
-    assert (done.removed, done.written, done.found) == (1, 1, 2)
-    assert is_as_postgresql_says()
+    result = restore_file(snapshot(tmp_path))
+    assert (result.removed, result.written, result.found) == (1, 1, 2)
+    assert matches_postgresql()
 
 
-def test_restore__snapshots_of_one_that_had_the_name_before(collection: QdrantServer, tmp_path: Path) -> None:
-    """As after going back to the first one: the second one is dropped, its snapshots stay on the server, and the next has its name."""
+def test_restore__earlier_collection_of_the_same_name__keeps_its_snapshots(collection: QdrantServer, tmp_path: Path) -> None:
+    """After a rollback and a drop, the snapshots stay on the server, and the next collection gets the same name."""
     create_and_sync(1)
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.create_collection(name(2), vectors_config={})
-        theirs = client.create_snapshot(name(2))
-        assert theirs is not None
+        other_snapshot = client.create_snapshot(name(2))
+        assert other_snapshot is not None
         client.delete_collection(name(2))
-    of_its_own_name = path.rename(path.with_name(theirs.name))
-    assert brought_back(of_its_own_name).collection == name(2)
-    assert [(one.name, one.size, one.sha256) for one in list_snapshots().snapshots] == [(theirs.name, theirs.size, theirs.checksum)]
+    renamed = path.rename(path.with_name(other_snapshot.name))
+    assert restore_file(renamed).collection == name(2)
+    assert [(one.name, one.size, one.sha256) for one in list_snapshots().snapshots] == [
+        (other_snapshot.name, other_snapshot.size, other_snapshot.checksum)
+    ]
 
 
-def test_restore__settings_of_then_become_those_of_today(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__snapshot_has_other_settings__applies_the_current_definition(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(1)
     with qdrant() as client:
         client.update_collection(name(1), optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
@@ -224,20 +226,24 @@ def test_restore__settings_of_then_become_those_of_today(collection: QdrantServe
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.delete_collection(name(1))
-    brought_back(path)
+    restore_file(path)
     assert compare().differences == []
 
 
-# --- Beside others ---------------------------------------------------------------------------------------------------------------
+# --- While workers run -----------------------------------------------------------------------------------------------------------
 
 
-def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is noted, workers do not write it: what they wrote then is found by comparing. Afterwards they do. A worker has a connection of its
-    own, and drops nothing while another one holds the lock."""
+def test_restore__users_changed_meanwhile__loses_no_change(
+    collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its row is registered, workers do not write the restored collection: the comparison finds those changes.
+
+    Afterwards they write it. A worker uses its own connection, and drops no collection while another process holds the lock.
+    """
     before, after, *_ = create_and_sync(4)
     path = snapshot(tmp_path)
 
-    def with_a_change_before(*arguments: Any) -> None:
+    def change_then_upgrade(*arguments: Any) -> None:
         plain_sql("DELETE FROM users WHERE id = %s", before)
         in_thread(sync_once).result()
         upgrade_collection(*arguments)
@@ -250,54 +256,56 @@ def test_restore__changes_while_it_comes_back(collection: QdrantServer, tmp_path
                 (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
             assert np.allclose(np.array(found.vector), np.array(unit_vector(99)), atol=1e-6)
 
-    monkeypatch.setattr(f"{restore.__module__}.upgrade_collection", with_a_change_before)
+    monkeypatch.setattr(f"{restore.__module__}.upgrade_collection", change_then_upgrade)
     with printed_steps("findme.vectorstore", on_step):
-        done = brought_back(path)
-    assert (done.removed, done.written, done.found) == (1, 0, 3)
+        result = restore_file(path)
+    assert (result.removed, result.written, result.found) == (1, 0, 3)
     assert not QueueEntry.objects.exists()
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
 
 
-def test_restore__the_session_that_has_the_lock_is_used_all_along(
+def test_restore__long_upload__keeps_the_session_with_the_lock_active(
     collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour of uploading: where idle sessions are ended, the lock would be gone, and a worker would drop what is being made."""
+    """An upload may take an hour. If PostgreSQL ended the idle session, the lock would be lost, and a worker would drop the new collection."""
     create_and_sync(1)
     path = snapshot(tmp_path)
     monkeypatch.setattr("vectorstore.snapshots.upload.SLICE_SECONDS", 0.05)
     with watched_session() as session:
 
-        def slowly(*arguments: Any, **options: Any) -> None:
-            begun = session.last_used()
-            wait_until(lambda: session.last_used() > begun)
+        def upload_slowly(*arguments: Any, **options: Any) -> None:
+            used_at = session.last_used()
+            wait_until(lambda: session.last_used() > used_at)
             upload(*arguments, **options)
 
-        monkeypatch.setattr("vectorstore.snapshots.upload.upload", slowly)
-        brought_back(path)
+        monkeypatch.setattr("vectorstore.snapshots.upload.upload", upload_slowly)
+        restore_file(path)
 
 
-def test_restore__the_gate(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore__acceptance_check_fails__drops_the_collection(
+    collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create_and_sync(3)
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
     monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
-    words = (
+    message = (
         rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. The restored collection was dropped\. Restore again,"
         r" with another --timeout or --min-recall if that was the cause, or run manage\.py reindex_qdrant\.$"
     )
-    with pytest.raises(UserFacingError, match=words):
-        brought_back(path)
+    with pytest.raises(UserFacingError, match=message):
+        restore_file(path)
     monkeypatch.undo()
-    assert nothing_is_left_of_it()
-    brought_back(path)
-    assert is_as_postgresql_says()
+    assert is_unchanged()
+    restore_file(path)
+    assert matches_postgresql()
 
 
-# --- What it refuses -------------------------------------------------------------------------------------------------------------
+# --- Rejected files --------------------------------------------------------------------------------------------------------------
 
 
-def nothing_is_left_of_it() -> bool:
+def is_unchanged() -> bool:
     with qdrant() as client:
         assert alias_target(client) == name(1)
     assert states() == {name(1): "live"}
@@ -310,58 +318,60 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_restore__a_damaged_file(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__damaged_file__is_refused(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(3)
     path = snapshot(tmp_path)
     damage(path)
-    words = rf"^{re.escape(repr(str(path)))} is damaged: its SHA-256 is [0-9a-f]{{64}} instead of '[0-9a-f]{{64}}'\. Download the snapshot again\.$"
-    with pytest.raises(UserFacingError, match=words):
-        brought_back(path)
-    assert nothing_is_left_of_it()
+    message = rf"^{re.escape(repr(str(path)))} is damaged: its SHA-256 is [0-9a-f]{{64}} instead of '[0-9a-f]{{64}}'\. Download the snapshot again\.$"
+    with pytest.raises(UserFacingError, match=message):
+        restore_file(path)
+    assert is_unchanged()
 
 
-def test_restore__another_file_than_was_meant(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__file_has_another_sha256__is_refused(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(1)
     path = snapshot(tmp_path)
     with pytest.raises(UserFacingError, match="instead of 'abcd'"):
-        brought_back(path, sha256="ABCD")
+        restore_file(path, sha256="ABCD")
     with pytest.raises(
         UserFacingError,
         match=r"^--sha256 'ABCD' is for one file, but 2 are named\. Omit it: download has written a \.sha256 file for each\.$",
     ):
         restore([path, path], sha256="ABCD")
-    assert nothing_is_left_of_it()
+    assert is_unchanged()
 
 
-def test_restore__changed_on_the_way_to_the_server(collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After it was hashed here: the server compares once more."""
+def test_restore__file_changed_after_its_check__server_rejects_it(
+    collection: QdrantServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server compares the SHA-256 again after the upload."""
     create_and_sync(1)
     path = snapshot(tmp_path)
 
-    def and_damaged(path: Path, report: Any) -> str:
+    def hash_then_damage(path: Path, report: Any) -> str:
         found = sha256_of(path, report)
         damage(path)
         return found
 
-    whole = path.read_bytes()
-    monkeypatch.setattr(f"{restore.__module__}.sha256_of", and_damaged)
+    content = path.read_bytes()
+    monkeypatch.setattr(f"{restore.__module__}.sha256_of", hash_then_damage)
     with pytest.raises(UserFacingError, match="rejected this: Checksum mismatch"):
-        brought_back(path)
+        restore_file(path)
     monkeypatch.undo()
-    assert nothing_is_left_of_it()
-    path.write_bytes(whole)
-    brought_back(path)
-    assert list_snapshots().snapshots == (), "nor of what was sent before, which Qdrant may have kept"
+    assert is_unchanged()
+    path.write_bytes(content)
+    restore_file(path)
+    assert list_snapshots().snapshots == (), "Qdrant has kept an uploaded file"
 
 
-def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore__truncated_file__is_refused(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(1)
     path = snapshot(tmp_path)
     path.with_name(f"{path.name}.sha256").unlink()
     path.write_bytes(path.read_bytes()[:-30_000])
     with pytest.raises(UserFacingError, match=r"is not a complete snapshot of a Qdrant collection"):
-        brought_back(path)
-    assert nothing_is_left_of_it()
+        restore_file(path)
+    assert is_unchanged()
 
 
 # --- Killed ----------------------------------------------------------------------------------------------------------------------
@@ -369,69 +379,71 @@ def test_restore__cut_off(collection: QdrantServer, tmp_path: Path) -> None:
 
 @pytest.mark.at_length("/snapshots/upload", "/points/query")
 @pytest.mark.parametrize("moment", ["/snapshots/upload", "_v2/points/scroll", "_v2/points/delete", "/points/query", "/collections/aliases"])
-def test_restore__killed(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str) -> None:
-    """When the file is sent; before it is noted; while it is compared; in the acceptance check; when the alias is moved. The next run starts clean, and ends as one whole run."""
+def test_restore__killed__next_run_starts_again_and_completes(
+    qdrant_server: QdrantServer, settings: Settings, tmp_path: Path, moment: str
+) -> None:
+    """The moments: upload, before the registration, comparison, acceptance check, and moving the alias."""
     code, _, stderr = manage("init_qdrant")
     assert (code, stderr) == (0, "")
-    gone, *_ = create_and_sync(4)
+    deleted, *_ = create_and_sync(4)
     path = snapshot(tmp_path)
-    plain_sql("DELETE FROM users WHERE id = %s", gone)
-    killed_at(moment, qdrant_server, settings, path)
+    plain_sql("DELETE FROM users WHERE id = %s", deleted)
+    kill_at(moment, qdrant_server, settings, path)
     with qdrant() as client:
         assert alias_target(client) == name(1)
     sync_once()
-    done = brought_back(path)
-    assert states() == {done.collection: "live"}
-    assert collections() == {done.collection}
-    assert is_as_postgresql_says()
+    result = restore_file(path)
+    assert states() == {result.collection: "live"}
+    assert collections() == {result.collection}
+    assert matches_postgresql()
 
 
-def test_restore__after_a_rebuild_that_was_killed_when_the_alias_had_moved(collection: QdrantServer, tmp_path: Path) -> None:
-    """And what was live before it is gone."""
+def test_restore__rebuild_was_killed_after_moving_the_alias__restores(collection: QdrantServer, tmp_path: Path) -> None:
+    """The collection that was live before is gone too."""
     create_and_sync(3)
     path = snapshot(tmp_path)
     with qdrant() as client:
         registry.prepare(make(client), timedelta(0))
-        moved = models.CreateAlias(collection_name=name(2), alias_name=collection_name())
-        client.update_collection_aliases([models.CreateAliasOperation(create_alias=moved)])
+        new_alias = models.CreateAlias(collection_name=name(2), alias_name=collection_name())
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=new_alias)])
         client.delete_collection(name(1))
     assert states() == {name(1): "live", name(2): "ready"}
-    done = brought_back(path)
-    assert (done.collection, done.replaced) == (name(3), name(2))
-    assert is_as_postgresql_says()
+    result = restore_file(path)
+    assert (result.collection, result.replaced) == (name(3), name(2))
+    assert matches_postgresql()
     assert states() == {name(3): "live"}
 
 
-def test_restore__killed_and_then_rebuilt(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
-    """A rebuild does not go on with what was not compared yet: it would take everyone who is there for right."""
+def test_reindex__restore_was_killed__starts_a_new_collection(qdrant_server: QdrantServer, settings: Settings, tmp_path: Path) -> None:
+    """Continuing with the restored collection would skip the points in it, which were not compared yet."""
     assert manage("init_qdrant")[0] == 0
     changed, *_ = create_and_sync(3)
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
-    killed_at("_v2/points/delete", qdrant_server, settings, path)
+    kill_at("_v2/points/delete", qdrant_server, settings, path)
     assert states()[name(2)] == "building"
-    done = reindex()
-    assert (done.collection, done.written, done.dropped) == (name(2), 3, (name(1),))
+    result = reindex()
+    assert (result.collection, result.written, result.dropped) == (name(2), 3, (name(1),))
     assert collections() == {name(2)}
-    assert is_as_postgresql_says()
+    assert matches_postgresql()
 
 
-def killed_at(moment: str, server: QdrantServer, settings: Settings, path: Path) -> None:
+def kill_at(moment: str, server: QdrantServer, settings: Settings, path: Path) -> None:
     reached: list[str] = []
-    silent = silent_on(server.url, lambda asked: asked.partition("?")[0].endswith(moment), reached)
-    with silent as settings.QDRANT_URL, started("qdrant_snapshot", "restore", path) as process:
+    proxy = silent_proxy(server.url, lambda request: request.partition("?")[0].endswith(moment), reached)
+    with proxy as settings.QDRANT_URL, started("qdrant_snapshot", "restore", path) as process:
         wait_until(lambda: process.poll() is not None or bool(reached))
         process.kill()
-        reported = process.communicate()
+        output = process.communicate()
     settings.QDRANT_URL = server.url
-    assert process.returncode == -signal.SIGKILL, reported
+    assert process.returncode == -signal.SIGKILL, output
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------
 
 
-def test_command(collection: QdrantServer, tmp_path: Path) -> None:
+def test_restore_command__prints_each_step(collection: QdrantServer, tmp_path: Path) -> None:
     create_and_sync(3)
     path = snapshot(tmp_path)
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--retain", "1h")

@@ -1,4 +1,4 @@
-"""Servers with a key, with TLS, and one that is frozen."""
+"""Snapshots on servers with a key and TLS, and on a frozen server."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server
 
 def use(server: QdrantServer, settings: Settings) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, server.api_key, 0
-    settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "people", 5
+    settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "users", 5
 
 
-def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshots__server_with_key_and_tls__work(
+    memory_path: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
     tls = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
     with started_qdrant(memory_path, SERVICE__API_KEY="a-key-of-ours", **tls) as server:
@@ -46,8 +48,7 @@ def test_with_a_key_and_tls(memory_path: Path, tmp_path: Path, settings: Setting
         assert "another" not in str(raised.value)
 
 
-def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) -> None:
-    """It is waited for as long as was said, and what was begun can be begun again."""
+def test_create__frozen_server__stops_at_the_timeout_and_can_run_again(memory_path: Path, tmp_path: Path, settings: Settings) -> None:
     with started_qdrant(memory_path) as server:
         use(server, settings)
         initialize()
@@ -58,7 +59,7 @@ def test_a_frozen_server(memory_path: Path, tmp_path: Path, settings: Settings) 
         line = rf"^Qdrant at '{re.escape(server.url)}' did not answer within 1 s\. Check that it runs, read its log, and increase --wait\.$"
 
         def report(done: int, total: int | None = None, /) -> None:
-            """The first thing that happens after everything was asked for that is asked before."""
+            """Freeze the server at the first report, after all requests that come before the creation."""
             if not frozen.is_set():
                 frozen.set()
                 freeze(server)
