@@ -142,7 +142,7 @@ def test_search__genders__returns_users_of_these_genders(collection: str) -> Non
 
 def test_search__age__changes_on_the_birthday(collection: str) -> None:
     exactly_30, almost_30, thirty_one = (
-        create_user(1, n, date_of_birth=born) for n, born in enumerate((years_ago(30), years_ago(30, days=1), years_ago(31)))
+        create_user(1, n, date_of_birth=birth_date) for n, birth_date in enumerate((years_ago(30), years_ago(30, days=1), years_ago(31)))
     )
     sync_all()
     assert search_ids(min_age=30) == ids(exactly_30, thirty_one)
@@ -164,15 +164,15 @@ def test_search__age__uses_postgresql_and_not_the_point(collection: str) -> None
 
 
 def test_search__near__returns_users_within_the_radius(collection: str) -> None:
-    here, there = create_user(1, location=BERLIN), create_user(1, 1, location=PARIS)
+    berlin, paris = create_user(1, location=BERLIN), create_user(1, 1, location=PARIS)
     nowhere = create_user(1, 2)
     ProfileEmbedding.objects.filter(pk=nowhere.pk).update(location=None)
     sync_all()
-    assert search_ids(near=Near(*BERLIN, 5)) == ids(here)
-    assert search_ids(near=Near(52.4, 13.0, 50)) == ids(here)
-    assert search_ids(near=Near(*BERLIN, 1000)) == ids(here, there)
-    assert search_ids(near=Near(*BERLIN, 40_000)) == ids(here, there)
-    assert search_ids() == ids(here, there, nowhere)
+    assert search_ids(near=Near(*BERLIN, 5)) == ids(berlin)
+    assert search_ids(near=Near(52.4, 13.0, 50)) == ids(berlin)
+    assert search_ids(near=Near(*BERLIN, 1000)) == ids(berlin, paris)
+    assert search_ids(near=Near(*BERLIN, 40_000)) == ids(berlin, paris)
+    assert search_ids() == ids(berlin, paris, nowhere)
 
 
 def test_search__near_across_the_date_line_or_a_pole__finds_users(collection: str) -> None:
@@ -359,11 +359,11 @@ def test_search__point_with_a_vector_of_nan__is_not_returned(
     With a score threshold it returns no point after it.
     """
     initialize()
-    *shown, odd = create_ever_farther(30)
+    *shown, nan_user = create_ever_farther(30)
     sync_all()
     payload = {"active": True, "verified": True, "version": 1}
     with qdrant() as client:
-        client.upsert(collection_name(), [PointStruct(id=str(odd.pk), vector=[math.nan] * 512, payload=payload)], wait=True)
+        client.upsert(collection_name(), [PointStruct(id=str(nan_user.pk), vector=[math.nan] * 512, payload=payload)], wait=True)
     settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     assert search_ids(limit=1) == ids(shown[0])
     assert search_ids(limit=100) == ids(*shown)

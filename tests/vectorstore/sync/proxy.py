@@ -19,7 +19,7 @@ from tests.qdrant import free_port
 POLL_SECONDS = 0.02
 
 
-class Door:
+class PostgresProxy:
     def __init__(self) -> None:
         self.port = free_port()
         self.connected, self.frozen, self.over = threading.Event(), threading.Event(), threading.Event()
@@ -89,8 +89,8 @@ def _connected(address: tuple[str, int] | str) -> socket.socket:
 
 
 @contextmanager
-def door() -> Iterator[Door]:
-    opened = Door()
+def postgres_proxy() -> Iterator[PostgresProxy]:
+    opened = PostgresProxy()
     try:
         yield opened
     finally:

@@ -350,12 +350,12 @@ def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytes
     (user_id,) = create_users(1)
     written = registry.write_targets
 
-    def changed_meanwhile() -> tuple[str, ...]:
+    def change_user_first() -> tuple[str, ...]:
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [user_id])
         return written()
 
-    monkeypatch.setattr(registry, "write_targets", changed_meanwhile)
+    monkeypatch.setattr(registry, "write_targets", change_user_first)
     claim = claimed()
     (point,) = points_of(claim).due
     assert point.payload is not None
@@ -404,14 +404,14 @@ def plans() -> Iterator[list[str]]:
     """Yield the plans of the statements that the block executes and that read the queue."""
     found: list[str] = []
 
-    def explained(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+    def explain_and_execute(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if "FROM vector_sync_queue" in sql and not sql.startswith("EXPLAIN"):
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
                 found.append(json.dumps(cursor.fetchone()[0]))
         return execute(sql, parameters, many, context)
 
-    with connection.execute_wrapper(explained):
+    with connection.execute_wrapper(explain_and_execute):
         yield found
 
 
@@ -456,7 +456,7 @@ def test_claim_due__without_a_collection__fails_and_leases_no_user() -> None:
 
 
 def test_points_of__a_row_that_python_cannot_read__does_not_block_others(dates_unchecked: None) -> None:
-    odd, fine = create_users(2)
-    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
+    unreadable, valid = create_users(2)
+    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
     points = points_of(claimed())
-    assert ([point.id for point in points.due], points.unusable) == ([str(fine)], [odd])
+    assert ([point.id for point in points.due], points.unusable) == ([str(valid)], [unreadable])

@@ -38,8 +38,8 @@ def read_only(embedded_collection: str) -> Iterator[None]:
 
 
 def use_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    elsewhere = commands.environment() | {"DATABASE_URL": url}
-    monkeypatch.setattr(commands, "environment", lambda: elsewhere)
+    variables = commands.environment() | {"DATABASE_URL": url}
+    monkeypatch.setattr(commands, "environment", lambda: variables)
 
 
 @pytest.mark.parametrize("with_entry", [False, True])

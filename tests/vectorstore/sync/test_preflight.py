@@ -44,12 +44,12 @@ def check_stores() -> None:
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, name: str, error: Exception) -> None:
     original = getattr(QdrantClient, method)
 
-    def failing(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+    def fail_or_call(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
         if collection == name:
             raise error
         return original(client, collection, *arguments, **options)
 
-    monkeypatch.setattr(QdrantClient, method, failing)
+    monkeypatch.setattr(QdrantClient, method, fail_or_call)
 
 
 @pytest.mark.parametrize("method", ["get_collection", "scroll", "update_collection"])

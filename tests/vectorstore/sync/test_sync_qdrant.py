@@ -26,7 +26,7 @@ from tests.support.sessions import another_connection
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.points import ids, plain_sql, points
-from tests.vectorstore.sync.proxy import door
+from tests.vectorstore.sync.proxy import postgres_proxy
 from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -45,9 +45,9 @@ def test_sync_qdrant__prints_a_line_per_batch(collection: str, capsys: pytest.Ca
     assert output(capsys, "--once") == "3 written, 0 removed; 0 remaining.\n3 points written, 0 removed.\n"
     assert output(capsys) == "Nothing to do.\n"
     User.objects.filter(pk=gone).delete()
-    whole = output(capsys, "--once", "--json", "--batch-size", "1")
+    totals = output(capsys, "--once", "--json", "--batch-size", "1")
     empty_queue = {"length": 0, "oldest_seconds": None, "leased": 0, "quarantined": 0}
-    assert json.loads(whole) == {
+    assert json.loads(totals) == {
         "written": 0,
         "removed": 1,
         "quarantined": 0,
@@ -105,14 +105,14 @@ def test_sync_qdrant__queue_is_not_empty__exits_1(embedded_collection: str, caps
 def test_sync_qdrant__quarantined_user__exits_1(
     dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd, _fine = create_users(2)
-    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", odd)
+    unreadable, _valid = create_users(2)
+    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once")
     assert raised.value.code == 1
-    batch, whole = capsys.readouterr().out.splitlines()
+    batch, totals = capsys.readouterr().out.splitlines()
     assert batch == "1 written, 0 removed, 1 quarantined; 0 remaining."
-    assert whole == "1 point written, 0 removed; 1 user is quarantined: see the admin, or change them."
+    assert totals == "1 point written, 0 removed; 1 user is quarantined: see the admin, or change them."
     assert QuarantinedUser.objects.count() == 1
 
 
@@ -227,9 +227,9 @@ def test_sync_qdrant__own_process__syncs(embedded_collection: str) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_sync_qdrant__postgresql_is_down__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     user_ids = create_users(2)
-    with door() as postgresql:
-        elsewhere = commands.environment() | {"DATABASE_URL": postgresql.url()}
-        monkeypatch.setattr(commands, "environment", lambda: elsewhere)
+    with postgres_proxy() as postgresql:
+        proxied = commands.environment() | {"DATABASE_URL": postgresql.url()}
+        monkeypatch.setattr(commands, "environment", lambda: proxied)
         with started("sync_qdrant", "--once") as process:
             try:
                 assert process.stderr is not None

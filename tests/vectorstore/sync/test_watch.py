@@ -33,7 +33,7 @@ from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.points import ids, one, plain_sql, points, queued
-from tests.vectorstore.sync.proxy import Door, door
+from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue
@@ -137,7 +137,7 @@ def test_watch__signal_while_postgresql_is_frozen__ends(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, leased: bool
 ) -> None:
     settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 120.0, 600.0
-    with started_qdrant(memory_path) as server, door() as postgresql:
+    with started_qdrant(memory_path) as server, postgres_proxy() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
         postgresql.open()
@@ -160,7 +160,7 @@ def test_watch__signal_while_postgresql_is_frozen__ends(
 @pytest.mark.parametrize("after", [0.0, 0.4])
 def test_sync_once__frozen_postgresql__ends(memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
     """PostgreSQL may freeze during any statement: nothing else reports that it is unavailable."""
-    with started_qdrant(memory_path) as server, door() as postgresql:
+    with started_qdrant(memory_path) as server, postgres_proxy() as postgresql:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
         initialize()
         (user_id,) = create_users(1)
@@ -179,17 +179,17 @@ def test_sync_once__frozen_postgresql__ends(memory_path: Path, settings: Setting
     assert "Traceback" not in stderr
 
 
-def watching_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[subprocess.Popen[str]]:
+def watching_through(postgresql: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[subprocess.Popen[str]]:
     return working_through(postgresql, monkeypatch, "--watch")
 
 
 @contextmanager
-def working_through(postgresql: Door, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[subprocess.Popen[str]]:
+def working_through(postgresql: PostgresProxy, monkeypatch: pytest.MonkeyPatch, *options: str) -> Iterator[subprocess.Popen[str]]:
     from tests.support import commands
 
-    through_door = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
+    proxied = commands.environment() | {"DATABASE_URL": f"{postgresql.url()}?connect_timeout=2"}
     with monkeypatch.context() as patched:
-        patched.setattr(commands, "environment", lambda: through_door)
+        patched.setattr(commands, "environment", lambda: proxied)
         process = started("sync_qdrant", *options)
     try:
         yield process
@@ -230,7 +230,7 @@ def test_watch__started_while_qdrant_is_down__syncs_when_it_is_up(memory_path: P
 
 
 def test_watch__started_while_postgresql_is_down__syncs_when_it_is_up(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with door() as postgresql:
+    with postgres_proxy() as postgresql:
         user_ids = create_users(2)
         with watching_through(postgresql, monkeypatch) as process:
             line = first_line(process)

@@ -151,7 +151,7 @@ def test_carry_out__renews_the_lease_before_each_request(server_collection: str,
     User.objects.filter(pk=gone).delete()
     secondary()
     calls: list[str] = []
-    refuse(monkeypatch, refused)
+    reject_users(monkeypatch, refused)
 
     def record_and_renew(claim: Claim) -> datetime:
         calls.append("renew")
@@ -291,16 +291,16 @@ def answer(status: int, message: str = "no") -> UnexpectedResponse:
     return UnexpectedResponse(status, "", f'{{"status": {{"error": "{message}"}}}}'.encode(), httpx.Headers())
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
+def reject_users(monkeypatch: pytest.MonkeyPatch, *refused: UUID) -> None:
     """Let Qdrant answer 400 to every request with one of these users."""
     upsert = conditional_write.upsert
 
-    def refusing(client: QdrantClient, collection: str, sent: list[Point], version: int) -> None:
+    def reject_or_upsert(client: QdrantClient, collection: str, sent: list[Point], version: int) -> None:
         if {point.id for point in sent} & ids(refused):
             raise answer(400, "Wrong input: too long")
         upsert(client, collection, sent, version)
 
-    monkeypatch.setattr(conditional_write, "upsert", refusing)
+    monkeypatch.setattr(conditional_write, "upsert", reject_or_upsert)
 
 
 @pytest.mark.qdrant_server
@@ -308,7 +308,7 @@ def test_work__user_with_data_that_qdrant_rejects__is_quarantined(server_collect
     user_ids = create_users(9)
     one, other, *rest = user_ids
     with monkeypatch.context() as patched:
-        refuse(patched, one, other)
+        reject_users(patched, one, other)
         result = work(uuid4(), 100)
         assert result is not None
         assert (result.written, {rejected.user_id for rejected in result.rejected}) == (7, {one, other})
@@ -374,7 +374,7 @@ def test_work__collection_of_another_vector_size__quarantines_no_user(server: ob
 def test_work__all_users_rejected__quarantines_no_user(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If Qdrant rejects a whole batch, the server or a proxy in front of it has a problem."""
     user_ids = create_users(16)
-    refuse(monkeypatch, *user_ids)
+    reject_users(monkeypatch, *user_ids)
     with pytest.raises(RequestRejected, match="rejected this: Wrong input: too long"):
         work(uuid4(), 16)
     assert not QuarantinedUser.objects.exists()
@@ -382,14 +382,14 @@ def test_work__all_users_rejected__quarantines_no_user(server_collection: str, m
 
 
 def test_work__row_that_makes_no_valid_point__user_is_quarantined(dates_unchecked: None, embedded_collection: str) -> None:
-    odd, fine = create_users(2)
+    unreadable, valid = create_users(2)
     work(uuid4(), 100)
-    plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", odd)
+    plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", unreadable)
     result = work(uuid4(), 100)
     assert result is not None
     assert (result.written, result.removed, [rejected.reason for rejected in result.rejected]) == (0, 1, [NO_POINT])
-    assert QuarantinedUser.objects.get().user_id == odd
-    assert points() == ids([fine])
+    assert QuarantinedUser.objects.get().user_id == unreadable
+    assert points() == ids([valid])
 
 
 # --- More than one collection ----------------------------------------------------------------------------------------------------
@@ -500,9 +500,9 @@ def test_work__live_collection_rejects_the_user_too__secondary_is_not_marked_fai
     server_collection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = secondary()
-    refused, fine = create_users(2)
-    refuse(monkeypatch, refused)
+    refused, valid = create_users(2)
+    reject_users(monkeypatch, refused)
     work(uuid4(), 100)
     assert state_of(name) == (State.BUILDING, "")
-    assert points(name) == points() == ids([fine])
+    assert points(name) == points() == ids([valid])
     assert QuarantinedUser.objects.get().user_id == refused

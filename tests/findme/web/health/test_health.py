@@ -21,7 +21,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.database import Database
 from tests.support.processes import PRODUCTION, python
-from tests.vectorstore.sync.proxy import Door, door
+from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
 from tests.web import Answer, Web, serving
 from vectorstore.models import SyncWorker
 from vectorstore.schema.initialize import initialize
@@ -117,13 +117,13 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
 def test_readyz__a_hung_postgresql(embedded_qdrant: Path, transactional_db: None) -> None:
     """The answer comes in time, asked by many at once, and the process recovers with PostgreSQL."""
     embedded_qdrant.mkdir()
-    with door() as postgresql:
+    with postgres_proxy() as postgresql:
         postgresql.open()
         with serving(DATABASE_URL=f"{postgresql.url()}?connect_timeout=2", DEBUG="off") as web:
             check_a_hung_postgresql(web, postgresql)
 
 
-def check_a_hung_postgresql(web: Web, postgresql: Door) -> None:
+def check_a_hung_postgresql(web: Web, postgresql: PostgresProxy) -> None:
     becomes(web, is_ready)
     postgresql.frozen.set()
     found = becomes(web, lambda status, _: status == 503)
