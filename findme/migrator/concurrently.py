@@ -1,4 +1,4 @@
-"""Indexes that are built while the table is in use, and what a build that was cut short leaves."""
+"""Build indexes while the table is in use, and find the invalid ones that an interrupted build leaves."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 
 
 class AddIndexConcurrently(operations.AddIndexConcurrently):
-    """Django's, which also goes on after a build that was cut short: an INVALID index of this name is dropped first, and a valid one, from a
-    process that was killed before it could record the migration, is left as it is.
+    """Django's ``AddIndexConcurrently``, which can also run again after an interrupted build.
 
-    In a migration with ``atomic = False`` that has this operation only.
+    It first drops an INVALID index of this name. It keeps a valid one: a process built it and was killed before it recorded the
+    migration. Use it in a migration with ``atomic = False`` and no other operation.
     """
 
     def database_forwards(
@@ -35,7 +35,7 @@ class AddIndexConcurrently(operations.AddIndexConcurrently):
 
 
 def _is_valid(connection: BaseDatabaseWrapper, quoted_name: str) -> bool | None:
-    """None where there is no such index."""
+    """Return whether the index is valid; None if it does not exist."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [quoted_name])
         row = cursor.fetchone()
@@ -43,7 +43,10 @@ def _is_valid(connection: BaseDatabaseWrapper, quoted_name: str) -> bool | None:
 
 
 def invalid_indexes(connection: BaseDatabaseWrapper) -> list[str]:
-    """The names of the INVALID indexes that nobody is building now: writes maintain them, and no query uses them."""
+    """Return the names of the INVALID indexes that no process is building now.
+
+    Every write maintains such an index, and no query uses it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -57,9 +60,10 @@ def invalid_indexes(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def no_lock_timeout_for_concurrently(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """A wrapper of ``connection.execute_wrapper``: no ``lock_timeout`` for a statement that says CONCURRENTLY.
+    """Wrap ``connection.execute_wrapper``: run a statement with CONCURRENTLY without ``lock_timeout``.
 
-    It waits for every older transaction to end, and nobody has to wait behind it; cut short, it would leave an INVALID index each time.
+    Such a statement waits for every older transaction to end, and no other transaction waits behind it. If it were interrupted, it would
+    leave an INVALID index each time.
     """
     if not _CONCURRENTLY.search(str(sql)):
         return execute(sql, params, many, context)

@@ -1,4 +1,4 @@
-"""Diagnostics of a failed migration: the reason, exactly what it left, and the next command."""
+"""Explain a failed migration: the reason, exactly what it left, and the next command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from findme.migrator.concurrently import invalid_indexes
 
 
 def is_lock_unavailable(error: BaseException) -> bool:
-    """Nothing is wrong with the migration: it may be tried again."""
+    """Return whether the migration failed only because a lock was not free, so it can be tried again."""
     return isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected)
 
 
@@ -21,28 +21,31 @@ def is_connection_lost(error: BaseException) -> bool:
 
 
 def describe_leftovers(migration: Migration, error: BaseException, connection: BaseDatabaseWrapper) -> str:
-    """One or two sentences. CONNECTION is another one than the one that failed."""
+    """Return one or two sentences about what the failed migration left. ``connection`` must not be the one that failed."""
     if not migration.atomic:
-        earlier = "What it did before that stays. " if len(migration.operations) > 1 else ""
+        earlier = "Its earlier operations stay applied. " if len(migration.operations) > 1 else ""
         return f"It does not run in one transaction. {earlier}{_invalid_indexes(connection)}"
     if is_connection_lost(error):
-        return "It is done whole or not at all: schema_version says which."
-    return "Nothing of it is left."
+        return "It was applied completely or not at all: schema_version shows which."
+    return "It left nothing."
 
 
 def _invalid_indexes(connection: BaseDatabaseWrapper) -> str:
     try:
         names = invalid_indexes(connection)
     except (InterfaceError, OperationalError):
-        return "Whether it left an INVALID index could not be asked."
+        return "It could not be checked whether it left an INVALID index."
     if not names:
-        return "No INVALID index is left."
+        return "It left no INVALID index."
     statements = " ".join(f"DROP INDEX CONCURRENTLY {name};" for name in names)
-    return f"INVALID is left: {', '.join(names)}. Type in dbshell: {statements}"
+    return f"It left INVALID: {', '.join(names)}. Run in manage.py dbshell: {statements}"
 
 
 def oldest_transaction(connection: BaseDatabaseWrapper) -> str:
-    """Who most likely holds what a migration waits for, or nothing where nobody is seen: roles see other roles' transactions as superusers only."""
+    """Return a text about the oldest open transaction, which most likely holds the lock that a migration waits for.
+
+    Return an empty text if this role sees no transaction: only a superuser sees those of other roles.
+    """
     try:
         with connection.cursor() as cursor:
             cursor.execute(

@@ -1,4 +1,7 @@
-"""How one migration is run: under the lock, in one transaction with its record, with a ``lock_timeout``, and again if a lock was not free."""
+"""Run one migration under the lock, in one transaction with its record.
+
+It runs with a ``lock_timeout`` and is tried again if a lock was not free.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +19,38 @@ from django.db.migrations.state import ProjectState
 from findme.core.db.operations import sql_location
 from findme.core.db.session import one_transaction, session_settings
 from findme.core.errors import UserFacingError, without_detail
+from findme.core.plurals import counted
 from findme.core.postgresql.diagnosis import refusal_reason
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
 from findme.migrator.timeouts import MigrationTimeouts
 
-NOTICE_A_DEAD_CLIENT = "1s"
-"""How soon the server sees that the process that migrates was killed, and ends the statement that it runs for it."""
+CLIENT_CHECK_INTERVAL = "1s"
+"""How soon PostgreSQL notices that the migrating process was killed, and ends its statement."""
 
 ATTEMPT_FAILED = "attempt_failed"
-"""What the progress callback is told, beside what Django tells it, before anything is said of the failure."""
+"""An action for the progress callback in addition to Django's. It is sent before the failure is reported."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of ``migrate`` or ``rollback``: the lock it has, how long it waits, whom it tells, and what it has done so far."""
+    """One run of ``migrate`` or ``rollback``: its lock, its timeouts, its callbacks, and the migrations done so far."""
 
     command: str
     lock: MigrationLock
     timeouts: MigrationTimeouts
     on_warning: Callable[[str], None]
     on_done: Callable[[str], object] = str
-    """Told of each migration when it is done."""
+    """Called with the name of each migration when it is done."""
     done: list[str] = field(default_factory=list)
 
 
 class LockedExecutor(MigrationExecutor):
-    """Django's executor records many a migration in a transaction after the migration's own: a process that is killed between the two leaves one
-    that is applied and not recorded. Here an atomic migration is recorded in the transaction that does it, and only while the lock is held.
+    """Record an atomic migration in its own transaction, and only while the lock is held.
+
+    Django's executor records some migrations in a second transaction. A process that is killed between the two leaves a migration that is
+    applied and not recorded.
     """
 
     def __init__(self, run: Run, connection: BaseDatabaseWrapper, progress_callback: Callable[..., None] | None = None) -> None:
@@ -53,7 +59,7 @@ class LockedExecutor(MigrationExecutor):
 
     def apply_migration(self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False) -> ProjectState:
         apply = super().apply_migration
-        # Applying changes the state that it is given: each attempt has a copy.
+        # Applying a migration changes the state, so each attempt gets a copy.
         return self._attempts("applied", migration, lambda: apply(state.clone(), migration, fake, fake_initial))
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
@@ -64,14 +70,14 @@ class LockedExecutor(MigrationExecutor):
         number = 1
         while True:
             try:
-                state = self._once(migration, attempt)
+                state = self._attempt_once(migration, attempt)
             except UserFacingError as error:
-                raise UserFacingError(f"{error}{self._done_before(participle)}") from error
+                raise UserFacingError(f"{error}{self._earlier_migrations(participle)}") from error
             except Error as error:
                 if self.progress_callback:
                     self.progress_callback(ATTEMPT_FAILED, migration)
                 if not (migration.atomic and is_lock_unavailable(error) and number < self.run.timeouts.attempts):
-                    raise UserFacingError(self._not_done(participle, migration, error, number)) from error
+                    raise UserFacingError(self._failure_message(participle, migration, error, number)) from error
                 self._pause(migration, error, number)
                 number += 1
             except KeyboardInterrupt as error:
@@ -82,13 +88,13 @@ class LockedExecutor(MigrationExecutor):
                 self.run.on_done(str(migration))
                 return state
 
-    def _once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
+    def _attempt_once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
         self.run.lock.check()
-        # A statement that waits for a table holds up everybody who comes after it: it gives up soon.
+        # While a statement waits for a table, every later query on that table waits behind it. So the wait is short.
         timeout = f"{round(self.run.timeouts.table_lock_seconds * 1000)}ms"
         with ExitStack() as stack:
             stack.enter_context(
-                session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=NOTICE_A_DEAD_CLIENT)
+                session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=CLIENT_CHECK_INTERVAL)
             )
             if not migration.atomic:
                 stack.enter_context(self.connection.execute_wrapper(no_lock_timeout_for_concurrently))
@@ -106,23 +112,19 @@ class LockedExecutor(MigrationExecutor):
         )
         time.sleep(seconds)
 
-    def _not_done(self, participle: str, migration: Migration, error: Error, number: int) -> str:
+    def _failure_message(self, participle: str, migration: Migration, error: Error, number: int) -> str:
         other = self.run.lock.connection
-        busy, then = "", f"When that is mended, run {self.run.command} again."
+        busy, then = "", f"Fix this, then run {self.run.command} again."
         where = f" ({place})" if (place := sql_location(error)) else ""
         if is_lock_unavailable(error):
             busy = f", {number} times{oldest_transaction(other)}"
-            then = f"Run {self.run.command} again when that has ended, or wait longer with --table-lock-seconds or --attempts."
+            then = f"Run {self.run.command} again later, or wait longer with --table-lock-seconds or --attempts."
         elif setting := refusal_reason(error):
             then = f"{setting[0].upper()}{setting[1:]} Then run {self.run.command} again."
-        left = describe_leftovers(migration, error, other)
-        return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {left}{self._done_before(participle)} {then}"
+        leftovers = describe_leftovers(migration, error, other)
+        earlier = self._earlier_migrations(participle)
+        return f"{migration} was not {participle}: {without_detail(error)}{where}{busy}. {leftovers}{earlier} {then}"
 
-    def _done_before(self, participle: str) -> str:
-        match len(self.run.done):
-            case 0:
-                return ""
-            case 1:
-                return f" Before it, 1 was {participle}, and stays so."
-            case count:
-                return f" Before it, {count} were {participle}, and stay so."
+    def _earlier_migrations(self, participle: str) -> str:
+        count = len(self.run.done)
+        return f" {counted(count, 'earlier migration')} stayed {participle}." if count else ""

@@ -1,4 +1,4 @@
-"""The lock that ``migrate``, ``rollback`` and backups take: one of them at a time in a database."""
+"""The lock that ``migrate``, ``rollback`` and backups take, so only one of them runs at a time in a database."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ LOCK_KEY = int.from_bytes(b"findme", "big")
 
 logger = logging.getLogger(__name__)
 
-NO_SHARED_SESSIONS = "If a pooler shares sessions between clients, name PostgreSQL itself in DATABASE_URL, or set pool_mode = session."
+NO_SHARED_SESSIONS = "If a pooler shares sessions between clients, connect DATABASE_URL directly to PostgreSQL, or set pool_mode = session."
 
 
 class MigrationLock(AdvisoryLock):
-    """The lock, held by a connection of its own: what happens to the connection that migrates does not touch it."""
+    """The lock, held by a separate connection: an error on the connection that migrates does not release it."""
 
     def check(self) -> None:
-        """Raises UserFacingError if the lock is no longer held, since its connection was lost: another process may have it."""
-        reason, next_step = "its session is another one", f"{NO_SHARED_SESSIONS} Then run it again."
+        """Raise UserFacingError if the connection and its lock were lost: another process may hold the lock now."""
+        reason, next_step = "it now uses another session", f"{NO_SHARED_SESSIONS} Then run it again."
         try:
             if self.is_held():
                 return
         except (InterfaceError, OperationalError) as error:
             reason, next_step = " ".join(str(error).split()), "Run it again."
-        raise UserFacingError(f"The connection that held the lock on migrations was lost ({reason}): nothing more was begun. {next_step}")
+        raise UserFacingError(
+            f"The connection that held the migration lock was lost ({reason}): no further migration was started. {next_step}"
+        )
 
 
 @contextmanager
@@ -44,33 +46,33 @@ def migration_lock(
     seconds: float | None = None,
     on_warning: Callable[[str], None] = logger.warning,
 ) -> Iterator[MigrationLock]:
-    """Hold the lock for PURPOSE ("migrate"), which others who wait are told. It is not reentrant.
+    """Hold the lock for ``purpose`` ("migrate"). Other processes that wait for the lock report the purpose. The lock is not reentrant.
 
-    Waits up to SECONDS (``settings.MIGRATE_WAIT_SECONDS``), says once that it waits and for whom, and raises UserFacingError at the
-    deadline. Whoever dies loses the lock with the connection. Behind a pooler that shares sessions it does not hold: connect to PostgreSQL
-    itself.
+    Wait up to ``seconds`` (default: ``settings.MIGRATE_WAIT_SECONDS``) and report once which process holds the lock. Raise UserFacingError at the
+    deadline. A process that dies loses the lock with its connection. A pooler that shares sessions breaks the lock: connect to PostgreSQL
+    directly.
     """
     limit = settings.MIGRATE_WAIT_SECONDS if seconds is None else seconds
     with closing(connections[using].copy()) as connection:
-        _introduce(connection, purpose)
+        _configure_session(connection, purpose)
         lock = MigrationLock(connection, LOCK_KEY)
 
         def busy() -> UserFacingError:
             return UserFacingError(
-                f"The lock on migrations was not free within {limit:g} s: {_holder(lock)}. Run it again when that has ended,"
+                f"The migration lock was not free within {limit:g} s: {_holder(lock)}. Run the command again later,"
                 " or wait longer with --wait-seconds."
             )
 
         def on_wait() -> None:
             if limit:
-                on_warning(f"Waiting up to {limit:g} s for the lock on migrations: {_holder(lock)}.")
+                on_warning(f"Waiting up to {limit:g} s for the migration lock: {_holder(lock)}.")
 
         with lock.held(limit, busy, on_wait):
             yield lock
 
 
-def _introduce(connection: BaseDatabaseWrapper, purpose: str) -> None:
-    """A name that others read in pg_stat_activity, no end to the session for having nothing to do, and no limit for its statements."""
+def _configure_session(connection: BaseDatabaseWrapper, purpose: str) -> None:
+    """Set the name shown in pg_stat_activity, and remove the session's idle and statement timeouts."""
     name = f"findme {purpose} {socket.gethostname()}:{os.getpid()}"
     with connection.cursor() as cursor:
         cursor.execute(

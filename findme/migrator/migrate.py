@@ -1,4 +1,4 @@
-"""Django's ``migrate`` under the lock, for the command and for application code."""
+"""Run Django's ``migrate`` under the lock, for the command and for application code."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ NO_CONSENT = Consent()
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The migrations that this call applied (none: there was nothing to do), and the version of the schema after it."""
+    """The migrations that this call applied (none if all were applied), and the schema version afterwards."""
 
     migrations: tuple[str, ...]
     version: int
 
 
 class StepwiseExecutor(LockedExecutor):
-    """Does the first STEPS of what there is to do; all of it for None. What it undoes needs the operator's consent."""
+    """Run the first ``steps`` migrations of the plan, or all for None. Undoing needs the operator's consent."""
 
     def __init__(self, steps: int | None, consent: Consent, *args: Any) -> None:
         super().__init__(*args)
@@ -63,7 +63,7 @@ class StepwiseExecutor(LockedExecutor):
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
         plan: Plan = super().migration_plan(targets, clean_start)
-        # A clean start is not the plan: it asks for the order of all migrations.
+        # With clean_start, Django asks for the order of all migrations, not for the plan.
         return plan if clean_start else plan[: self.steps]
 
     def migrate(
@@ -85,10 +85,10 @@ class StepwiseExecutor(LockedExecutor):
 
 
 def apply_migrations(*, using: str = DEFAULT_DB_ALIAS, timeouts: MigrationTimeouts | None = None, steps: int | None = None) -> Applied:
-    """Apply what is not applied yet (or the first STEPS of it), as a service does when it starts.
+    """Apply the unapplied migrations, or the first ``steps`` of them, as a service does when it starts.
 
-    Any number of processes may call it at once. Nothing to do is a success; everything else that kept it from being done raises
-    UserFacingError, and StoreUnavailable where the database cannot be reached. Waits as the settings say where PATIENCE does not.
+    Any number of processes may call it at once. It succeeds if there is nothing to do. Raises StoreUnavailable if the database cannot be
+    reached, and UserFacingError for every other failure. Without ``timeouts`` it waits as the settings say.
     """
     try:
         with migrating(using=using, timeouts=timeouts, steps=steps) as run:
@@ -108,7 +108,7 @@ def call_django_migrate(using: str) -> None:
 def planned_undo(app_label: str, migration_name: str, *, using: str = DEFAULT_DB_ALIAS, steps: int | None = None) -> RollbackPlan:
     """Return what ``migrate app_label migration_name`` would undo: nothing if it goes forward, or if there is no such migration.
 
-    Reads only, without the lock. Raises UserFacingError where it could not be undone to its end.
+    Reads only, without the lock. Raises UserFacingError if it could not be undone completely.
     """
     executor = MigrationExecutor(connections[using])
     target = _target(executor.loader, app_label, migration_name)
@@ -117,7 +117,7 @@ def planned_undo(app_label: str, migration_name: str, *, using: str = DEFAULT_DB
 
 
 def _target(loader: MigrationLoader, app_label: str, migration_name: str) -> tuple[str, str | None] | None:
-    """None where Django's ``migrate`` refuses the names."""
+    """Return the target for Django's executor, or None if Django's ``migrate`` rejects the names."""
     if app_label not in loader.migrated_apps:
         return None
     if migration_name == "zero":
@@ -138,19 +138,21 @@ def migrating(
     consent: Consent = NO_CONSENT,
     on_warning: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
-    """Whatever Django's ``migrate`` does inside is done under the lock, its signals included. Raises UserFacingError for a migration that
-    fails, and for an undo that drops more than ``consent`` accepts, and for a database that is not UTF8."""
+    """Hold the lock while Django's ``migrate`` runs inside the block, its signals included.
+
+    Raises UserFacingError if a migration fails, if an undo drops more than ``consent`` accepts, or if the database is not UTF8.
+    """
     require_utf8(connections[using])
     with (
         running("migrate", using=using, timeouts=timeouts or MigrationTimeouts.configured(), on_warning=on_warning) as run,
-        django_uses(partial(StepwiseExecutor, steps, consent, run)),
+        use_executor(partial(StepwiseExecutor, steps, consent, run)),
     ):
         yield run
 
 
 @contextmanager
 def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning: Callable[[str], None]) -> Iterator[Run]:
-    """The lock, and Django's words for a history or a database that cannot be migrated as a UserFacingError."""
+    """Hold the lock, and raise Django's errors for a history or a database that cannot be migrated as UserFacingError."""
     with (
         migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock,
         without_time_limits(connections[using]),
@@ -160,12 +162,12 @@ def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning
         try:
             yield Run(command, lock, timeouts, on_warning)
         except MigrationSchemaMissing as error:
-            raise UserFacingError(f"The table django_migrations cannot be made: {_why_no_table(error.__context__ or error)}") from error
+            raise UserFacingError(f"The table django_migrations cannot be created: {_table_problem(error.__context__ or error)}") from error
         except (InconsistentMigrationHistory, IrreversibleError, NodeNotFoundError) as error:
             raise UserFacingError(one_line(error)) from error
 
 
-def _why_no_table(error: BaseException) -> str:
+def _table_problem(error: BaseException) -> str:
     if isinstance(error.__cause__, errors.InsufficientPrivilege):
         return f"{without_detail(error)}. Use the role that owns the database."
     if isinstance(error.__cause__, errors.InvalidSchemaName):
@@ -174,9 +176,12 @@ def _why_no_table(error: BaseException) -> str:
 
 
 @contextmanager
-def django_uses(executor: Callable[[BaseDatabaseWrapper, Callable[..., None]], MigrationExecutor]) -> Iterator[None]:
-    """Django's command finds its executor under this name of its own module: there is no other way to hand it one. It is a global of
-    the process: the lock, which the caller holds, keeps those apart that migrate one database, and nobody migrates two from threads of one process."""
+def use_executor(executor: Callable[[BaseDatabaseWrapper, Callable[..., None]], MigrationExecutor]) -> Iterator[None]:
+    """Make Django's ``migrate`` use ``executor``, by replacing the class in its module: Django has no other way to pass one.
+
+    The class is a global of the process. The caller holds the lock, so no other process migrates this database. No process migrates two
+    databases from two threads.
+    """
     module: Any = django_migrate
     original = module.MigrationExecutor
     module.MigrationExecutor = executor

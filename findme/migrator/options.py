@@ -1,4 +1,4 @@
-"""The options that say how long ``migrate`` and ``rollback`` wait."""
+"""Command options for how long ``migrate`` and ``rollback`` wait."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ def add_waiting_arguments(parser: CommandParser) -> None:
         "--wait-seconds",
         type=seconds,
         metavar="SECONDS",
-        help="How long to wait for another migrate, rollback or backup (MIGRATE_WAIT_SECONDS).",
+        help="Wait this long for another migrate, rollback or backup (default: MIGRATE_WAIT_SECONDS).",
     )
     parser.add_argument(
         "--table-lock-seconds",
         type=seconds,
         metavar="SECONDS",
-        help="How long a statement waits for a table; 0 is no limit (MIGRATE_TABLE_LOCK_SECONDS).",
+        help="A statement waits this long for a table; 0 means no limit (default: MIGRATE_TABLE_LOCK_SECONDS).",
     )
     parser.add_argument(
-        "--attempts", type=at_least_one, metavar="N", help="How often a migration is tried while a lock is not free (MIGRATE_ATTEMPTS)."
+        "--attempts",
+        type=at_least_one,
+        metavar="N",
+        help="Try a migration this many times while a lock is not free (default: MIGRATE_ATTEMPTS).",
     )
 
 

@@ -1,4 +1,4 @@
-"""How long ``migrate`` and ``rollback`` wait, and for what."""
+"""Timeouts and retries of ``migrate`` and ``rollback``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ LONGEST_PAUSE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class MigrationTimeouts:
-    """``wait_seconds`` for another migrate, rollback or backup to end; ``table_lock_seconds`` for each lock on a table, and that ``attempts``
-    times."""
+    """``wait_seconds`` limits the wait for another migrate, rollback or backup; ``table_lock_seconds`` that for each table lock.
+
+    A migration is tried up to ``attempts`` times.
+    """
 
     wait_seconds: float
     table_lock_seconds: float
@@ -23,7 +25,7 @@ class MigrationTimeouts:
     def configured(
         cls, *, wait_seconds: float | None = None, table_lock_seconds: float | None = None, attempts: int | None = None
     ) -> MigrationTimeouts:
-        """What the settings say, but for what is given."""
+        """Return the given values, and the settings' values for those that are None."""
         return cls(
             settings.MIGRATE_WAIT_SECONDS if wait_seconds is None else wait_seconds,
             settings.MIGRATE_TABLE_LOCK_SECONDS if table_lock_seconds is None else table_lock_seconds,
@@ -31,5 +33,5 @@ class MigrationTimeouts:
         )
 
     def pause_after(self, attempt: int) -> float:
-        """Seconds before the next attempt: doubled each time, and never the same for two that began together."""
+        """Return the seconds before the next attempt: doubled each time, with a random part to separate processes that began together."""
         return min(LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret

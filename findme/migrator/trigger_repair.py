@@ -1,4 +1,4 @@
-"""Mend the triggers: create again what is missing or different, and enable what is not, by the SQL of the migrations."""
+"""Repair the triggers by the SQL of the migrations: recreate missing or different ones, enable disabled ones."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ _WAIT_LESS_THAN_A_DEADLOCK = """
 """
 
 
-def mend_triggers(
+def repair_triggers(
     command: str,
     *,
     using: str = DEFAULT_DB_ALIAS,
     timeouts: MigrationTimeouts | None = None,
     on_warning: Callable[[str], None] = logger.warning,
-    with_the_mending: Callable[[], object] = lambda: None,
+    before_commit: Callable[[], object] = lambda: None,
 ) -> tuple[TriggerProblem, ...]:
-    """Mend what ``trigger_problems`` finds, in one short transaction, and return what was mended.
+    """Repair what ``trigger_problems`` finds, in one short transaction, and return the repaired problems.
 
-    Holds the lock on migrations, so that no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is the one
-    that others who wait for the lock see, and that an error names. What changed before is not queued: compare both stores afterwards.
-    ``with_the_mending`` is called at the end of that transaction, so that what it writes is committed if and only if something is mended.
+    Holds the migration lock, so no migration changes the same triggers. Writers wait while the tables are locked. ``command`` is named in
+    errors, and to processes that wait for the lock. Changes made before the repair are not queued: compare both stores afterwards.
+    ``before_commit`` is called at the end of that transaction, so its writes are committed if and only if something is repaired.
     Raises UserFacingError.
     """
     timeouts = timeouts or MigrationTimeouts.configured()
-    if not _mendable(connections[using]):
+    if not _repairable_problems(connections[using]):
         return ()
     with migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock:
         for number in range(1, timeouts.attempts + 1):
             try:
-                return _mend(connections[using], lock, timeouts, with_the_mending)
+                return _repair(connections[using], lock, timeouts, before_commit)
             except Error as error:
                 if number == timeouts.attempts or not is_lock_unavailable(error):
-                    _refuse(command, error, lock)
+                    _raise_failure(command, error, lock)
                 seconds = timeouts.pause_after(number)
                 on_warning(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
                 time.sleep(seconds)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
-    """PostgreSQL's own triggers are enabled by a superuser only."""
+def _repairable_problems(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
+    """Return the problems that this role can repair: only a superuser can enable PostgreSQL's own triggers."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('is_superuser') = 'on'")
         (is_superuser,) = cursor.fetchone()
@@ -68,24 +68,24 @@ def _mendable(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
     return [problem for problem in problems if is_superuser or not isinstance(problem.about, ForeignKeys)]
 
 
-def _mend(
-    connection: BaseDatabaseWrapper, lock: MigrationLock, timeouts: MigrationTimeouts, with_the_mending: Callable[[], object]
+def _repair(
+    connection: BaseDatabaseWrapper, lock: MigrationLock, timeouts: MigrationTimeouts, before_commit: Callable[[], object]
 ) -> tuple[TriggerProblem, ...]:
     schema = _schema(connection)
     timeout = f"{round(timeouts.table_lock_seconds * 1000)}ms"
-    # New functions belong into the schema of the tables, whatever else the search_path has. pg_catalog is searched first where it is not named.
+    # Create functions in the schema of the tables, whatever else search_path has. PostgreSQL searches pg_catalog first if it is not named.
     with (
         session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),
         transaction.atomic(using=connection.alias),
         connection.cursor() as cursor,
     ):
         lock.check()
-        found = _mendable(connection)
+        found = _repairable_problems(connection)
         _lock_tables(cursor, sorted({table for problem in found for table in problem.tables}))
         for statement in _statements(found):
             cursor.execute(statement)
         if found:
-            with_the_mending()
+            before_commit()
         lock.check()
     return tuple(found)
 
@@ -93,8 +93,8 @@ def _mend(
 def _lock_tables(cursor: CursorWrapper, tables: Sequence[str]) -> None:
     """Lock the tables as CREATE TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
 
-    While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL looks for a deadlock,
-    and no writer fails for it.
+    While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL checks for a
+    deadlock, and no writer fails because of it.
     """
     for position, table in enumerate(tables):
         cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
@@ -112,7 +112,7 @@ def _schema(connection: BaseDatabaseWrapper) -> str:
 
 
 def _statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
-    """Functions first, since a trigger names one. ENABLE TRIGGER ALL takes ALWAYS away, so what is ALWAYS comes last."""
+    """Yield the functions first, since a trigger names one. ENABLE TRIGGER ALL resets ALWAYS triggers, so those come last."""
     for problem in problems:
         if isinstance(problem.about, TriggerFunction):
             yield problem.about.statement
@@ -133,12 +133,12 @@ def _enable(trigger: Trigger) -> str:
     return f"ALTER TABLE {trigger.table} ENABLE {'ALWAYS ' if trigger.always else ''}TRIGGER {trigger.name}"
 
 
-def _refuse(command: str, error: Error, lock: MigrationLock) -> NoReturn:
+def _raise_failure(command: str, error: Error, lock: MigrationLock) -> NoReturn:
     then = f"Run manage.py {command} again"
     if isinstance(error.__cause__, errors.InsufficientPrivilege):
         then += " with the role that owns the tables in DATABASE_URL."
     elif is_lock_unavailable(error):
-        then += f" when that has ended{oldest_transaction(lock.connection)}."
+        then += f" later{oldest_transaction(lock.connection)}."
     else:
-        then += " when that is mended."
-    raise UserFacingError(f"The triggers were not mended: {without_detail(error)}; nothing was changed. {then}") from error
+        then = f"Fix this, then run manage.py {command} again."
+    raise UserFacingError(f"The triggers were not repaired: {without_detail(error)}; nothing was changed. {then}") from error

@@ -1,4 +1,4 @@
-"""Which migrations are applied: what the view ``schema_version`` says, and how it compares with the code."""
+"""Compare the applied migrations, as in the view ``schema_version``, with the migrations of the code."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class SchemaVersion:
     version: int
     history: tuple[AppliedMigration, ...]
     unapplied: tuple[str, ...]
-    """Migrations of the code that are not applied, in the order in which they would be."""
+    """Migrations of the code that are not applied, in the order in which they would be applied."""
     unknown: tuple[str, ...]
     """Applied migrations that the code does not have."""
     problems: tuple[str, ...] = ()
-    """What is wrong with the database although its migrations are applied, one line each."""
+    """Other problems of the database, one line each, for example disabled triggers."""
 
     @property
     def is_current(self) -> bool:
@@ -43,13 +43,13 @@ class SchemaVersion:
 
 @dataclass(frozen=True, slots=True)
 class MigrationFiles:
-    """The migrations of the code, ``app.name``. A process that lives long reads them once: the files of a release do not change."""
+    """The migrations of the code, as ``app.name``. A long-lived process reads them once: the files of a release do not change."""
 
     names: frozenset[str]
     plans: tuple[tuple[str, ...], ...]
-    """For the last migration of each app: itself, and before it all that it needs, in the order of application."""
+    """For the last migration of each app: all its dependencies and then itself, in the order of application."""
     are_replaced: bool
-    """Whether a migration replaces others. What counts then depends on the database, and must be read again."""
+    """Whether a migration replaces others. The plan then depends on the database, and must be read again."""
 
     def unapplied(self, applied: frozenset[str]) -> tuple[str, ...]:
         """Return what Django's ``migrate`` would apply, in that order."""
@@ -74,7 +74,10 @@ def _name(migration: tuple[str, str]) -> str:
 
 
 def applied_migrations(using: str = DEFAULT_DB_ALIAS) -> tuple[AppliedMigration, ...]:
-    """In the order of application. Read from the table under the view: true also where the view was only faked, or dropped by hand."""
+    """Return the applied migrations in the order of application.
+
+    They are read from Django's table and not from the view, which may have been faked or dropped by hand.
+    """
     recorder = MigrationRecorder(connections[using])
     if not recorder.has_table():
         require_search_path(connections[using])
@@ -84,7 +87,7 @@ def applied_migrations(using: str = DEFAULT_DB_ALIAS) -> tuple[AppliedMigration,
 
 
 def schema_version(using: str = DEFAULT_DB_ALIAS, files: MigrationFiles | None = None) -> SchemaVersion:
-    """Compare the database with ``files``, by default with those that are there now."""
+    """Compare the database with ``files``, by default with the current migration files."""
     history = applied_migrations(using)
     files = files or read_migration_files(using)
     applied = frozenset(migration.description for migration in history)

@@ -109,7 +109,7 @@ def role() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def django_uses(database: Database) -> Iterator[None]:
+def use_database(database: Database) -> Iterator[None]:
     """Django's default connection, in every thread that makes one, goes to DATABASE."""
     before = connection.settings_dict["NAME"]
     connection.close()

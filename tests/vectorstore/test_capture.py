@@ -19,7 +19,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from accounts.models import User
-from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import repair_triggers
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ANN, BOB, CEM, ONE_WAY, UNUSED_ID, ask, connect, insert, settle
 from tests.support.threads import in_thread
@@ -434,7 +434,7 @@ def test_operators_of_another_role__in_the_schema_of_the_tables__are_not_used(us
 def repair_after(statement: str) -> None:
     settle()
     ask(statement)
-    assert len(mend_triggers("verify_qdrant --repair")) == 2
+    assert len(repair_triggers("verify_qdrant --repair")) == 2
 
 
 def test_sync_notify__is_executable_by_its_owner_only(users: None) -> None:

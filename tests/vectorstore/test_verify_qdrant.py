@@ -121,7 +121,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
         "deleted": 0,
         "checkpoint_written": True,
         "triggers": [],
-        "mended": [],
+        "repaired_triggers": [],
         "comparison_due_at": None,
         "possibly_erased": [],
     }

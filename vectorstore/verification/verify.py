@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.triggers.problems import trigger_problems
-from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import repair_triggers
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import check_alias, live_collection
 from vectorstore.consistency import preflight
@@ -60,9 +60,9 @@ class Verified:
 
     ``users`` must have a point. ``quarantined`` counts users whose data Qdrant rejected. ``restore_detected`` is the reason if a store is
     an older copy. ``queued`` and ``deleted`` are the changes of a repair, and ``checkpoint_written`` tells whether it gave both stores a new
-    checkpoint. All three are None without a repair. ``triggers`` do not capture changes as they should, and the repair has recreated the
-    ``mended`` ones. ``comparison_due_at`` is the time when an earlier run repaired triggers, if the stores were not compared between that
-    run and this one. ``possibly_erased`` are ids of users without a point, because of which a repair after a restore was refused.
+    checkpoint. All three are None without a repair. ``triggers`` names those that do not capture changes as they should, and ``repaired_triggers`` those
+    that the repair has recreated. ``comparison_due_at`` is the time when an earlier run repaired triggers, if the stores were not compared
+    between that run and this one. ``possibly_erased`` are ids of users without a point, because of which a repair after a restore was refused.
     """
 
     alias: str
@@ -74,7 +74,7 @@ class Verified:
     deleted: int | None = None
     checkpoint_written: bool | None = None
     triggers: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    repaired_triggers: tuple[str, ...] = ()
     comparison_due_at: datetime | None = None
     possibly_erased: tuple[str, ...] = ()
 
@@ -88,7 +88,9 @@ class Verified:
 
     @property
     def clean(self) -> bool:
-        found = self.differing or self.quarantined or self.restore_detected or self.triggers or self.mended or self.comparison_due_at
+        found = (
+            self.differing or self.quarantined or self.restore_detected or self.triggers or self.repaired_triggers or self.comparison_due_at
+        )
         return not (found or any(collection.unallocated for collection in self.collections))
 
 
@@ -112,11 +114,11 @@ def verify(
     discard_vectors: int = 0,
     after_restore: bool = False,
     report: Report = ignore_progress,
-    on_mended: Callable[[str], object] = str,
+    on_trigger_repaired: Callable[[str], object] = str,
 ) -> Verified:
     """Compare every user with the user's point in all write targets. With ``repairing``, repair the differences.
 
-    A repair recreates faulty triggers first, and calls ``on_mended`` for each. The comparison that follows finds the changes that they missed,
+    A repair recreates faulty triggers first, and calls ``on_trigger_repaired`` for each. The comparison that follows finds the changes that they missed,
     and later changes are captured. If the comparison fails, the triggers stay repaired and the comparison stays recorded as due.
 
     Runs in constant memory, next to concurrent writers. Raises StoreUnavailable, and UserFacingError if the alias points to a collection
@@ -127,9 +129,9 @@ def verify(
     - RepairRefused if a store was restored and users have no point, unless ``after_restore`` confirms that the operator has checked them.
     """
     due_at = comparison_due_at()
-    mended = tuple(map(str, mend_triggers("verify_qdrant --repair", with_the_mending=note_comparison_due))) if repairing else ()
-    for problem in mended:
-        on_mended(problem)
+    repaired_triggers = tuple(map(str, repair_triggers("verify_qdrant --repair", before_commit=note_comparison_due))) if repairing else ()
+    for problem in repaired_triggers:
+        on_trigger_repaired(problem)
     noted, triggers = comparison_due_at(), tuple(map(str, trigger_problems()))
     started = datetime.now(UTC)
     with ExitStack() as stack:
@@ -154,7 +156,7 @@ def verify(
             restore_detected,
             results,
             triggers=triggers,
-            mended=mended,
+            repaired_triggers=repaired_triggers,
             comparison_due_at=due_at,
         )
         if not repairing:

@@ -4,7 +4,7 @@ from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
-    """The first of all, so that whatever is applied is seen in the view, and rolling everything back takes it away last."""
+    """The first of all migrations, so the view shows every later one, and a complete rollback removes it last."""
 
     run_before = [("contenttypes", "0001_initial"), ("sessions", "0001_initial"), ("axes", "0001_initial")]
 

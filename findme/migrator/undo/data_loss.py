@@ -1,4 +1,4 @@
-"""What a rollback deletes: tables with their rows, columns with their values."""
+"""Find the data that a rollback deletes: tables with their rows, columns with their values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 
 Name = tuple[str, str | None]
-"""A table, and a column of it or None for the whole table, as SQL has them: quoted where they must be."""
+"""A table, and a column or None for the whole table. Both are quoted for SQL if necessary."""
 
 FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
-"""Django's tables whose rows ``migrate`` makes, and the next one makes again: which models there are (who was granted what is in other tables)."""
+"""Django's tables with a row for each model. Every ``migrate`` creates these rows again; granted permissions are in other tables."""
 
 _NAME = r'(?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?'
 _DROP_TABLE = re.compile(rf"\bDROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_NAME}(?:\s*,\s*{_NAME})*)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _DROP_COLUMN = re.compile(rf"\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?({_NAME})", re
 
 
 def filled_by_migrate() -> set[str]:
-    """Return the tables whose rows ``migrate`` makes: a model of the project says so by the attribute ``filled_by_migrate``."""
+    """Return the tables whose rows ``migrate`` creates. A model of the project declares it by the attribute ``filled_by_migrate``."""
     return FILLED_BY_MIGRATE | {model._meta.db_table for model in apps.get_models() if getattr(model, "filled_by_migrate", False)}
 
 
@@ -46,13 +46,15 @@ class DataLoss:
         return self.count > 0 and self.table not in filled_by_migrate()
 
     def is_within(self, accepted: Iterable[DataLoss]) -> bool:
-        """Whether somebody who accepted those has accepted this: no more rows of the table, or values of the column, than there were. Who
-        accepted that a table goes has accepted it of its columns."""
+        """Return whether ``accepted`` covers this loss: the table or column has no more rows or values than accepted.
+
+        An accepted loss of a table also covers its columns.
+        """
         return any(self.table == other.table and other.column in (None, self.column) and self.count <= other.count for other in accepted)
 
     def __str__(self) -> str:
         if self.column is None:
-            made = ", made by migrate" if self.table in filled_by_migrate() else ""
+            made = ", created by migrate" if self.table in filled_by_migrate() else ""
             return f"table {self.table} ({counted(self.count, 'row')}{made})"
         return f"column {self.table}.{self.column} ({counted(self.count, 'value')})"
 
@@ -60,9 +62,11 @@ class DataLoss:
 def find_losses(
     connection: BaseDatabaseWrapper, undone: Iterable[Migration], before: ProjectState, after: ProjectState
 ) -> tuple[DataLoss, ...]:
-    """Of the tables and columns that the models have in the state BEFORE and not in the one AFTER, and of those that the SQL of the reverses
-    drops, each that exists, tables first."""
-    names = _gone(connection, before, after) | {name for migration in undone for name in _dropped_by_sql(migration.operations)}
+    """Return the existing tables and columns that undoing ``undone`` drops, tables first.
+
+    These are the tables and columns that the models have in the state ``before`` and not in ``after``, and those that the reverse SQL drops.
+    """
+    names = _removed_names(connection, before, after) | {name for migration in undone for name in _dropped_by_sql(migration.operations)}
     found = {loss for name in names if (loss := count(connection, name)) is not None}
     tables = {loss.table for loss in found if loss.column is None}
     kept = [loss for loss in found if loss.column is None or loss.table not in tables]
@@ -72,8 +76,10 @@ def find_losses(
 def prevent_data_loss(
     accepted: Sequence[DataLoss], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    """But for ACCEPTED, a wrapper of ``connection.execute_wrapper``: looks again under the table's lock, just before it is dropped, for what
-    came in the meantime."""
+    """Wrap ``connection.execute_wrapper``: count a table's rows again under its lock, just before it is dropped.
+
+    Raises UserFacingError if rows beyond ``accepted`` were written since the plan was made.
+    """
     connection: BaseDatabaseWrapper = context["connection"]
     for table, column in dropped_by(str(sql)):
         if connection.in_atomic_block and count(connection, (table, column)) is not None:
@@ -81,12 +87,12 @@ def prevent_data_loss(
                 cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         loss = count(connection, (table, column))
         if loss is not None and loss.is_significant and not loss.is_within(accepted):
-            raise UserFacingError(f"Somebody has written to {loss} in the meantime: --force drops it all the same.")
+            raise UserFacingError(f"New data was written to {loss} after the check: it was not dropped. To drop it too, add --force.")
     return execute(sql, params, many, context)
 
 
 def dropped_by(sql: str) -> Iterator[Name]:
-    """What the DROP TABLE and DROP COLUMN in SQL name."""
+    """Yield the names in the DROP TABLE and DROP COLUMN clauses of ``sql``."""
     for tables in _DROP_TABLE.findall(sql):
         yield from ((table, None) for table in re.findall(_NAME, tables))
     for table, actions in _ALTER_TABLE.findall(sql):
@@ -94,7 +100,7 @@ def dropped_by(sql: str) -> Iterator[Name]:
 
 
 def count(connection: BaseDatabaseWrapper, name: Name) -> DataLoss | None:
-    """None where there is no such table or column, and for a column that is computed from others."""
+    """Count the rows of a table or the values of a column; None if it does not exist, or if the column is generated."""
     table, column = name
     with connection.cursor() as cursor:
         cursor.execute(
@@ -113,20 +119,20 @@ def count(connection: BaseDatabaseWrapper, name: Name) -> DataLoss | None:
         return DataLoss(table, column, cursor.fetchone()[0])
 
 
-def _gone(connection: BaseDatabaseWrapper, before: ProjectState, after: ProjectState) -> set[Name]:
+def _removed_names(connection: BaseDatabaseWrapper, before: ProjectState, after: ProjectState) -> set[Name]:
     quote = connection.ops.quote_name
     remaining = _columns(after)
-    gone: set[Name] = set()
+    removed: set[Name] = set()
     for table, columns in _columns(before).items():
         if table not in remaining:
-            gone.add((quote(table), None))
+            removed.add((quote(table), None))
         else:
-            gone |= {(quote(table), quote(column)) for column in columns - remaining[table]}
-    return gone
+            removed |= {(quote(table), quote(column)) for column in columns - remaining[table]}
+    return removed
 
 
 def _columns(state: ProjectState) -> dict[str, set[str]]:
-    """By table; with the tables between many and many."""
+    """Return the columns by table, including the tables of many-to-many fields."""
     models = state.clone().apps.get_models(include_auto_created=True)
     return {
         model._meta.db_table: {str(field.column) for field in model._meta.local_concrete_fields}

@@ -1,4 +1,4 @@
-"""The guard that stands before every undo, of ``rollback`` and of ``migrate APP EARLIER``: no row is dropped that the operator did not agree to."""
+"""Check every undo, by ``rollback`` or ``migrate APP EARLIER``: no row is dropped without the operator's consent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: C
     block each table is checked again, under its own lock, before it is dropped. ``preview`` is the command that shows the plan again.
     """
     if consent.migrations is not None and consent.migrations != plan.migrations:
-        raise UserFacingError(f"Other migrations were applied or undone in the meantime: nothing was undone now. Look again: {preview}.")
+        raise UserFacingError(f"Other migrations were applied or undone in the meantime: nothing was undone. See the new plan: {preview}.")
     if consent.force:
         yield
         return

@@ -1,4 +1,4 @@
-"""What ``rollback`` and ``migrate APP EARLIER`` show and ask before they undo anything."""
+"""Show the plan and ask the operator before ``rollback`` or ``migrate APP EARLIER`` undoes anything."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def describe(plan: RollbackPlan, write: Callable[[str], None]) -> None:
 
 def describe_losses(plan: RollbackPlan, write: Callable[[str], None]) -> None:
     for loss in plan.losses:
-        write(f"goes with it: {loss}")
+        write(f"to delete: {loss}")
 
 
 def ask(plan: RollbackPlan, prompt: Callable[[str], None]) -> None:
-    """Return if the answer is yes. Raises UserFacingError otherwise, and where the standard input is not a terminal."""
+    """Return if the answer is yes. Raise UserFacingError otherwise, and if the standard input is not a terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UserFacingError("Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input.")
+        raise UserFacingError("The standard input is not a terminal: nothing was undone. In a script, add --no-input.")
     migrations = "1 migration" if len(plan.migrations) == 1 else f"{len(plan.migrations)} migrations"
     prompt(f"Undo {migrations}? [y/N] ")
     try:
         answer = input()
     except EOFError:
         prompt("\n")
-        raise UserFacingError("There was no answer: nothing was undone. A script adds --no-input.") from None
+        raise UserFacingError("There was no answer: nothing was undone. In a script, add --no-input.") from None
     if answer.strip().lower() not in ("y", "yes"):
         raise UserFacingError(f"The answer was {answer!r}, not y: nothing was undone.")

@@ -1,4 +1,4 @@
-"""Undo migrations, the last applied first, whatever app they are in."""
+"""Undo the last applied migrations of all apps, the last one first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.state import ProjectState
 
 from findme.migrator.executor import LockedExecutor
-from findme.migrator.migrate import Plan, call_django_migrate, django_uses, running
+from findme.migrator.migrate import Plan, call_django_migrate, running, use_executor
 from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.data_loss import DataLoss
 from findme.migrator.undo.guard import Consent, guarded_undo
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The migrations that were undone, in this order, what went with them, and the version of the schema after it."""
+    """The migrations that were undone, in this order, the data that was deleted, and the schema version afterwards."""
 
     migrations: tuple[str, ...]
     losses: tuple[DataLoss, ...]
@@ -33,14 +33,17 @@ class RolledBack:
 
 
 class RollbackExecutor(LockedExecutor):
-    """Whatever Django's ``migrate`` asks it for, it undoes the last COUNT applied."""
+    """Undo the last ``count`` applied migrations, whatever targets Django's ``migrate`` passes."""
 
     def __init__(self, count: int, *args: Any) -> None:
         super().__init__(*args)
         self.count = count
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Plan:
-        """A clean start asks for the order of all migrations, from which the state before each one is built: here that of application."""
+        """Return the migrations to undo, or all in the order of application if ``clean_start``.
+
+        Django builds the state before each migration from the latter.
+        """
         order = in_order_of_application(self.loader)
         if clean_start:
             return [(migration, False) for migration in order]
@@ -62,10 +65,10 @@ def roll_back(
     on_warning: Callable[[str], None] = logger.warning,
     on_undone: Callable[[str], None] = logger.info,
 ) -> RolledBack:
-    """Undo what PLAN says, each migration in a transaction of its own; ``on_undone`` is called for each.
+    """Undo the migrations of ``plan``, each in its own transaction, and call ``on_undone`` for each.
 
-    Raises UserFacingError, and undoes nothing, if the migrations are no longer those of the plan or, without FORCE, if more would be lost
-    than ACCEPTED: what a person was shown and has agreed to. Looks for it once more under each table's lock.
+    Raises UserFacingError, and undoes nothing, if the applied migrations no longer match the plan. Without ``force`` it also does so if more
+    data would be lost than ``accepted``, the losses that the operator confirmed. Each table is checked again under its lock.
     """
     with running("rollback", using=using, timeouts=timeouts or MigrationTimeouts.configured(), on_warning=on_warning) as run:
         run.on_done = on_undone
@@ -73,16 +76,16 @@ def roll_back(
         consent = Consent(plan.migrations, tuple(accepted), force)
         with (
             guarded_undo(connections[using], now, consent, preview="rollback --dry-run"),
-            django_uses(partial(RollbackExecutor, len(plan.migrations), run)),
+            use_executor(partial(RollbackExecutor, len(plan.migrations), run)),
         ):
             call_django_migrate(using)
     return RolledBack(tuple(run.done), now.losses, len(applied_migrations(using)))
 
 
 def remove_stale_content_types(connection: BaseDatabaseWrapper, state: ProjectState, app_labels: set[str]) -> int:
-    """Delete the content types of models of these apps that STATE no longer has, with their permissions, wherever those were granted; how many.
+    """Delete the content types of models that ``state`` no longer has, with their permissions and grants, and return their number.
 
-    Django never does by itself: its command ``remove_stale_contenttypes`` asks the code, which still has the models.
+    Django's command ``remove_stale_contenttypes`` does not do this: it compares with the code, which still has the models.
     """
     try:
         content_types = state.apps.get_model("contenttypes", "ContentType")._base_manager.using(connection.alias)

@@ -10,7 +10,7 @@ from pytest_django import DjangoDbBlocker
 
 from findme.migrator.migrate import apply_migrations
 from tests.findme.migrator.undoing import PERSON, VIDEO
-from tests.support.database import Database, database, django_uses
+from tests.support.database import Database, database, use_database
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """A migrated database without a connection to it: others are copied from it."""
     with database() as made:
         # Unblocked no longer than this, or every later test of the session might reach the database that DATABASE_URL names.
-        with django_db_blocker.unblock(), django_uses(made):
+        with django_db_blocker.unblock(), use_database(made):
             apply_migrations()
         yield made
 
@@ -27,7 +27,7 @@ def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
 def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """As ``with_videos``, without a connection to it."""
     with database() as made:
-        with django_db_blocker.unblock(), django_uses(made):
+        with django_db_blocker.unblock(), use_database(made):
             call_command("migrate", "admin", verbosity=0)
             call_command("migrate", "accounts", "0002_user_video", verbosity=0)
             made.execute(PERSON)
@@ -39,19 +39,19 @@ def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Databas
 @pytest.fixture
 def empty(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """An empty database, to which Django is connected."""
-    with django_db_blocker.unblock(), database() as made, django_uses(made):
+    with django_db_blocker.unblock(), database() as made, use_database(made):
         yield made
 
 
 @pytest.fixture
 def migrated(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """A migrated database, to which Django is connected."""
-    with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
+    with django_db_blocker.unblock(), database(template.name) as made, use_database(made):
         yield made
 
 
 @pytest.fixture
 def with_videos(template_with_videos: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
     """The last migration applied is ``accounts.0002_user_video``, the one before it ``videos.0001_initial``; one person, who has a video."""
-    with django_db_blocker.unblock(), database(template_with_videos.name) as made, django_uses(made):
+    with django_db_blocker.unblock(), database(template_with_videos.name) as made, use_database(made):
         yield made

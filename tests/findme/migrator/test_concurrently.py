@@ -25,7 +25,7 @@ BUILDS = """
     SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%%' AND wait_event = 'virtualxid' AND clock_timestamp() - query_start > %s
 """
-LEFT = "INVALID is left: idx_notes_text. Type in dbshell: DROP INDEX CONCURRENTLY idx_notes_text;"
+LEFT = "It left INVALID: idx_notes_text. Run in manage.py dbshell: DROP INDEX CONCURRENTLY idx_notes_text;"
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def test_migrate__the_build_is_canceled__says_what_is_left_and_the_next_one_mend
         assert notebook.query(INVALID) == ["idx_notes_text"]
     assert str(refused.value) == (
         "notebook.0002_index was not applied: canceling statement due to user request."
-        f" It does not run in one transaction. {LEFT} When that is mended, run migrate again."
+        f" It does not run in one transaction. {LEFT} Fix this, then run migrate again."
     )
     assert apply_migrations().migrations == ("notebook.0002_index",)
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
@@ -105,7 +105,7 @@ def test_migrate__the_name_is_taken__says_that_nothing_invalid_is_left(notebook:
         apply_migrations()
     assert str(refused.value) == (
         'notebook.0002_index was not applied: relation "idx_notes_text" already exists. It does not run in one transaction.'
-        " No INVALID index is left. When that is mended, run migrate again."
+        " It left no INVALID index. Fix this, then run migrate again."
     )
 
 

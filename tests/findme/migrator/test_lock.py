@@ -36,8 +36,8 @@ def test_lock__second_one__ends_at_the_deadline_and_names_the_holder(empty: Data
         with pytest.raises(UserFacingError) as refused, migration_lock("migrate", seconds=0):
             pass
     assert str(refused.value) == (
-        f"The lock on migrations was not free within 0 s: process {pid} ({this_process('backup')!r}) holds it."
-        " Run it again when that has ended, or wait longer with --wait-seconds."
+        f"The migration lock was not free within 0 s: process {pid} ({this_process('backup')!r}) holds it."
+        " Run the command again later, or wait longer with --wait-seconds."
     )
 
 
@@ -71,7 +71,7 @@ def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: D
         wait_until(lambda: has_polled(empty, polls))
         assert held == []
     assert held == ["second"]
-    assert said == [f"Waiting up to 60 s for the lock on migrations: process {pid} ({this_process('rollback')!r}) holds it."]
+    assert said == [f"Waiting up to 60 s for the migration lock: process {pid} ({this_process('rollback')!r}) holds it."]
 
 
 def test_lock__in_two_databases__does_not_meet_itself(empty: Database) -> None:
@@ -89,7 +89,7 @@ def test_check__session_ended_by_somebody__says_so(empty: Database) -> None:
         assert empty.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
         with pytest.raises(
             UserFacingError,
-            match=r"^The connection that held the lock on migrations was lost \(.*\): nothing more was begun\. Run it again\.$",
+            match=r"^The connection that held the migration lock was lost \(.*\): no further migration was started\. Run it again\.$",
         ):
             lock.check()
 
@@ -98,7 +98,7 @@ def test_check__lock_given_back_by_somebody__says_so(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         lock.connection.cursor().execute("SELECT pg_advisory_unlock_all()")
         with pytest.raises(
-            UserFacingError, match=r"was lost \(its session is another one\).* set pool_mode = session\. Then run it again\.$"
+            UserFacingError, match=r"was lost \(it now uses another session\).* set pool_mode = session\. Then run it again\.$"
         ):
             lock.check()
 

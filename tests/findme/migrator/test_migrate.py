@@ -7,7 +7,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.migrator.migrate import Applied, apply_migrations
 from findme.migrator.version import schema_version
 from tests.findme.migrator.catalog import catalog
-from tests.support.database import Database, django_uses
+from tests.support.database import Database, use_database
 
 
 def test_apply_migrations__twice__the_second_has_nothing_to_do(empty: Database) -> None:
@@ -25,7 +25,7 @@ def test_apply_migrations__steps__applies_the_first_of_them(empty: Database) -> 
 
 def test_apply_migrations__no_such_database__is_unavailable(migrated: Database) -> None:
     with (
-        django_uses(Database("nosuchdatabase")),
+        use_database(Database("nosuchdatabase")),
         pytest.raises(StoreUnavailable, match=r'^PostgreSQL: .*database "nosuchdatabase" does not exist$'),
     ):
         apply_migrations()

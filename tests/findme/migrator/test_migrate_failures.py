@@ -75,7 +75,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
         f" (the oldest open transaction: process {pid}, ''"
     )
     assert rest.partition(" s). ")[2] == (
-        "Nothing of it is left. Run migrate again when that has ended, or wait longer with --table-lock-seconds or --attempts."
+        "It left nothing. Run migrate again later, or wait longer with --table-lock-seconds or --attempts."
     )
     assert catalog(before_videos) == before
 
@@ -103,8 +103,8 @@ def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty:
     with pytest.raises(CommandError) as refused:
         call_command("migrate", verbosity=0)
     assert str(refused.value) == (
-        'accounts.0001_initial was not applied: relation "users" already exists. Nothing of it is left.'
-        " Before it, 15 were applied, and stay so. When that is mended, run migrate again."
+        'accounts.0001_initial was not applied: relation "users" already exists. It left nothing.'
+        " 15 earlier migrations stayed applied. Fix this, then run migrate again."
     )
     assert refused.value.returncode == 2
     assert empty.version() == 15
@@ -133,7 +133,7 @@ def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
     with pytest.raises(UserFacingError) as refused:
         apply_migrations()
     assert str(refused.value).startswith(
-        f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). Nothing of it is left."
+        f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). It left nothing."
     )
 
 
@@ -150,7 +150,9 @@ def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Datab
     with role() as (user, password), database() as made:
         code, out, err = Database(made.name, user, password).manage("migrate", "--verbosity", "0")
     assert (code, out) == (2, "")
-    assert err == "The table django_migrations cannot be made: permission denied for schema public. Use the role that owns the database.\n"
+    assert (
+        err == "The table django_migrations cannot be created: permission denied for schema public. Use the role that owns the database.\n"
+    )
 
 
 @pytest.mark.long
@@ -228,8 +230,8 @@ def test_migrate__the_lock_is_lost_between_two_migrations__does_not_begin_the_se
         run.on_done = lambda _: end_the_holder(empty)
         with pytest.raises(UserFacingError) as refused:
             call_django_migrate("default")
-    assert str(refused.value).startswith("The connection that held the lock on migrations was lost (")
-    assert str(refused.value).endswith("): nothing more was begun. Run it again. Before it, 1 was applied, and stays so.")
+    assert str(refused.value).startswith("The connection that held the migration lock was lost (")
+    assert str(refused.value).endswith("): no further migration was started. Run it again. 1 earlier migration stayed applied.")
     assert run.done == ["migrator.0001_schema_version"]
     assert empty.version() == 1
 
@@ -241,7 +243,7 @@ def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database
         return execute(statement, *arguments)
 
     with (
-        pytest.raises(UserFacingError, match=r"^The connection that held the lock on migrations was lost"),
+        pytest.raises(UserFacingError, match=r"^The connection that held the migration lock was lost"),
         connection.execute_wrapper(ends_the_holder),
     ):
         apply_migrations()
@@ -259,6 +261,6 @@ def test_migrate__its_own_connection_is_lost__says_that_it_is_done_whole_or_not_
         apply_migrations()
     assert str(refused.value) == (
         "auth.0001_initial was not applied: terminating connection due to administrator command."
-        " It is done whole or not at all: schema_version says which. Before it, 3 were applied, and stay so."
-        " When that is mended, run migrate again."
+        " It was applied completely or not at all: schema_version shows which. 3 earlier migrations stayed applied."
+        " Fix this, then run migrate again."
     )

@@ -45,8 +45,8 @@ def test_migrate__another_one_is_running__ends_at_the_deadline_in_one_line(empty
         code, out, err = empty.manage("migrate", "--wait-seconds", "0")
     assert (code, out) == (2, "")
     assert re.fullmatch(
-        r"The lock on migrations was not free within 0 s: process \d+ \('findme backup \S+'\) holds it\."
-        r" Run it again when that has ended, or wait longer with --wait-seconds\.\n",
+        r"The migration lock was not free within 0 s: process \d+ \('findme backup \S+'\) holds it\."
+        r" Run the command again later, or wait longer with --wait-seconds\.\n",
         err,
     )
 

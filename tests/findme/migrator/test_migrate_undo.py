@@ -19,7 +19,7 @@ from tests.findme.migrator.undoing import PERSON, VIDEO, Terminal
 from tests.support.commands import refused
 from tests.support.database import Database
 
-NOBODY_TO_ASK = "Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input."
+NOBODY_TO_ASK = "The standard input is not a terminal: nothing was undone. In a script, add --no-input."
 SESSION = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ('k', '', now())"
 
 
@@ -34,9 +34,9 @@ def test_migrate_zero__rows_and_no_terminal__drops_nothing(with_videos: Database
         "to undo: admin.0002_logentry_remove_auto_add",
         "to undo: admin.0001_initial",
         "to undo: accounts.0001_initial",
-        *[line for line in out.splitlines() if line.startswith("goes with it: ")],
+        *[line for line in out.splitlines() if line.startswith("to delete: ")],
     ]
-    assert "goes with it: table users (1 row)" in out.splitlines()
+    assert "to delete: table users (1 row)" in out.splitlines()
     assert catalog(with_videos) == before
     assert with_videos.query("SELECT email FROM users") == ["ann@example.org"]
 
@@ -45,7 +45,7 @@ def test_migrate_zero__everything_applied__no_input__drops_nothing(migrated: Dat
     migrated.execute(PERSON)
     before = catalog(migrated)
     assert refused("migrate", "accounts", "zero", interactive=False) == (
-        "This would drop table users (1 row): nothing was undone. With --force it is done."
+        "This would drop table users (1 row): nothing was undone. To drop it, add --force."
     )
     assert catalog(migrated) == before
     assert schema_version().is_current
@@ -55,7 +55,7 @@ def test_migrate_zero__everything_applied__no_input__drops_nothing(migrated: Dat
 def test_migrate_back__no_input__names_every_loss_and_undoes_nothing(with_videos: Database, arguments: tuple[str, ...]) -> None:
     before = catalog(with_videos)
     lost = "table videos (1 row), column users.video_id (1 value)" if arguments[0] == "videos" else "column users.video_id (1 value)"
-    assert refused("migrate", *arguments, interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
+    assert refused("migrate", *arguments, interactive=False) == f"This would drop {lost}: nothing was undone. To drop it, add --force."
     assert catalog(with_videos) == before
 
 
@@ -77,7 +77,7 @@ def test_migrate_back__no_input_and_force__drops_what_is_not_empty(with_videos: 
 def test_migrate_zero__app_of_django__is_guarded_too(migrated: Database, app: str, row: str, lost: str) -> None:
     migrated.execute(row)
     before = catalog(migrated)
-    assert refused("migrate", app, "zero", interactive=False) == f"This would drop {lost}: nothing was undone. With --force it is done."
+    assert refused("migrate", app, "zero", interactive=False) == f"This would drop {lost}: nothing was undone. To drop it, add --force."
     assert catalog(migrated) == before
 
 
@@ -91,8 +91,8 @@ def test_migrate_back__answer_yes__is_done(
     assert printed.out.splitlines()[:4] == [
         "to undo: accounts.0002_user_video",
         "to undo: videos.0001_initial",
-        "goes with it: table videos (1 row)",
-        "goes with it: column users.video_id (1 value)",
+        "to delete: table videos (1 row)",
+        "to delete: column users.video_id (1 value)",
     ]
     assert not with_videos.has("videos")
 
@@ -101,7 +101,7 @@ def test_migrate_back__answer_yes__is_done(
     ("typed", "line"),
     [
         ("no\n", "The answer was 'no', not y: nothing was undone."),
-        ("", "There was no answer: nothing was undone. A script adds --no-input."),
+        ("", "There was no answer: nothing was undone. In a script, add --no-input."),
     ],
 )
 def test_migrate_back__answer_not_yes__is_not_done(with_videos: Database, monkeypatch: pytest.MonkeyPatch, typed: str, line: str) -> None:
@@ -125,7 +125,7 @@ def test_migrate_back__written_between_the_question_and_the_answer__is_not_dropp
     before = catalog(with_videos)
     monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute(VIDEO)))
     assert (
-        refused("migrate", "videos", "zero") == "This would drop by now table videos (2 rows): nothing was undone. With --force it is done."
+        refused("migrate", "videos", "zero") == "This would now drop table videos (2 rows): nothing was undone. To drop it, add --force."
     )
     assert catalog(with_videos) == before
 
@@ -143,7 +143,7 @@ def test_migrate_back__a_row_comes_between_the_look_and_the_drop__is_refused(wit
             call_command(django_migrate.Command(), "videos", "zero", verbosity=0)
 
     with pytest.raises(
-        UserFacingError, match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\."
+        UserFacingError, match=r"^New data was written to table videos \(1 row\) after the check: it was not dropped. To drop it too, add --force\."
     ):
         goes_back()
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
@@ -153,7 +153,7 @@ def test_migrate_back__it_would_have_gone_forward_when_it_was_planned__is_refuse
     """Another process has applied migrations since the plan, which showed nothing to undo."""
     with (
         pytest.raises(
-            UserFacingError, match=r"^Other migrations were applied or undone .*: nothing was undone now\. Look again: migrate --plan\.$"
+            UserFacingError, match=r"^Other migrations were applied or undone .*: nothing was undone\. See the new plan: migrate --plan\.$"
         ),
         migrating(consent=Consent(())),
     ):
@@ -163,7 +163,7 @@ def test_migrate_back__it_would_have_gone_forward_when_it_was_planned__is_refuse
 
 def test_migrate_back__steps__asks_about_those_only(with_videos: Database) -> None:
     assert refused("migrate", "videos", "zero", steps=1, interactive=False) == (
-        "This would drop column users.video_id (1 value): nothing was undone. With --force it is done."
+        "This would drop column users.video_id (1 value): nothing was undone. To drop it, add --force."
     )
     call_command("migrate", "videos", "zero", steps=1, interactive=False, force=True, verbosity=0)
     assert {"videos.0001_initial", "accounts.0002_user_video"} & set(schema_version().unapplied) == {"accounts.0002_user_video"}
@@ -175,8 +175,8 @@ def test_migrate_back__plan__says_what_would_be_lost(with_videos: Database, caps
     before = catalog(with_videos)
     call_command("migrate", "videos", "zero", plan=True, steps=steps)
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "goes with it: table videos (1 row)",
-        "goes with it: column users.video_id (1 value)",
+        "to delete: table videos (1 row)",
+        "to delete: column users.video_id (1 value)",
     ]
     assert catalog(with_videos) == before
 
@@ -192,7 +192,7 @@ def test_migrate_back__no_reverse__is_refused_before_anything_is_done(with_video
     first = type(MigrationLoader(connection).graph.nodes["videos", "0001_initial"])
     monkeypatch.setattr(first, "operations", [*first.operations, migrations.RunSQL("SELECT 1")])
     assert refused("migrate", "videos", "zero", interactive=False, force=True) == (
-        "videos.0001_initial has no reverse: nothing was undone. Restore a backup, or write a migration that mends it."
+        "videos.0001_initial is not reversible: nothing was undone. Restore a backup, or write a new migration that fixes it."
     )
     assert "accounts.0002_user_video" not in schema_version().unapplied
 

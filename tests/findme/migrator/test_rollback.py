@@ -66,7 +66,9 @@ def test_rollback__all__twice__the_second_has_nothing_to_undo(empty: Database, c
 
 def test_rollback__more_than_there_are__is_refused(empty: Database) -> None:
     apply_migrations(steps=2)
-    with pytest.raises(UserFacingError, match=r"^3 migrations cannot be undone: 2 are applied\. rollback --all undoes all\.$"):
+    with pytest.raises(
+        UserFacingError, match=r"^3 migrations cannot be undone: 2 are applied\. To undo all, run manage\.py rollback --all\.$"
+    ):
         plan_rollback(3)
 
 
@@ -98,7 +100,7 @@ def test_plan__a_generated_column_and_djangos_own_lists_of_models__are_no_loss(m
     lost = {loss.table: loss for loss in plan_rollback(None).losses}
     assert lost["auth_permission"].count > 0
     assert not any(loss.is_significant for loss in lost.values())
-    assert str(lost["django_content_type"]) == f"table django_content_type ({ContentType.objects.count()} rows, made by migrate)"
+    assert str(lost["django_content_type"]) == f"table django_content_type ({ContentType.objects.count()} rows, created by migrate)"
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE boxes (side integer, area integer GENERATED ALWAYS AS (side * side) STORED); INSERT INTO boxes VALUES (3)"
@@ -147,7 +149,7 @@ def test_rollback__no_input__refuses_what_is_not_empty(with_videos: Database) ->
     with pytest.raises(CommandError) as refused:
         call_command("rollback", "2", no_input=True)
     assert str(refused.value) == (
-        "This would drop table videos (1 row), column users.video_id (1 value): nothing was undone. With --force it is done."
+        "This would drop table videos (1 row), column users.video_id (1 value): nothing was undone. To drop it, add --force."
     )
     assert refused.value.returncode == 2
     assert catalog(with_videos) == before
@@ -175,7 +177,7 @@ def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_vi
 
     with pytest.raises(
         UserFacingError,
-        match=r"^Somebody has written to table videos \(1 row\) in the meantime: --force drops it all the same\. Before it, 1 was undone, and stays so\.$",
+        match=r"^New data was written to table videos \(1 row\) after the check: it was not dropped. To drop it too, add --force\. 1 earlier migration stayed undone\.$",
     ):
         roll_back(plan_rollback(2), on_undone=writes)
     assert {"videos.0001_initial", "accounts.0002_user_video"} & set(schema_version().unapplied) == {"accounts.0002_user_video"}
@@ -187,7 +189,7 @@ def test_rollback__no_reverse__is_refused_before_anything_is_done(migrated: Data
     name = last_migration_has(monkeypatch, migrations.SeparateDatabaseAndState([migrations.RunSQL("SELECT 1")]))
     with pytest.raises(UserFacingError) as refused:
         plan_rollback(None)
-    assert str(refused.value) == f"{name} has no reverse: nothing was undone. Restore a backup, or write a migration that mends it."
+    assert str(refused.value) == f"{name} is not reversible: nothing was undone. Restore a backup, or write a new migration that fixes it."
     assert catalog(migrated) == before
 
 
@@ -195,7 +197,7 @@ def test_rollback__applied_by_a_later_release__is_refused(migrated: Database) ->
     migrated.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('accounts', '0999_later', now())")
     with pytest.raises(
         UserFacingError,
-        match=r"^accounts\.0999_later is applied, and not in this code: nothing was undone\. Use the release that has it\.$",
+        match=r"^accounts\.0999_later is applied but not in this code: nothing was undone\. Use the release that contains it\.$",
     ):
         plan_rollback(1)
 
@@ -210,8 +212,8 @@ def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None
     migrated.execute("UPDATE django_migrations SET id = 999 WHERE app = 'videos' AND name = '0001_initial'")
     with pytest.raises(
         UserFacingError,
-        match=r"^videos\.0001_initial was recorded after accounts\.0002_user_video, which stands on it: nothing was undone\."
-        r" Undo that one first: migrate accounts zero\.$",
+        match=r"^videos\.0001_initial was recorded after accounts\.0002_user_video, which depends on it: nothing was undone\."
+        r" Undo that one first: manage\.py migrate accounts zero\.$",
     ):
         plan_rollback(1)
 
@@ -229,14 +231,14 @@ def test_rollback__one_is_not_recorded_that_others_stand_on__is_refused(migrated
 def test_rollback__other_migrations_since_the_plan__is_refused(migrated: Database) -> None:
     plan = plan_rollback(1)
     roll_back(plan)
-    with pytest.raises(UserFacingError, match=r"^Other migrations were applied or undone in the meantime: nothing was undone now\."):
+    with pytest.raises(UserFacingError, match=r"^Other migrations were applied or undone in the meantime: nothing was undone\."):
         roll_back(plan)
 
 
 def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated: Database) -> None:
     with (
         migration_lock("migrate"),
-        pytest.raises(CommandError, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate ") as refused,
+        pytest.raises(CommandError, match=r"^The migration lock was not free within 0 s: .*'findme migrate ") as refused,
     ):
         call_command("rollback", no_input=True, wait_seconds=0)
     assert refused.value.returncode == 2
@@ -253,8 +255,8 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )
     assert str(refused.value).endswith(
-        " Nothing of it is left. Before it, 2 were undone, and stay so."
-        " Run rollback again when that has ended, or wait longer with --table-lock-seconds or --attempts."
+        " It left nothing. 2 earlier migrations stayed undone."
+        " Run rollback again later, or wait longer with --table-lock-seconds or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
 
@@ -281,8 +283,8 @@ def test_rollback__dry_run__lists_and_does_nothing(with_videos: Database, capsys
     assert capsys.readouterr().out.splitlines() == [
         "to undo: accounts.0002_user_video",
         "to undo: videos.0001_initial",
-        "goes with it: table videos (1 row)",
-        "goes with it: column users.video_id (1 value)",
+        "to delete: table videos (1 row)",
+        "to delete: column users.video_id (1 value)",
     ]
     assert catalog(with_videos) == before
 
@@ -304,7 +306,7 @@ def test_rollback__answer_yes__is_done(with_videos: Database, monkeypatch: pytes
     [
         ("\n", "The answer was '', not y: nothing was undone."),
         ("no\n", "The answer was 'no', not y: nothing was undone."),
-        ("", "There was no answer: nothing was undone. A script adds --no-input."),
+        ("", "There was no answer: nothing was undone. In a script, add --no-input."),
     ],
 )
 def test_rollback__answer_not_yes__is_not_done(migrated: Database, monkeypatch: pytest.MonkeyPatch, typed: str, line: str) -> None:
@@ -324,7 +326,7 @@ def test_rollback__nobody_to_ask__does_not_ask(
     monkeypatch.setattr("sys.stdin", stdin)
     with pytest.raises(CommandError) as refused:
         call_command("rollback")
-    line = "Nobody can be asked, as the standard input is not a terminal: nothing was undone. A script adds --no-input."
+    line = "The standard input is not a terminal: nothing was undone. In a script, add --no-input."
     assert (str(refused.value), refused.value.returncode, capsys.readouterr().err) == (line, 2, "")
     assert migrated.version() == version
 
@@ -344,7 +346,7 @@ def test_rollback__written_between_the_question_and_the_answer__is_not_dropped(
     with pytest.raises(CommandError) as refused:
         call_command("rollback", "2")
     assert (str(refused.value), refused.value.returncode) == (
-        f"This would drop by now {lost}: nothing was undone. With --force it is done.",
+        f"This would now drop {lost}: nothing was undone. To drop it, add --force.",
         2,
     )
     assert catalog(with_videos) == before
@@ -371,7 +373,8 @@ def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refuse
 
     plan = plan_rollback(2)
     with pytest.raises(
-        UserFacingError, match=r"^Somebody has written to table videos \(2 rows\) in the meantime: --force drops it all the same\."
+        UserFacingError,
+        match=r"^New data was written to table videos \(2 rows\) after the check: it was not dropped. To drop it too, add --force\.",
     ):
         roll_back(plan, accepted=plan.losses, on_undone=writes)
     assert with_videos.query("SELECT count(*) FROM videos") == [2]

@@ -8,7 +8,7 @@ from django.db import connection
 from findme.core.errors import UserFacingError
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.timeouts import MigrationTimeouts
-from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import repair_triggers
 from tests.findme.migrator.undoing import PERSON
 from tests.support.database import Database
 from tests.support.threads import in_thread
@@ -23,10 +23,10 @@ def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated
     with migrated.connect() as writer:
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
-        with pytest.raises(UserFacingError, match=r"^The triggers were not mended: canceling statement due to lock timeout"):
-            mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 0.1, 1))
+        with pytest.raises(UserFacingError, match=r"^The triggers were not repaired: canceling statement due to lock timeout"):
+            repair_triggers(COMMAND, timeouts=MigrationTimeouts(5, 0.1, 1))
         writer.execute("COMMIT")
-    assert len(mend_triggers(COMMAND)) == 1
+    assert len(repair_triggers(COMMAND)) == 1
 
 
 def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fail(migrated: Database) -> None:
@@ -36,7 +36,7 @@ def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fai
     def mend() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET deadlock_timeout = '100s'")
-        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 10), on_warning=lambda _: None)
+        repair_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 10), on_warning=lambda _: None)
 
     with migrated.connect() as writer:
         writer.execute("BEGIN")
@@ -62,6 +62,6 @@ def test_mend__other_lock_timeout_of_the_session__is_as_before(migrated: Databas
 
     for seconds in (5.0, 0.2):
         migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
-        mend_triggers(COMMAND, timeouts=MigrationTimeouts(5, seconds, 1), with_the_mending=lock_timeout)
+        repair_triggers(COMMAND, timeouts=MigrationTimeouts(5, seconds, 1), before_commit=lock_timeout)
     lock_timeout()
     assert seen == ["500ms", "200ms", "0"]

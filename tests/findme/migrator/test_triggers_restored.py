@@ -11,7 +11,7 @@ import pytest
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
 from findme.embedded.binaries import installed_binaries
-from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import repair_triggers
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON
 from tests.support.database import Database
@@ -55,7 +55,7 @@ def test_pg_restore__triggers_that_it_enables_again__are_named_and_mended_to_alw
     migrated.execute("SET session_replication_role = replica; UPDATE users SET active = false")
     assert migrated.query("SELECT user_id FROM vector_sync_queue") == []
 
-    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == lost
+    assert [str(problem) for problem in repair_triggers("verify_qdrant --repair")] == lost
     assert catalog(migrated) == before
     migrated.execute("SET session_replication_role = replica; DELETE FROM users")
     assert migrated.query("SELECT urgent FROM vector_sync_queue") == [True]

@@ -13,7 +13,7 @@ from findme.migrator.migrate import apply_migrations
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from findme.migrator.version import files_of, schema_version
-from tests.support.database import Database, django_uses
+from tests.support.database import Database, use_database
 
 LOADER = MigrationLoader(None)
 
@@ -104,7 +104,7 @@ def test_check__applied_and_not_in_the_code__exits_1_and_names_it(migrated: Data
 
 def test_schema_version__no_such_database__is_not_done(migrated: Database) -> None:
     with (
-        django_uses(Database("nosuchdatabase")),
+        use_database(Database("nosuchdatabase")),
         pytest.raises(CommandError, match=r'database "nosuchdatabase" does not exist$') as refused,
     ):
         call_command("schema_version")

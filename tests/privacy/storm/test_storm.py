@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 from privacy.registry import registry
 from tests.privacy.shelf import Shelf
 from tests.privacy.storm.storm import Erasures
-from tests.support.database import Database, database, django_uses
+from tests.support.database import Database, database, use_database
 
 SECONDS = 2.0
 
@@ -27,7 +27,7 @@ def test_storm__of_erasures(
 ) -> None:
     shelf = Shelf()
     monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
-    with django_db_blocker.unblock(), database(template.name) as made, django_uses(made):
+    with django_db_blocker.unblock(), database(template.name) as made, use_database(made):
         environment = {"DATABASE_URL": made.url(), "DJANGO_SETTINGS_MODULE": "tests.settings", "QDRANT_URL": ""}
         erasures = Erasures(made, 1, [], environment, tmp_path)
         erasures.loader.options = ["--queue-only"]

@@ -23,7 +23,7 @@ import pytest
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.privacy.storm.storm import Erasures
-from tests.support.database import Database, database, django_uses
+from tests.support.database import Database, database, use_database
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
@@ -59,7 +59,7 @@ def test_storm__ends__both_stores_agree(
     record_property: Callable[[str, object], None],
 ) -> None:
     server = Server(memory_path)
-    with django_db_blocker.unblock(), database(template.name) as new_database, django_uses(new_database):
+    with django_db_blocker.unblock(), database(template.name) as new_database, use_database(new_database):
         server.start()
         try:
             environment = _use(settings, server, new_database, with_grpc=seed % 2 == 1)

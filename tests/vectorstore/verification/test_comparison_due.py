@@ -105,7 +105,7 @@ def test_repair__repairs_triggers_and_compares__clears_the_record(live: str) -> 
     create_synced_users(1)
     ask("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     verified = verify(repairing=True)
-    assert (len(verified.mended), verified.comparison_due_at, comparison_due_at()) == (1, None, None)
+    assert (len(verified.repaired_triggers), verified.comparison_due_at, comparison_due_at()) == (1, None, None)
 
 
 def test_repair__triggers_are_right__records_nothing(live: str) -> None:

@@ -53,10 +53,10 @@ class Command(FindmeCommand):
             self.exit_with_findings()
 
     def _verify(self, **options: Any) -> Verified:
-        mended: list[str] = []
+        repaired_triggers: list[str] = []
 
-        def on_mended(problem: str) -> None:
-            mended.append(problem)
+        def on_trigger_repaired(problem: str) -> None:
+            repaired_triggers.append(problem)
             # Print it now, because the comparison may still fail.
             (self.stderr if options["json"] else self.stdout).write(f"Repaired: {problem}", str)
 
@@ -69,12 +69,12 @@ class Command(FindmeCommand):
                     discard_vectors=options["discard_vectors"] or 0,
                     after_restore=options["after_restore"],
                     report=report,
-                    on_mended=on_mended,
+                    on_trigger_repaired=on_trigger_repaired,
                 )
         except UserFacingError as error:
             if isinstance(error, RepairRefused):
                 self._report(error.verified, as_json=options["json"])
-            if mended:
+            if repaired_triggers:
                 raise UserFacingError(
                     f"{one_line(error)} The triggers are repaired, but changes that they missed are not queued yet."
                 ) from error

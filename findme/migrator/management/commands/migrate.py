@@ -20,15 +20,15 @@ from findme.migrator.undo.question import ask, describe, describe_losses
 
 
 class Command(FindmeCommand, migrate.Command):
-    help = "Django's migrate, one at a time in a database: it waits for another one, and for tables that are in use."
+    help = "Django's migrate under a lock. It waits for other migrations of this database, and for tables that are in use."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--steps", type=at_least_one, metavar="N", help="Only the first N migrations of what is to be done.")
+        parser.add_argument("--steps", type=at_least_one, metavar="N", help="Run only the first N migrations of the plan.")
         parser.add_argument(
             "--force",
             action="store_true",
-            help="Going back to an earlier migration: also drop rows and values that no question was about. See rollback --help.",
+            help="When going back to an earlier migration, also drop rows that the question did not mention. See rollback --help.",
         )
         add_waiting_arguments(parser)
 
@@ -37,7 +37,7 @@ class Command(FindmeCommand, migrate.Command):
         require_search_path(connections[options["database"]])
         require_current_names(connections[options["database"]])
         if reads_only and options["steps"] is None:
-            super().handle(*args, **options)  # it waits for nobody
+            super().handle(*args, **options)  # without the lock
         else:
             self._handle_locked(Consent() if reads_only else self._consent(options), *args, **options)
         if options["plan"]:
@@ -49,7 +49,7 @@ class Command(FindmeCommand, migrate.Command):
             super().handle(*args, **options)
 
     def _consent(self, options: dict[str, Any]) -> Consent:
-        """Ask before anything is undone, and before the lock is taken: nobody else waits while the operator thinks."""
+        """Ask before anything is undone, and before the lock is taken: no other process waits while the operator decides."""
         force: bool = options["force"]
         if options["fake"]:
             return Consent(force=force)  # it drops nothing
@@ -68,10 +68,10 @@ class Command(FindmeCommand, migrate.Command):
     def _undo(self, options: dict[str, Any]) -> RollbackPlan:
         app_label, name = options["app_label"], options["migration_name"]
         if not (app_label and name):
-            return RollbackPlan((), ())  # only an earlier migration that is named is gone back to
+            return RollbackPlan((), ())  # only a migration named on the command line can lead backward
         return planned_undo(app_label, name, using=options["database"], steps=options["steps"])
 
     def migration_progress_callback(self, action: str, migration: Migration | None = None, fake: bool = False) -> None:
         if action == ATTEMPT_FAILED and self.verbosity >= 1:
-            self.stdout.write(" not yet")  # the end of Django's line: "Applying accounts.0001_initial..."
+            self.stdout.write(" not yet")  # ends Django's line: "Applying accounts.0001_initial..."
         super().migration_progress_callback(action, migration, fake)

@@ -13,20 +13,20 @@ from findme.migrator.undo.rollback import roll_back
 
 
 class Command(FindmeCommand):
-    help = "Undo the last N migrations that were applied, whatever app they are in, the last one first."
-    after_interrupt = "What was undone stays undone: manage.py schema_version says how far it came."
+    help = "Undo the last N applied migrations of all apps, the last one first."
+    after_interrupt = "Migrations already undone stay undone: manage.py schema_version shows the current version."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         how_many = parser.add_mutually_exclusive_group()
-        how_many.add_argument("count", nargs="?", type=at_least_one, metavar="N", help="How many (1).")
-        how_many.add_argument("--all", action="store_true", help="All of them: down to an empty database.")
-        parser.add_argument("--dry-run", action="store_true", help="Say what would be undone and lost, and do nothing.")
+        how_many.add_argument("count", nargs="?", type=at_least_one, metavar="N", help="How many migrations (default: 1).")
+        how_many.add_argument("--all", action="store_true", help="Undo all migrations, down to an empty database.")
+        parser.add_argument("--dry-run", action="store_true", help="Show what would be undone and lost, and change nothing.")
         parser.add_argument(
-            "--force", action="store_true", help="Also drop what nobody was asked about: with --no-input, or written since the question."
+            "--force", action="store_true", help="Also drop rows that were not confirmed: with --no-input, or written since the question."
         )
         parser.add_argument("--no-input", "--noinput", action="store_true", help="Do not ask.")
-        parser.add_argument("--json", action="store_true", help="One JSON object on standard output.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
         add_waiting_arguments(parser)
 
     def handle(self, *args: Any, count: int | None, dry_run: bool, force: bool, no_input: bool, json: bool, **options: Any) -> None:

@@ -9,16 +9,16 @@ from findme.migrator.version import SchemaVersion, schema_version
 
 
 class Command(FindmeCommand):
-    help = "The version of the schema, and the migrations in the order of their application, the last one first."
+    help = "Show the schema version and the applied migrations, the last one first."
     after_interrupt = "Nothing was changed."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="One JSON object.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
         parser.add_argument(
             "--check",
             action="store_true",
-            help="Exit 1 if the database and the code do not have the same migrations, or something else is wrong with the database.",
+            help="Exit 1 if the database and the code have different migrations, or if the database has another problem.",
         )
 
     def handle(self, *args: Any, json: bool, check: bool, **options: Any) -> None:

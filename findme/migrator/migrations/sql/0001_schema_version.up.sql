@@ -1,4 +1,4 @@
--- django_migrations.id has gaps after a rollback, and its clock is the client's: the version is the position in the order of application.
+-- The version is the position in the order of application: django_migrations.id has gaps after a rollback, and its times are the client's.
 CREATE VIEW schema_version AS
 SELECT
     (row_number() OVER (ORDER BY id))::integer AS version,

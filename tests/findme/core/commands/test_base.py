@@ -218,7 +218,7 @@ def test_explain_error__data_that_cannot_be_read(sql: str, line: str) -> None:
         ("verify_qdrant", "Run it again: it compares from the beginning. What --repair did before stays done."),
         ("export_user", "No file was written."),
         ("schema_version", "Nothing was changed."),
-        ("rollback", "What was undone stays undone: manage.py schema_version says how far it came."),
+        ("rollback", "Migrations already undone stay undone: manage.py schema_version shows the current version."),
         ("sync_qdrant", "Run it again: it continues where it stopped."),
         ("reindex_qdrant", "Run it again: it continues where it stopped."),
     ],

@@ -41,7 +41,7 @@ def test_error__by_cause(cause: Exception, unavailable: bool, no_answer: bool) -
 @pytest.mark.parametrize(("cause", "unavailable", "_no_answer"), CASES)
 def test_migration__may_be_complete_when_the_connection_ended(cause: Exception, unavailable: bool, _no_answer: bool) -> None:
     """The server may have crashed after the COMMIT, before its answer arrived."""
-    unknown = "It is done whole or not at all: schema_version says which."
+    unknown = "It was applied completely or not at all: schema_version shows which."
     left = describe_leftovers(Migration("0001_x", "videos"), django_error(cause), connection)
-    assert left == (unknown if unavailable else "Nothing of it is left.")
+    assert left == (unknown if unavailable else "It left nothing.")
     assert describe_leftovers(Migration("0001_x", "videos"), InterfaceError("the connection is closed"), connection) == unknown

@@ -9,12 +9,12 @@ from pytest_django import DjangoDbBlocker
 from findme.core.errors import UserFacingError
 from findme.migrator.migrate import apply_migrations
 from tests.findme.migrator.catalog import catalog
-from tests.support.database import Database, database, django_uses
+from tests.support.database import Database, database, use_database
 
 
 @pytest.fixture(params=["SQL_ASCII", "LATIN1"])
 def other_encoding(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[tuple[Database, str]]:
-    with django_db_blocker.unblock(), database(encoding=request.param) as made, django_uses(made):
+    with django_db_blocker.unblock(), database(encoding=request.param) as made, use_database(made):
         yield made, request.param
 
 
@@ -48,7 +48,7 @@ def test_schema_version_check__not_utf8__names_it(other_encoding: tuple[Database
 
 
 def test_schema_version__explicit_utf8__is_no_problem(django_db_blocker: DjangoDbBlocker, capsys: pytest.CaptureFixture[str]) -> None:
-    with django_db_blocker.unblock(), database(encoding="UTF8") as made, django_uses(made):
+    with django_db_blocker.unblock(), database(encoding="UTF8") as made, use_database(made):
         apply_migrations()
         call_command("schema_version", check=True)
     assert "problem" not in capsys.readouterr().out

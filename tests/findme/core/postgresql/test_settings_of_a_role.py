@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError
 
 from findme.core.postgresql.diagnosis import refusal_reason
-from tests.support.database import Database, django_uses, role
+from tests.support.database import Database, role, use_database
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_commands__a_limit_too_short_for_the_diagnosis__is_named(app: Database, 
 def test_refusal_reason__the_reason_was_lost_with_the_connection(migrated: Database, setting: str) -> None:
     error = OperationalError("it is over")
     error.__cause__ = psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly")
-    with django_uses(migrated):
+    with use_database(migrated):
         assert refusal_reason(error) is None
         Database("postgres").execute(f"ALTER DATABASE {migrated.name} SET {setting} = '5min'")
         assert refusal_reason(error) == (

@@ -18,13 +18,13 @@ from findme.core.triggers.problems import trigger_problems
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import MigrationTimeouts
-from findme.migrator.trigger_repair import mend_triggers
+from findme.migrator.trigger_repair import repair_triggers
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.rollback import roll_back
 from findme.migrator.version import schema_version
 from tests.findme.migrator.catalog import NOT_OF_AN_EXTENSION, catalog
 from tests.findme.migrator.undoing import PERSON, up_to
-from tests.support.database import Database, database, django_uses, role
+from tests.support.database import Database, database, role, use_database
 
 BREAKS = {
     "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted": ["trigger vector_sync_deleted on users: disabled"],
@@ -157,7 +157,7 @@ def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")] == [
         f"problem: {line}" for line in expected
     ]
-    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == expected
+    assert [str(problem) for problem in repair_triggers("verify_qdrant --repair")] == expected
     assert problems() == []
     assert catalog(migrated) == before
     assert migrated.query("SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE tgisinternal AND tgenabled <> 'O'") == []
@@ -165,7 +165,7 @@ def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created
 
 def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
     with migration_lock("migrate"):
-        assert mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 0.1, 1)) == ()
+        assert repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 0.1, 1)) == ()
 
 
 # --- Failed repairs ---------------------------------------------------------------------------------------------------------------
@@ -178,15 +178,15 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
         writer.execute("BEGIN")
         writer.execute(PERSON.encode())
         with pytest.raises(UserFacingError) as refused:
-            mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 0.1, 2), on_warning=said.append)
+            repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 0.1, 2), on_warning=said.append)
         assert str(refused.value).startswith(
-            "The triggers were not mended: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
-            " again when that has ended (the oldest open transaction: process "
+            "The triggers were not repaired: canceling statement due to lock timeout; nothing was changed. Run manage.py verify_qdrant --repair"
+            " again later (the oldest open transaction: process "
         )
         assert len(said) == 1
         writer.execute("COMMIT")
     assert problems() == ["trigger vector_sync_deleted on users: disabled"]
-    assert [str(problem) for problem in mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 5, 1))] == [
+    assert [str(problem) for problem in repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(5, 5, 1))] == [
         "trigger vector_sync_deleted on users: disabled"
     ]
 
@@ -195,9 +195,9 @@ def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated
     migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     with (
         migration_lock("migrate"),
-        pytest.raises(UserFacingError, match=r"^The lock on migrations was not free within 0 s: .*'findme migrate "),
+        pytest.raises(UserFacingError, match=r"^The migration lock was not free within 0 s: .*'findme migrate "),
     ):
-        mend_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 1, 1))
+        repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 1, 1))
 
 
 def test_mend__session_settings__are_as_before(migrated: Database) -> None:
@@ -206,7 +206,7 @@ def test_mend__session_settings__are_as_before(migrated: Database) -> None:
         cursor.execute(settings)
         before = cursor.fetchone()
         migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
-        mend_triggers("verify_qdrant --repair")
+        repair_triggers("verify_qdrant --repair")
         cursor.execute(settings)
         assert cursor.fetchone() == before
 
@@ -236,16 +236,16 @@ def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
     migrated.execute(statement)
     before = catalog(migrated)
     with pytest.raises(UserFacingError) as refused:
-        mend_triggers("verify_qdrant --repair")
+        repair_triggers("verify_qdrant --repair")
     assert str(refused.value) == (
-        f"The triggers were not mended: {reason}; nothing was changed."
+        f"The triggers were not repaired: {reason}; nothing was changed."
         " Run manage.py verify_qdrant --repair again with the role that owns the tables in DATABASE_URL."
     )
     assert catalog(migrated) == before
 
 
 def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: Database, django_db_blocker: DjangoDbBlocker) -> None:
-    with django_db_blocker.unblock(), role() as (name, _), database(template.name) as made, django_uses(made):
+    with django_db_blocker.unblock(), role() as (name, _), database(template.name) as made, use_database(made):
         made.execute(
             f"DO $$ DECLARE r record; BEGIN"
             f" EXECUTE format('ALTER DATABASE %I OWNER TO {name}', current_database()); ALTER SCHEMA public OWNER TO {name};"
@@ -257,10 +257,10 @@ def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: D
         made.execute("ALTER TABLE users DISABLE TRIGGER ALL; DROP TRIGGER vector_sync_inserted ON users")
         with connection.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
-        assert len(mend_triggers("verify_qdrant --repair")) == 10
+        assert len(repair_triggers("verify_qdrant --repair")) == 10
         assert problems() == ["foreign keys of users: not enforced, and only a superuser can repair it"]
         connection.close()
-        assert [str(problem) for problem in mend_triggers("verify_qdrant --repair")] == [
+        assert [str(problem) for problem in repair_triggers("verify_qdrant --repair")] == [
             "foreign keys of users: not enforced, and only a superuser can repair it"
         ]
         assert problems() == []
@@ -306,7 +306,7 @@ def test_renamed_schema__changes_are_captured_without_a_problem(renamed: Databas
 def test_renamed_schema__is_mended_too(renamed: Database) -> None:
     renamed.execute("DROP FUNCTION vector_sync_users_updated CASCADE; DROP FUNCTION vector_sync_embeddings_updated CASCADE")
     renamed.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER FUNCTION vector_sync_notify() SECURITY INVOKER")
-    assert len(mend_triggers("verify_qdrant --repair")) == 6
+    assert len(repair_triggers("verify_qdrant --repair")) == 6
     assert problems() == []
     renamed.execute("UPDATE users SET active = NOT active; DELETE FROM users")
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True, True, True]
@@ -321,7 +321,7 @@ def test_renamed_schema__functions_of_the_previous_release__are_named(renamed: D
     with pytest.raises(psycopg.errors.UndefinedTable):
         renamed.execute("UPDATE users SET active = NOT active")
     assert problems() == ["function vector_sync_users_updated(): its search_path is public, pg_temp and should be pg_catalog, pg_temp"]
-    mend_triggers("verify_qdrant --repair")
+    repair_triggers("verify_qdrant --repair")
     renamed.execute("UPDATE users SET active = NOT active")
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == [True]
 
