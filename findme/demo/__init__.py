@@ -1,1 +1,1 @@
-"""What ``manage.py demo`` does and tells: everything that FindMe is for, once, on people who do not exist."""
+"""``manage.py demo``: show every part of FindMe once, with users who do not exist."""

@@ -1,4 +1,4 @@
-"""Ids and files of the demo data: the users of its fixture, and its own login for the admin."""
+"""Ids and files of the demo data: the users of its fixture, and its login for the admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo changes users' data and prints a login: so it refuses to run in a database with other users, and runs once at a time."""
+"""Checks before the demo, which changes users' data and prints a login: no other users, and no second demo."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 
 
-def refuse_foreign_data(known: Collection[UUID]) -> None:
-    """Reads, and changes nothing. Raises UserFacingError if PostgreSQL has a person or Qdrant a point that is not KNOWN, StoreUnavailable
-    if one of them cannot be asked. A table or a collection that does not exist yet holds no user."""
-    person = _foreign_user(known)
-    if person is not None:
+def require_only_demo_data(known: Collection[UUID]) -> None:
+    """Raise UserFacingError if PostgreSQL has a user, or Qdrant a point, that is not ``known``. Change nothing.
+
+    Raises StoreUnavailable if a store cannot be reached. A missing table or collection holds no user.
+    """
+    user = _foreign_user(known)
+    if user is not None:
         raise UserFacingError(
-            f"The database {connection.settings_dict['NAME']!r} holds a person who is not of the demo, {person!r}, and nothing was touched."
-            " Give the demo an empty database: DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded one."
+            f"The database {connection.settings_dict['NAME']!r} has the user {user!r}, who is not a demo user: nothing was changed."
+            " Set DATABASE_URL, or EMBEDDED_POSTGRES_DIR for an embedded database, to an empty one."
         )
-    # Under its own name too: an alias that was lost is made again, and whatever is behind it is brought in step.
+    # Check the first collection by its own name too: the demo recreates a lost alias and syncs the collection behind it.
     for collection in (collection_name(), first_collection()):
         point = _foreign_point(collection, known)
         if point is not None:
             raise UserFacingError(
-                f"The collection {collection!r} holds a point that is not of the demo, {point!r}, and nothing was touched."
-                " Give the demo a collection of its own: QDRANT_COLLECTION, or QDRANT_PATH for an embedded one."
+                f"The collection {collection!r} has the point {point!r}, which is not a demo user's: nothing was changed."
+                " Set QDRANT_COLLECTION, or QDRANT_PATH for an embedded Qdrant, to a new name."
             )
 
 
@@ -63,7 +65,7 @@ LOCK_KEY = int.from_bytes(b"fm demo", "big")
 
 @contextmanager
 def exclusive_demo() -> Iterator[None]:
-    """An advisory lock, held by a connection of its own, which goes with the process. Raises UserFacingError if another demo holds it."""
+    """Hold an advisory lock over a separate connection, so it ends with the process. Raise UserFacingError if another demo holds it."""
     with closing(connection.copy()) as own:
         name = own.settings_dict["NAME"]
         with AdvisoryLock(own, LOCK_KEY).held(

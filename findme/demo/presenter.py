@@ -1,4 +1,4 @@
-"""Output of the demo: numbered steps, the commands as a person would type them, and what they print."""
+"""Output of the demo: numbered steps, the commands as an operator types them, and their output."""
 
 from __future__ import annotations
 
@@ -18,42 +18,44 @@ from rich.text import Text
 from findme.core.errors import UserFacingError
 
 INDENT = 4
-WIDTH_OF_A_FILE = 110
-"""Columns, where nobody says how wide the screen is."""
+FILE_WIDTH = 110
+"""Columns if the output is not a terminal."""
 
 
 class Presenter:
-    """Writes to OUT: in colors on a terminal, and plain elsewhere."""
+    """Writes to ``out``: in colors on a terminal, plain text otherwise."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self.out = out
-        width = None if out.isatty() else WIDTH_OF_A_FILE
+        width = None if out.isatty() else FILE_WIDTH
         self.console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]  # it writes text
         self.number = 0
 
-    def step(self, title: str, words: str) -> None:
+    def step(self, title: str, text: str) -> None:
         self.number += 1
         self.console.print()
         self.console.print(Text(f"{self.number}. {title}", style="bold cyan"))
-        self.words(words)
+        self.paragraph(text)
 
-    def words(self, words: str) -> None:
-        for line in textwrap.wrap(words, self.console.width - INDENT):
+    def paragraph(self, text: str) -> None:
+        for line in textwrap.wrap(text, self.console.width - INDENT):
             self.line(line)
 
     def line(self, line: str, style: str = "") -> None:
-        """One line that is not broken, so that it can be copied."""
+        """Write one line without wrapping it, so that it can be copied."""
         self.console.print(Text(f"{' ' * INDENT}{line}", style=style), soft_wrap=True)
 
     def command(self, name: str, *arguments: str) -> None:
-        """Show the command, run it, and show what it prints. Raises UserFacingError where it ends with findings."""
+        """Show the command, run it, and show its output. Raise UserFacingError if it exits with findings."""
         typed = shlex.join(["python", "manage.py", name, *arguments])
         self.line(f"$ {typed}", style="bold")
         try:
             call_command(name, *arguments, stdout=_Indented(self.out))
         except SystemExit as ended:
             if ended.code:
-                raise UserFacingError(f"The demo stops here: {typed} ended with findings, shown above.") from ended
+                raise UserFacingError(
+                    f"The demo stopped: {typed} has findings. Fix what it printed above, then run the demo again."
+                ) from ended
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1))
@@ -66,7 +68,7 @@ class Presenter:
 
 
 class _Indented(io.TextIOBase):
-    """Writes what it is given a few columns further in, also where a line comes in parts."""
+    """Indents every line that is written, also if the line is written in parts."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self.out = out

@@ -1,4 +1,4 @@
-"""Where in PostgreSQL a text still stands."""
+"""Find the tables of PostgreSQL that contain a text."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from dataclasses import dataclass
 from django.db import connection
 from psycopg.sql import SQL, Identifier
 
-STANDS_IN = SQL("SELECT EXISTS (SELECT FROM {} AS a_row WHERE position(%s IN a_row::text) > 0)")
+CONTAINS_TEXT = SQL("SELECT EXISTS (SELECT FROM {} AS a_row WHERE position(%s IN a_row::text) > 0)")
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """``searched`` tables were read, row by row; ``found`` are those with the text."""
+    """``searched`` is the number of tables read, row by row; ``found`` names the tables with the text."""
 
     searched: int
     found: tuple[str, ...]
 
 
-def traces_of(text: str) -> Traces:
-    """Look at every column of every row of every table that this connection sees: for a database of the demo's size. Quotation marks and
-    backslashes in TEXT would not be found."""
+def find_traces(text: str) -> Traces:
+    """Search every column of every row of every table that this connection can see. Use it only for a small database.
+
+    Quotation marks and backslashes in ``text`` are not found.
+    """
     with connection.cursor() as cursor:
         tables = [table.name for table in connection.introspection.get_table_list(cursor) if table.type in ("t", "p")]
         found = []
         for table in tables:
-            cursor.execute(STANDS_IN.format(Identifier(table)), [text])
+            cursor.execute(CONTAINS_TEXT.format(Identifier(table)), [text])
             if cursor.fetchone()[0]:
                 found.append(table)
     return Traces(len(tables), tuple(found))

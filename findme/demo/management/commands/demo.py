@@ -1,4 +1,4 @@
-"""``demo``: everything that FindMe is for, once, on people who do not exist."""
+"""``demo``: show every part of FindMe once, with users who do not exist."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ EXPORTS = BASE_DIR / "exports"
 
 class Command(FindmeCommand):
     help = (
-        "Set up both stores, load the demo's people, search, export, anonymize, and make a login for the admin. It may be run again and again,"
-        " and refuses where there is a person or a point that is not of the demo."
+        "Set up both stores, load demo users, search, export, anonymize, and create a login for the admin. It can be run again,"
+        " and refuses to run if there are users or points that are not of the demo."
     )
-    after_interrupt = "Run it again: it starts from the beginning."
+    after_interrupt = "Run it again: it starts from the first step."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -29,7 +29,7 @@ class Command(FindmeCommand):
             type=Path,
             default=EXPORTS,
             metavar="FOLDER",
-            help=f"where the export goes (default: {EXPORTS.name} in the checkout, which git ignores)",
+            help=f"Folder for the export (default: {EXPORTS.name} in the checkout, which git ignores).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
