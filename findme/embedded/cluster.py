@@ -1,4 +1,4 @@
-"""The data folder: made whole or not at all, and who may connect to the server over it."""
+"""The server's data folder, created completely or not at all, and its access rules."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ UNFINISHED = "unfinished-"
 
 
 def make_cluster(installation: Installation, lock: int, *, durable: bool) -> None:
-    """Make the data folder, with the database in it, unless it is there. The caller holds the lock, whose descriptor LOCK is.
+    """Create the data folder with the database in it, unless it exists. The caller holds the lock; ``lock`` is its descriptor.
 
-    It is made under another name and renamed when it is whole, so one whose making was killed is never started. Raises UserFacingError.
+    The folder is created under another name and renamed when it is complete, so a folder from a killed command is never started.
+    Raises UserFacingError.
     """
     data = installation.files.data
     if (data / "PG_VERSION").exists():
-        _refuse_other_version(data, installation.binaries)
+        _require_same_version(data, installation.binaries)
         return
     for leftover in installation.files.folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=installation.files.folder))
     try:
-        installation.account.give(unfinished)
+        installation.account.take_ownership(unfinished)
         _initdb(installation, unfinished, lock, durable=durable)
         _create_database(installation, unfinished, lock)
         unfinished.rename(data)
@@ -40,11 +41,11 @@ def make_cluster(installation: Installation, lock: int, *, durable: bool) -> Non
 
 
 def write_access_rules(files: Files, account: Account) -> None:
-    """Only the account itself and root may connect, whatever the socket's permissions say.
+    """Let only the account itself and root connect, whatever the socket's permissions are.
 
-    With ``peer`` the kernel tells the server whose process is at the other end, so there is no password to keep or to guess; the map lets these
-    two, and nobody else, be any role, as they may anyway who own the data. The files lie beside the data folder and not in it: as root this writes where the account cannot have
-    put a link.
+    With ``peer`` the kernel tells the server which account the client runs as, so there is no password to keep or to guess. The map lets only
+    these two accounts use any role; as owners of the data they can do so anyway. The files are next to the data folder and not in it, because
+    this may run as root: the account could have put a link into the data folder.
     """
     write(files.hba, f"local all all peer map={ROLE}\nlocal replication all peer map={ROLE}\n")
     write(files.ident, "".join(f'{ROLE} "{name}" all\n' for name in sorted({account.name, root_name()})))
@@ -64,23 +65,23 @@ def _initdb(installation: Installation, data: Path, lock: int, *, durable: bool)
 
 
 def _create_database(installation: Installation, data: Path, lock: int) -> None:
-    """By PostgreSQL's single-user mode: no server is up before the cluster is whole."""
+    """Use PostgreSQL's single-user mode, so that no server runs before the cluster is complete."""
     postgres = [str(installation.binaries.path("postgres")), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
     _run(installation, postgres, lock, f"CREATE DATABASE {DATABASE};\n")
 
 
 def _run(installation: Installation, command: list[str], lock: int, text: str = "") -> None:
-    """Run one of PostgreSQL's binaries as the account. It holds the lock too: when this process is killed, the next one waits for its end."""
+    """Run one of PostgreSQL's binaries as the account. It also holds the lock: if this process is killed, the next one waits for it."""
     arguments = installation.account.popen_arguments() | {"stdin": None, "pass_fds": (lock,)}
     done = subprocess.run(command, check=False, input=text, capture_output=True, text=True, errors="replace", **arguments)  # noqa: S603  # our own words
     if done.returncode:
         words = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else " ".join((done.stderr or done.stdout).split())
-        raise UserFacingError(f"No PostgreSQL could be made in {installation.files.folder}: {Path(command[0]).name}: {words}")
+        raise UserFacingError(f"The database could not be created in {installation.files.folder}: {Path(command[0]).name}: {words}")
 
 
 @contextmanager
 def _path_for_a_shell(binaries: Binaries) -> Iterator[Binaries]:
-    """``initdb`` puts its own path between double quotes for a shell: where that would not hold, a copy for the moment."""
+    """Yield binaries whose path is safe between double quotes in a shell, as ``initdb`` uses it; if necessary a temporary copy."""
     if not set(str(binaries.home)) & set('"$`\\'):
         yield binaries
         return
@@ -89,10 +90,10 @@ def _path_for_a_shell(binaries: Binaries) -> Iterator[Binaries]:
         yield copy_binaries(binaries, Path(folder))
 
 
-def _refuse_other_version(data: Path, binaries: Binaries) -> None:
+def _require_same_version(data: Path, binaries: Binaries) -> None:
     major = (data / "PG_VERSION").read_text().strip()
     if major != binaries.major:
         raise UserFacingError(
-            f"{data} was made by PostgreSQL {major}, and the programs are of version {binaries.version}:"
-            f" dump it with the programs of {major}, or remove the folder to begin again."
+            f"{data} was created by PostgreSQL {major}, but the programs have version {binaries.version}."
+            f" Dump it with the programs of {major}, or remove the folder to start with an empty database."
         )

@@ -12,12 +12,14 @@ DEADLINE_SECONDS = 120.0
 
 
 def locked(path: Path, deadline_seconds: float = DEADLINE_SECONDS) -> AbstractContextManager[int]:
-    """Hold the lock file ``path`` and yield its descriptor, for a child that is to hold the lock until it ends. Raises UserFacingError at
-    the deadline."""
+    """Hold the lock file ``path`` and yield its descriptor, for a child process that holds the lock until it ends.
+
+    Raises UserFacingError at the deadline.
+    """
     return lock_file(
         path,
         deadline_seconds,
         lambda: UserFacingError(
-            f"Another command has been starting or stopping PostgreSQL in {path.parent} for {deadline_seconds:.0f} s: see to it, or try again."
+            f"Another command has been starting or stopping PostgreSQL in {path.parent} for {deadline_seconds:.0f} s. End it, or try again later."
         ),
     )

@@ -1,4 +1,4 @@
-"""The server's process: found, started, ended, and what a crash left of it cleared away."""
+"""Find, start and stop the server's process, and clean up after a crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from findme.embedded.paths import Files, Installation, write
 from findme.embedded.processes import identity, is_ours, may_be_postgres, orphans, send, servers
 
 PORT = 5432
-"""No port of the machine: a part of the socket's name."""
+"""A part of the socket's name. The server uses no TCP port."""
 START_SECONDS, FAST_SECONDS, IMMEDIATE_SECONDS, ORPHAN_SECONDS = 120.0, 30.0, 10.0, 1.0
 POLL_SECONDS = 0.02
 NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -27,13 +27,15 @@ LOG_WITHOUT_ROWS = (
     "log_parameter_max_length_on_error=0",
     "log_min_messages=log",
 )
-"""No statement, DETAIL or parameter in the log, and no errors of statements at all: ``invalid input syntax for type uuid: "..."`` quotes the value.
-The client still receives them."""
+"""Settings that keep personal data out of the log: no statement, DETAIL or parameter.
+
+Errors of statements are not logged at all, because ``invalid input syntax for type uuid: "..."`` quotes the value. The client still receives them.
+"""
 
 
 @dataclass(frozen=True)
 class Postmaster:
-    """What ``postmaster.pid`` says."""
+    """The contents of ``postmaster.pid``."""
 
     pid: int
     socket_folder: Path
@@ -44,7 +46,7 @@ class Postmaster:
         return self.status == "ready"
 
     def answers(self) -> bool:
-        """Whether somebody listens at the socket."""
+        """Return whether a server listens at the socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
             end.settimeout(5)
             try:
@@ -55,15 +57,15 @@ class Postmaster:
 
 
 def find(data: Path) -> Postmaster | None:
-    """The server that runs over DATA, ready or not; None where none does."""
+    """Return the server that runs over ``data``, ready or not; None if there is none."""
     found = _read_pid_file(data)
     return found if found is not None and is_ours(found.pid, data) else None
 
 
 def start(installation: Installation, *, durable: bool) -> Postmaster:
-    """Start the server and wait until it takes connections. Raises UserFacingError with its own words.
+    """Start the server and wait until it accepts connections. Raise UserFacingError with the server's own error.
 
-    Another attempt is for a crash that is still going on: processes of the server before that had not ended when they were looked for.
+    It tries again because of a recent crash: processes of the crashed server may not have ended yet.
     """
     for wait_seconds in (0.2, 0.5, 0.0):
         clear_leftovers(installation.files)
@@ -73,23 +75,25 @@ def start(installation: Installation, *, durable: bool) -> Postmaster:
             return running
         _remove_socket_folder(installation.files)
         time.sleep(wait_seconds)
-    raise UserFacingError(f"PostgreSQL did not start: {_last_words(installation.files.log)} (all of it is in {installation.files.log})")
+    raise UserFacingError(f"PostgreSQL did not start: {_last_error(installation.files.log)} (see the log {installation.files.log})")
 
 
 def wait_until_ready(data: Path) -> Postmaster | None:
-    """The server over DATA when it takes connections; None where there is none, or it has ended meanwhile. Raises UserFacingError at the
-    deadline."""
+    """Return the server over ``data`` when it accepts connections; None if there is none, or if it ends meanwhile.
+
+    Raises UserFacingError at the deadline.
+    """
     for _ in Deadline(START_SECONDS).polls(POLL_SECONDS):
         if not (pids := _pids(data)):
             return None
         found = find(data)
         if found is not None and found.is_ready and found.answers():
             return found
-    raise UserFacingError(f"PostgreSQL (process {pids[0]}) does not get ready in {data.parent}: `make stop` ends it, then try again.")
+    raise UserFacingError(f"PostgreSQL (process {pids[0]}) in {data.parent} does not become ready. Run make stop, then try again.")
 
 
 def end(files: Files) -> bool:
-    """End the server, whatever state it is in, and say whether there was one."""
+    """Stop the server in any state, and return whether there was one."""
     pids = _pids(files.data)
     for sent, seconds in ((signal.SIGINT, FAST_SECONDS), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)):
         for pid in _pids(files.data):
@@ -101,7 +105,7 @@ def end(files: Files) -> bool:
 
 
 def _pids(data: Path) -> list[int]:
-    """The servers over DATA: also one that was started by a command which was killed in the same moment, before it wrote its file."""
+    """Return the servers over ``data``, including one without a PID file: its command may have been killed while it started it."""
     if not data.exists():
         return []
     found = find(data)
@@ -109,9 +113,9 @@ def _pids(data: Path) -> list[int]:
 
 
 def clear_leftovers(files: Files) -> None:
-    """Where no server runs any more: end the children of one that was killed, and remove its socket's folder and the file that names it.
+    """Clean up if no server runs: end the children of a killed server, and remove its socket folder and PID file.
 
-    PostgreSQL starts neither beside such children nor while the number in the file is that of another, later process.
+    PostgreSQL does not start while such children run, or while the number in the file is that of another, later process.
     """
     if not files.data.exists() or _pids(files.data):
         return
@@ -120,19 +124,19 @@ def clear_leftovers(files: Files) -> None:
             send(pid, sent)
         if wait_until(lambda: not orphans(files.data), seconds, poll_seconds=POLL_SECONDS):
             break
-    left = _read_pid_file(files.data)
-    if left is not None and may_be_postgres(left.pid):
+    stale = _read_pid_file(files.data)
+    if stale is not None and may_be_postgres(stale.pid):
         return
-    if left is not None:
+    if stale is not None:
         (files.data / "postmaster.pid").unlink()
     _remove_socket_folder(files)
 
 
 def _launch(installation: Installation, socket_folder: Path, *, durable: bool) -> int:
-    """Start ``postgres`` in a session of its own and give its process id.
+    """Start ``postgres`` in its own session and return its process id.
 
-    The shell in between ends at once, so the server is nobody's child, neither stopped by a Ctrl-C nor left behind as a zombie; it holds
-    neither the command's output nor the lock.
+    The shell in between ends at once, so the server is not a child of this process. A Ctrl-C does not stop it, and it does not stay as a zombie.
+    It holds neither the command's output nor the lock.
     """
     settings = [
         f"cluster_name={identity(installation.files.data)}",
@@ -163,19 +167,19 @@ def _launch(installation: Installation, socket_folder: Path, *, durable: bool) -
 
 
 def _make_socket_folder(installation: Installation) -> Path:
-    """A folder with a name that cannot be guessed, which only the account, and root, can enter.
+    """Create a folder with an unpredictable name that only the account and root can enter.
 
-    Not in the data folder: a socket's path ends at 107 bytes. The server writes the name to ``postmaster.pid``, where clients find it.
+    It is not in the data folder, because a socket's path has at most 107 bytes. The server writes the name to ``postmaster.pid`` for its clients.
     """
     base = next(path for path in (Path("/tmp"), Path("/var/tmp")) if os.access(path, os.W_OK | os.X_OK))  # noqa: S108  # mkdtemp makes it, 0700
     folder = Path(tempfile.mkdtemp(prefix="findme-", dir=base))
-    installation.account.give(folder)
+    installation.account.take_ownership(folder)
     write(installation.files.socket, str(folder))
     return folder
 
 
 def _remove_socket_folder(files: Files) -> None:
-    """Only what PostgreSQL put there, and the folder if nothing else is in it. Another account's folder stays, whatever the file says."""
+    """Remove PostgreSQL's files, and the folder if it is empty then. A folder of another account stays, whatever the file names."""
     try:
         folder = Path(files.socket.read_text())
         if folder.lstat().st_uid != files.data.stat().st_uid:
@@ -188,7 +192,7 @@ def _remove_socket_folder(files: Files) -> None:
 
 
 def _wait_until_ready(installation: Installation, pid: int) -> Postmaster | None:
-    """The server PID when it takes connections, None when it ended instead."""
+    """Return the server ``pid`` when it accepts connections, or None if it ends."""
     for _ in Deadline(START_SECONDS).polls(POLL_SECONDS):
         if not is_ours(pid, installation.files.data):
             return None
@@ -196,18 +200,21 @@ def _wait_until_ready(installation: Installation, pid: int) -> Postmaster | None
         if found is not None and found.pid == pid and found.is_ready:
             return found
     raise UserFacingError(
-        f"PostgreSQL is not ready after {START_SECONDS:.0f} s; it goes on, and says what it does in {installation.files.log}"
+        f"PostgreSQL is not ready after {START_SECONDS:.0f} s and continues to start. See the log {installation.files.log}, then try again."
     )
 
 
-def _last_words(log: Path) -> str:
+def _last_error(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error"))] or lines
-    return " ".join(errors[-1].split()) if errors else "it ended without a word."
+    return " ".join(errors[-1].split()) if errors else "it exited without a message."
 
 
 def _read_pid_file(data: Path) -> Postmaster | None:
-    """``postmaster.pid``: process, data folder, start, port, socket folder, address, shared memory, status; the last lines come last."""
+    """Read ``postmaster.pid``: process, data folder, start, port, socket folder, address, shared memory, status.
+
+    The server writes the last lines later than the first ones.
+    """
     try:
         lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
         return Postmaster(int(lines[0]), Path(lines[4]), lines[7].strip() if len(lines) > 7 else "starting")

@@ -1,8 +1,8 @@
-"""Which processes are a server's: never told by a number in a file alone.
+"""Identify the processes of a server, never by a number in a file alone.
 
-A server carries its data folder's identity as ``cluster_name``, on its command line and in the titles of its children. So a process is only
-ever taken for ours, or ended, when it says so and belongs to the owner of the data. What ``/proc`` tells of a process of another account needs
-no privilege for these two; where there is no ``/proc``, the number in the file is believed.
+A server has its data folder's identity as ``cluster_name``, on its command line and in the titles of its children. A process counts as ours, and
+may be ended, only if it has this identity and belongs to the owner of the data. Both can be read from ``/proc`` without a privilege, also for a
+process of another account. Without ``/proc``, the number in the file decides.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ PROC = Path("/proc")
 
 
 def identity(data: Path) -> str:
-    """The data folder, by what stays when it is renamed and differs when it is copied."""
+    """Return an id of the data folder that stays when it is renamed and differs when it is copied."""
     found = data.stat()
     return f"findme-{found.st_dev:x}-{found.st_ino:x}"
 
 
 def is_ours(pid: int, data: Path) -> bool:
-    """Whether PID is the server that was started over DATA."""
+    """Return whether ``pid`` is the server that was started over ``data``."""
     if not _has_proc():
         return _exists(pid)
     return f"cluster_name={identity(data)}" in _command_line(pid) and _owner(pid) == data.stat().st_uid
 
 
 def may_be_postgres(pid: int) -> bool:
-    """Whether PID may be a server over some data that was started by hand: PostgreSQL itself then says what is wrong."""
+    """Return whether ``pid`` may be a server that was started by hand: PostgreSQL itself then reports the problem."""
     if not _has_proc():
         return _exists(pid)
     words = _command_line(pid) or [""]
@@ -38,12 +38,12 @@ def may_be_postgres(pid: int) -> bool:
 
 
 def servers(data: Path) -> list[int]:
-    """The servers over DATA: one at most, also while it has not yet, or no longer, a file that names it."""
+    """Return the servers over ``data``: one at most, also if it has no PID file yet or any more."""
     return _all_of(data, lambda words: f"cluster_name={identity(data)}" in words)
 
 
 def orphans(data: Path) -> list[int]:
-    """The children of a server over DATA: their titles begin with its ``cluster_name``."""
+    """Return the children of a server over ``data``: their titles begin with its ``cluster_name``."""
     title = f"postgres: {identity(data)}: "
     return _all_of(data, lambda words: words[0].startswith(title))
 
@@ -66,7 +66,7 @@ def _has_proc() -> bool:
 
 
 def _command_line(pid: int) -> list[str]:
-    """Its words; none for a process that is gone or has ended and waits to be reaped."""
+    """Return the arguments of the process; none for one that does not exist or is a zombie."""
     try:
         return os.fsdecode((PROC / str(pid) / "cmdline").read_bytes()).rstrip("\0").split("\0")
     except OSError:

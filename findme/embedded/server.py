@@ -1,4 +1,4 @@
-"""The embedded server of a folder: running when it is asked for, ended when it is told to."""
+"""Start and stop the embedded server of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from findme.embedded.postmaster import PORT, Postmaster
 
 @dataclass(frozen=True)
 class Running:
-    """A server that takes connections. ``started``: it was not running before."""
+    """A server that accepts connections. ``started`` means that it was not running before."""
 
     folder: Path
     socket_folder: Path
@@ -31,7 +31,7 @@ class Running:
     def __str__(self) -> str:
         return (
             f"PostgreSQL {self.version} {'was started' if self.started else 'is running'} as {self.account!r}:"
-            f" database {self.database!r} in {self.folder} (`make stop` ends it)"
+            f" database {self.database!r} in {self.folder} (`make stop` stops it)"
         )
 
     @property
@@ -40,17 +40,17 @@ class Running:
 
 
 def ensure_running(folder: Path, *, durable: bool = True) -> Running:
-    """Start the server for FOLDER unless it runs; several may ask at once, and one of them does it. Raises UserFacingError, also for a
-    folder that another account owns or can write in.
+    """Start the server for ``folder`` unless it runs. If several processes call this at once, one of them starts it.
 
-    Without ``durable`` a crash of the machine may spoil the data: for tests.
+    Raises UserFacingError, also if another account owns the folder or can write in it. Without ``durable`` a crash of the machine may
+    corrupt the data: use that only for tests.
     """
     require_trusted(folder)
     return running(folder) or _start(find_installation(folder), durable=durable)
 
 
 def running(folder: Path) -> Running | None:
-    """The server for FOLDER, if there is one that takes connections. Raises UserFacingError where it is another account's."""
+    """Return the server for ``folder`` if there is one that accepts connections. Raise UserFacingError if another account owns it."""
     for files in possible_files(folder):
         account = account_for(files.data)
         found = postmaster.find(files.data)
@@ -60,7 +60,7 @@ def running(folder: Path) -> Running | None:
 
 
 def stop(folder: Path) -> int:
-    """End every server for FOLDER, and give their number. Raises UserFacingError where one is another account's."""
+    """Stop every server for ``folder`` and return their number. Raise UserFacingError if another account owns one."""
     ended = 0
     for files in possible_files(folder):
         account_for(files.data)
@@ -70,7 +70,7 @@ def stop(folder: Path) -> int:
 
 
 def remove(folder: Path) -> None:
-    """End the server for FOLDER and remove its data and all that was made for it: for tests."""
+    """Stop the server for ``folder``, and remove its data and all files created for it. For tests."""
     stop(folder)
     for files in possible_files(folder):
         shutil.rmtree(files.folder)

@@ -1,4 +1,4 @@
-"""``python -m findme.tools.free_port PORT`` prints PORT, or another one where something listens there already."""
+"""``python -m findme.tools.free_port PORT`` prints PORT, or another port if that one is in use."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ HIGHEST = 65535
 
 
 def free_port(wanted: int) -> int:
-    """WANTED if a server may listen there, on loopback; otherwise one that the system gives."""
+    """Return ``wanted`` if a server can listen there on loopback; otherwise a free port chosen by the system."""
     for port in (wanted, 0):
-        with socket.socket() as end:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port that has just been given up is free
+        with socket.socket() as listener:
+            # As the server does: a port that was closed a moment ago is free.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                end.bind((LOOPBACK, port))
-                end.listen()
+                listener.bind((LOOPBACK, port))
+                listener.listen()
             except OSError:
                 continue
-            taken: int = end.getsockname()[1]
-            return taken
-    raise AssertionError("the system gives no port")
+            chosen: int = listener.getsockname()[1]
+            return chosen
+    raise AssertionError("the system has no free port")
 
 
 def main(arguments: list[str]) -> int:

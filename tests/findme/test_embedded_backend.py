@@ -1,4 +1,4 @@
-"""Commands over the embedded PostgreSQL, where no ``DATABASE_URL`` is set."""
+"""Commands with the embedded PostgreSQL, without ``DATABASE_URL``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Connect = Callable[[], DatabaseWrapper]
 
 @pytest.fixture
 def connect(open_folder: Path, settings: Settings) -> Connect:
-    """Gives new connections to a server of the test's own."""
+    """Return a function that opens connections to a server for this test."""
     settings.EMBEDDED_POSTGRES_DIR, settings.EMBEDDED_POSTGRES_DURABLE = str(open_folder / "pg"), False
     keys: dict[str, object] = {
         "OPTIONS": {},
@@ -42,12 +42,12 @@ def connect(open_folder: Path, settings: Settings) -> Connect:
 
 
 def answer(connection: DatabaseWrapper) -> object:
-    """What the server says over a connection that is made as Django makes it."""
+    """Return the server's answer over a connection that is opened as Django does."""
     with closing(connection.get_new_connection(connection.get_connection_params())) as made:
         return made.execute("SELECT current_database() || ' ' || current_user").fetchone()[0]
 
 
-def test_backend__starts_the_server_at_the_first_connection_and_says_once_which(
+def test_backend__first_connection__starts_the_server_and_reports_it_once(
     connect: Connect, open_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = connect()
@@ -73,7 +73,7 @@ def test_backend__transactions_see_what_is_committed_whatever_the_default(
 
 
 def test_backend__no_variable_of_libpq_leads_to_another_server(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With any one of them libpq would go somewhere else, or fail."""
+    """With any one of them libpq would connect to another server, or fail."""
     names = NOT_AN_OPTION.union(filter(None, options().values()))
     assert {"PGHOSTADDR", "PGSERVICE", "PGCHANNELBINDING", "PGOPTIONS"} <= names
     for name in names:
@@ -84,7 +84,7 @@ def test_backend__no_variable_of_libpq_leads_to_another_server(connect: Connect,
 
 @pytest.fixture
 def folder_of_commands(open_folder: Path) -> Iterator[Path]:
-    """The folder for the server of commands in processes of their own. Where they cannot share the checkout's programs, its data are elsewhere."""
+    """The folder for the server of commands in separate processes. Its data are elsewhere if the account cannot reach the programs."""
     yield open_folder / "pg"
     server.remove(open_folder / "pg")
 
@@ -105,7 +105,7 @@ def test_backend__another_server_in_the_environment__is_not_reached(folder_of_co
     assert (code, out) == (0, f"{files.data}\n")
 
 
-def test_backend__a_process_that_lives_longer_than_the_server_starts_it_again(
+def test_backend__server_was_stopped__the_next_connection_starts_it_again(
     connect: Connect, open_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = connect()
@@ -121,12 +121,12 @@ def test_backend__with_debug_off_nothing_is_started(connect: Connect, open_folde
         answer(connect())
     assert (
         str(raised.value)
-        == "DEBUG is off and DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
+        == "DEBUG is off and DATABASE_URL is not set. Set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
     )
     assert not (open_folder / "pg").exists()
 
 
-def test_backend__dbshell_runs_the_psql_that_came_with_the_server(open_folder: Path) -> None:
+def test_backend__dbshell__runs_the_psql_of_the_package(open_folder: Path) -> None:
     environment = {"EMBEDDED_POSTGRES_DIR": str(open_folder / "pg"), "PATH": "/nonexistent"}
     assert server.ensure_running(open_folder / "pg", durable=False).started
     code, out, err = manage("dbshell", "--", "-At", "-c", "SELECT current_database() || ' ' || current_user", **environment)

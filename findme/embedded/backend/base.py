@@ -1,4 +1,4 @@
-"""The database backend for when no ``DATABASE_URL`` is set: it starts the embedded server at the first connection, and never before."""
+"""The database backend without ``DATABASE_URL``: it starts the embedded server at the first connection, and never before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from findme.database_url import ISOLATION
 from findme.embedded.backend.client import DatabaseClient
 from findme.embedded.server import ensure_running
 
-_said: set[int] = set()
+_reported: set[int] = set()
+"""Process ids of the servers that this process has reported on stderr."""
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -28,15 +29,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters
 
     def ensure_server(self) -> None:
-        """Have the server run, and say once for each that this process meets which database it is. Raises ImproperlyConfigured with DEBUG
-        off: nobody is to migrate, or to erase, in an empty database by mistake."""
+        """Start the server if necessary, and report once on stderr which database it is.
+
+        Raises ImproperlyConfigured if DEBUG is off, so that no operator migrates or erases an empty database by mistake.
+        """
         if not settings.EMBEDDED_POSTGRES_ALLOWED:
             raise ImproperlyConfigured(
-                "DEBUG is off and DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
+                "DEBUG is off and DATABASE_URL is not set. Set it to postgresql://USER:PASSWORD@HOST:PORT/NAME, in the environment or in .env."
             )
         unset_variables()
         running = ensure_running(Path(settings.EMBEDDED_POSTGRES_DIR), durable=settings.EMBEDDED_POSTGRES_DURABLE)
         self.settings_dict.update(HOST=str(running.socket_folder), PORT=str(running.port), USER=running.user)
-        if running.pid not in _said:
-            _said.add(running.pid)
+        if running.pid not in _reported:
+            _reported.add(running.pid)
             sys.stderr.write(f"{running}\n")

@@ -1,4 +1,4 @@
-"""``dbshell`` over the embedded server, with the ``psql`` that came with it."""
+"""``dbshell`` for the embedded server, with its own ``psql``."""
 
 from __future__ import annotations
 

@@ -218,4 +218,4 @@ def test_make__serve_goes_on_to_another_port_where_somebody_was_faster(
     (tmp_path / "code").write_text(str(code))
     done = make("serve", path=os.environ["PATH"], folder=tmp_path)
     assert (done.returncode, done.stdout) == (status, said)
-    assert done.stderr.count("Another program was faster: on port ") == (2 if taken else 0)
+    assert done.stderr.count("Another program has taken the port. Using port ") == (2 if taken else 0)
