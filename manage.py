@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""The commands: ``manage.py help`` lists them."""
+"""Run a command; ``manage.py help`` lists them."""
 
-import sys  # the interpreter has it already; every other import is in `run`, because Ctrl-C can come while a file is read
+import sys  # already loaded; every other import is in `run`, because Ctrl-C can interrupt an import
 
 OURS = ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy")
 
 
-def run() -> "int | str | None":  # in quotes for an older Python, which cannot evaluate it
-    if sys.version_info < (3, 11):  # noqa: UP036  # an older one may be what `python3 manage.py` finds
+def run() -> "int | str | None":  # in quotes, because an older Python cannot evaluate it
+    if sys.version_info < (3, 11):  # noqa: UP036  # `python3` may be an older version
         sys.stderr.write(
-            f"FindMe needs Python 3.11 or later, and this is {sys.version.split()[0]}: `make install`, then .venv/bin/python manage.py\n"
+            f"FindMe needs Python 3.11 or later, but this is {sys.version.split()[0]}. Run make install, then .venv/bin/python manage.py\n"
         )
         return 2
     try:
@@ -21,12 +21,12 @@ def run() -> "int | str | None":  # in quotes for an older Python, which cannot 
         return 130
     except ModuleNotFoundError as error:
         if (error.name or OURS[0]).partition(".")[0] not in OURS:
-            sys.stderr.write(f"The module {error.name!r} is not installed here: `make install`, then .venv/bin/python manage.py\n")
+            sys.stderr.write(f"The module {error.name!r} is not installed here. Run make install, then .venv/bin/python manage.py\n")
             return 2
         sys.excepthook(type(error), error, error.__traceback__)
     except Exception as error:  # noqa: BLE001  # a defect: its traceback is shown
         sys.excepthook(type(error), error, error.__traceback__)
-    return 2  # 1 would mean that something was done
+    return 2  # 1 would mean that the command ran and has findings
 
 
 if __name__ == "__main__":

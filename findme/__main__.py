@@ -1,4 +1,4 @@
-"""``python -m findme``, and the program ``findme`` of the wheel: one command. Django is imported where Ctrl-C is handled."""
+"""``python -m findme``, and the program ``findme`` of the wheel. Django is imported only where Ctrl-C is handled."""
 
 from __future__ import annotations
 

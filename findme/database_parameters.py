@@ -1,6 +1,6 @@
-"""The parameters of ``DATABASE_URL`` and their values, checked before libpq connects.
+"""Check the parameters of ``DATABASE_URL`` and their values before libpq connects.
 
-libpq's own errors do not say that the value comes from ``DATABASE_URL``, or which values are possible.
+libpq's own errors do not name ``DATABASE_URL`` or the possible values.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ ANY_CASE = ("ssl_min_protocol_version", "ssl_max_protocol_version")
 """libpq ignores case in these, and an empty value means the default."""
 ALSO_ACCEPTED = frozenset({"ssl"})
 """libpq reads ``ssl=true``, as JDBC writes it, as ``sslmode=require``."""
-SCHEMA = " Another schema is chosen with options=-csearch_path%3DNAME."
+SCHEMA = " To use another schema, add options=-csearch_path%3DNAME."
 ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})|%00")
 
 
-def why_unreadable(url: str) -> str | None:
+def url_problem(url: str) -> str | None:
     """Return the error for the first parameter that libpq cannot read; None if ``url`` is unreadable for another reason.
 
     The error never has the value of a parameter: it may be a password.
@@ -52,22 +52,22 @@ def why_unreadable(url: str) -> str | None:
         if "=" in value:
             return f"DATABASE_URL has the parameter {name!r} with an = in its value: write it as %3D."
         if ESCAPE.search(value):
-            return f"DATABASE_URL has the parameter {name!r} with a % that begins no escape such as %3D: write a % as %25."
+            return f"DATABASE_URL has the parameter {name!r} with a % that does not begin an escape such as %3D: write a % as %25."
         if name == "ssl" and value != "true":
             return "DATABASE_URL has the parameter 'ssl', which can only be true: use sslmode=" + ", ".join(CHOICES["sslmode"]) + "."
     return None
 
 
-def why_unusable(url: str, parameters: dict[str, str]) -> str | None:
-    """Return the error for the first value in ``parameters``, which libpq read from ``url``, that it will refuse; None if there is none."""
+def value_problem(url: str, parameters: dict[str, str]) -> str | None:
+    """Return the error for the first value in ``parameters``, as libpq read them from ``url``, that libpq will reject; None if there is none."""
     for name, value in parameters.items():
         if (wanted := _wanted(name, value)) is not None:
             return f"DATABASE_URL has {name}={value!r}: it must be {wanted}."
-    return _why_ports_are_wrong(url, parameters)
+    return _port_problem(url, parameters)
 
 
 def _query(url: str) -> list[str]:
-    """A question mark in front of an @ may be a part of the password, and then what follows is no parameter."""
+    """Return the parameters; none if an @ follows the question mark, which may be a part of the password then."""
     _, question_mark, query = url.partition("?")
     return query.split("&") if question_mark and "@" not in query else []
 
@@ -80,7 +80,7 @@ def _unknown(name: str) -> str:
 
 
 def _wanted(name: str, value: str) -> str | None:
-    """Return what the parameter must be; None if ``value`` is right."""
+    """Return what the parameter must be; None if ``value`` is valid."""
     if name in WHOLE_NUMBERS:
         return None if WHOLE_NUMBER.fullmatch(value) else "a whole number"
     if name == "hostaddr":
@@ -94,14 +94,14 @@ def _wanted(name: str, value: str) -> str | None:
 
 def _is_address(text: str) -> bool:
     try:
-        ip_address(text or "0.0.0.0")  # noqa: S104  # an empty one means that the host is looked up
+        ip_address(text or "0.0.0.0")  # noqa: S104  # if it is empty, libpq looks up the host
     except ValueError:
         return False
     return True
 
 
-def _why_ports_are_wrong(url: str, parameters: dict[str, str]) -> str | None:
-    """The part of the URL in front of the parameters may hold a password where the port should be: then the error has no value."""
+def _port_problem(url: str, parameters: dict[str, str]) -> str | None:
+    """Return the error for the ports, without the value if it may be a password: before the parameters, a password can look like a port."""
     ports = parameters.get("port", "").split(",")
     given = any(part.startswith("port=") for part in _query(url))
     what = f"DATABASE_URL has port={parameters.get('port', '')!r}" if given else "DATABASE_URL has a wrong port"

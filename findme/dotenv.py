@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 LINE = re.compile(r"(?:export )?(?P<name>[A-Za-z_0-9]+)=(?P<value>.*)")
-COMMENT_BEHIND = r"(?:\s+#.*|\s*)"
-SINGLE_QUOTED = re.compile(rf"'(.*?)'{COMMENT_BEHIND}")
-DOUBLE_QUOTED = re.compile(rf'"((?:[^"\\]|\\.)*)"{COMMENT_BEHIND}')
-FORM = "it must be NAME=value, without a blank before or after the name, or a comment that begins with #."
+COMMENT_AFTER = r"(?:\s+#.*|\s*)"
+SINGLE_QUOTED = re.compile(rf"'(.*?)'{COMMENT_AFTER}")
+DOUBLE_QUOTED = re.compile(rf'"((?:[^"\\]|\\.)*)"{COMMENT_AFTER}')
+FORM = "it must be NAME=value, without a space before or after the name, or a comment that begins with #."
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +20,14 @@ class Entry:
 
 
 class Unreadable(ValueError):
-    """The number of the line and what is wrong with it, without its text, which may be secret."""
+    """The line number and what is wrong with the line, without its text, which may be secret."""
 
 
 def parse(text: str) -> list[Entry]:
-    """Return the settings in the order of their lines. Raises Unreadable.
+    """Return the settings in the order of their lines. Raise Unreadable.
 
-    A value between single quotes is taken as it is. Between double quotes a backslash escapes the character behind it. A ``#`` begins a comment
-    at the start of a line, and outside of quotes behind a blank.
+    A value in single quotes is taken literally. In double quotes a backslash escapes the next character. A ``#`` begins a comment at the start
+    of a line, and outside of quotes after a space.
     """
     entries = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -53,5 +53,5 @@ def _value(text: str, number: int) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """Leave escapes of a line end or a tab as they are, as django-environ does."""
+    """Keep escapes of a line end or a tab unchanged, as django-environ does."""
     return found[0] if found[1] in "rnt" else found[1]

@@ -1,4 +1,7 @@
-"""What the environment and ``.env`` say, with the words for what is missing or wrong. The environment wins; an empty value is none."""
+"""Read the settings in the environment and ``.env`` strictly, with one-line errors.
+
+The environment takes precedence over ``.env``. An empty value counts as not set.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ PACKAGES_DIR = Path(__file__).resolve().parent.parent
 """The folder of the packages: the checkout, or the environment's ``site-packages`` where the wheel is installed."""
 BASE_DIR = PACKAGES_DIR if (PACKAGES_DIR / "manage.py").is_file() else Path.cwd()
 """The folder of ``.env``, ``.findme`` and ``staticfiles``: the checkout, or the working folder of a command of the wheel."""
-READ_BY_OTHERS = ("DJANGO_", "PG", "PYTHON", "COMPOSE_", "DOCKER_", "NO_COLOR", "LANG", "LC_", "TZ")
-"""Names in ``.env`` that begin so are for Django, libpq, Python, Docker Compose and the C library."""
+FOREIGN_PREFIXES = ("DJANGO_", "PG", "PYTHON", "COMPOSE_", "DOCKER_", "NO_COLOR", "LANG", "LC_", "TZ")
+"""Prefixes of names in ``.env`` that Django, libpq, Python, Docker Compose and the C library read."""
 ON, OFF = ("on", "true", "yes", "y", "1"), ("off", "false", "no", "n", "0")
 
 
@@ -56,14 +59,17 @@ READERS: dict[type, tuple[Callable[[str], Any], str]] = {
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
-    """django-environ, strict: its own reader takes ``DEBUG=flase`` for off and ``1e3`` for 13, gives a traceback that names no setting, and
-    takes a value that begins with ``$``, as a random key may, for the name of another setting."""
+    """A strict django-environ.
+
+    django-environ itself reads ``DEBUG=flase`` as off and ``1e3`` as 13, and its errors do not name the setting. It also treats a value that
+    begins with ``$``, as a random key may, as the name of another setting.
+    """
 
     asked: ClassVar[set[str]] = set()
     """The names of the settings that were read."""
 
     def get_value(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False) -> Any:
-        """The value of VAR as CAST. Raises ImproperlyConfigured for one that is not of that type, or for none without a default."""
+        """Return the value of ``var`` as ``cast``. Raise ImproperlyConfigured if it has another type, or if it is missing without a default."""
         self.asked.add(var)
         read, wanted = READERS[cast or str]
         if not (text := os.environ.get(var)):
@@ -76,7 +82,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be {wanted}.") from None
 
     def count(self, var: str, default: int) -> int:
-        """A number of things of which there is at least one. Raises ImproperlyConfigured."""
+        """Return a whole number that is at least 1. Raise ImproperlyConfigured."""
         self.asked.add(var)
         text = os.environ.get(var) or str(default)
         if not text.isdecimal() or int(text) < 1:
@@ -84,14 +90,14 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         return int(text)
 
     def choice(self, var: str, values: tuple[str, ...]) -> str:
-        """One of ``values``, in whatever case; the first is the default. Raises ImproperlyConfigured."""
+        """Return one of ``values``, ignoring case; the first is the default. Raise ImproperlyConfigured."""
         text: str = self.str(var, default=values[0])
         if text.lower() not in values:
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be {' or '.join(values)}.")
         return text.lower()
 
     def networks(self, var: str, words: tuple[str, ...] = ()) -> list[str]:
-        """IP addresses and networks, separated by commas, or one of ``words``. Raises ImproperlyConfigured."""
+        """Return IP addresses and networks, separated by commas, or ``words``. Raise ImproperlyConfigured."""
         parts: list[str] = self.list(var, default=[])
         for part in parts:
             try:
@@ -99,12 +105,12 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
             except ValueError:
                 others = "".join(f", or {word!r}" for word in words)
                 raise ImproperlyConfigured(
-                    f"{var} has {part!r}: it must be an IP address, or a network as 10.0.0.0/8 without bits of a host{others}."
+                    f"{var} has {part!r}: it must be an IP address, or a network such as 10.0.0.0/8 without host bits{others}."
                 ) from None
         return parts
 
     def folder(self, var: str, default: str) -> Path:
-        """A relative one is inside the checkout, from wherever the command is run."""
+        """Return the folder. A relative one is inside the checkout, whatever the working folder of the command."""
         return BASE_DIR / Path(self.str(var, default=default))
 
 
@@ -116,7 +122,7 @@ _in_dotenv: dict[str, str] = {}
 
 
 def read_dotenv(path: Path = BASE_DIR / ".env") -> None:
-    """Put the settings of ``.env`` beside those of the environment, which win. Raises ImproperlyConfigured for a line that is no setting."""
+    """Add the settings of ``.env`` to the environment, which takes precedence. Raise ImproperlyConfigured for an invalid line."""
     if not path.is_file():
         return
     try:
@@ -131,24 +137,24 @@ def read_dotenv(path: Path = BASE_DIR / ".env") -> None:
 
 
 def refuse_misspelled_names() -> None:
-    """Raise ImproperlyConfigured for a name in ``.env`` that is nearly the name of a setting. Call it when all settings have been read."""
+    """Raise ImproperlyConfigured for a name in ``.env`` that is similar to a setting. Call it after all settings have been read."""
     for name, place in _unknown_in_dotenv():
         if near := get_close_matches(name.upper(), env.asked, n=1, cutoff=0.8):
-            raise ImproperlyConfigured(f"{place}: {name} is no setting. Did you mean {near[0]}?")
+            raise ImproperlyConfigured(f"{place}: {name} is not a setting. Did you mean {near[0]}?")
 
 
 def unknown_names() -> str | None:
-    """Return one line that names what ``.env`` has and FindMe does not read; None if there is nothing."""
+    """Return one line with the names in ``.env`` that FindMe does not read; None if there are none."""
     found = [f"{name} ({place})" for name, place in _unknown_in_dotenv()]
-    return f"No setting of FindMe, and not read: {', '.join(found)}. .env.example has all settings." if found else None
+    return f"Unknown names were ignored: {', '.join(found)}. .env.example lists all settings." if found else None
 
 
 def _unknown_in_dotenv() -> list[tuple[str, str]]:
-    return [(name, place) for name, place in _in_dotenv.items() if name not in env.asked and not name.startswith(READ_BY_OTHERS)]
+    return [(name, place) for name, place in _in_dotenv.items() if name not in env.asked and not name.startswith(FOREIGN_PREFIXES)]
 
 
 def default_to_debug() -> None:
-    """DEBUG is on unless the environment or ``.env`` says something else: for ``manage.py``, and never for WSGI or ASGI."""
+    """Turn DEBUG on unless the environment or ``.env`` sets it. Call it for ``manage.py``, never for WSGI or ASGI."""
     read_dotenv()
     os.environ["DEBUG"] = os.environ.get("DEBUG") or "on"
 
@@ -159,13 +165,13 @@ def embedded_postgres_folder() -> Path:
 
 REQUIRED_IN_PRODUCTION = {
     "DATABASE_URL": "postgresql://USER:PASSWORD@HOST:PORT/NAME",
-    "SECRET_KEY": "50 random characters that nobody else knows",
-    "ALLOWED_HOSTS": "the names that this site is reached by, separated by commas",
+    "SECRET_KEY": "50 random characters, kept secret",
+    "ALLOWED_HOSTS": "the host names of this site, separated by commas",
 }
 
 
 def missing_settings() -> str | None:
-    """One line that names every setting that production needs and that is not there; None if nothing is missing."""
+    """Return one line that names every missing setting that production requires; None if nothing is missing."""
     missing = [f"{name} ({meaning})" for name, meaning in REQUIRED_IN_PRODUCTION.items() if not os.environ.get(name)]
     if not missing:
         return None

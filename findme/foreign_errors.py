@@ -1,4 +1,4 @@
-"""Errors by which Django's and other packages' commands refuse an argument, where they raise no ``CommandError``."""
+"""Errors of Django's and other packages' commands for a wrong argument, if they raise no ``CommandError``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ PACKAGES = frozenset({"findme", "accounts", "videos", "matching", "calls", "vect
 PASS_ON = (Path("findme/__main__.py"), Path("findme/cli.py"), Path("findme/core/commands"))
 REFUSALS = (LookupError, ValueError, OverflowError, ValidationError)
 DEFECTS = (KeyError, IndexError)
-"""Kinds of LookupError that no command means as an answer."""
+"""Kinds of LookupError that no command raises on purpose."""
 
 
 def refused_argument(error: Exception) -> str | None:
-    """Return the line for an error that a wrong argument of another package's command causes; None for any other error, and for one that has a line already."""
+    """Return the line for an error that a wrong argument of another package's command caused.
+
+    Return None for any other error, and for one that ``explain_error`` explains.
+    """
     if not isinstance(error, REFUSALS) or isinstance(error, DEFECTS) or explain_error(error) or _is_ours(error):
         return None
     words = "; ".join(map(str, error.messages)) if isinstance(error, ValidationError) else str(error)
     line = one_line(ValueError(words)) if words.strip() else type(error).__name__
     if isinstance(error, OverflowError):
         line = f"A number is too large: {line}"
-    return f"{line.rstrip('.')}. Correct the arguments; --traceback shows where it was refused."
+    return f"{line.rstrip('.')}. Correct the arguments; --traceback shows where they were rejected."
 
 
 def report_first_unknown_app(command: BaseCommand) -> None:
-    """Make ``command`` end at the first app that does not exist, in one line: showmigrations and makemigrations write a line for each one."""
+    """Make ``command`` stop with one line at the first unknown app: showmigrations and makemigrations print a line for each one."""
     write = command.stderr.write
 
     def checked(text: str = "", *args: Any, **options: Any) -> int | None:
@@ -47,12 +50,12 @@ def report_first_unknown_app(command: BaseCommand) -> None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether code of this project raised ``error``, or called what raised it: that is a defect, or what a fixture or a migration contains."""
+    """Return whether code of this project raised ``error`` or called what raised it: that is a defect, or a wrong fixture or migration."""
     return any(_is_our_code(Path(frame.f_code.co_filename)) for frame, _line in traceback.walk_tb(error.__traceback__))
 
 
 def _is_our_code(path: Path) -> bool:
-    """Whether it is code of this project that a command runs; the commands themselves only pass arguments on."""
+    """Return whether the file is code of this project, except commands: those only pass arguments on."""
     if not path.is_relative_to(BASE_DIR):
         return False
     relative = path.relative_to(BASE_DIR)

@@ -1,7 +1,7 @@
-"""Log records as JSON, one a line, without a datum of a person: for ``LOG_FORMAT=json``.
+"""Format log records as JSON, one on each line, without personal data: for ``LOG_FORMAT=json``.
 
-An exception stands with its kind and its place in the code, and without its words: PostgreSQL's have the values of the row. Of other packages'
-records only the text in their source is written, with whole numbers: what they put into it may be a path, a parameter or a name.
+An exception is written with its type and source lines, and without its message: PostgreSQL's messages contain values of the row. For records of
+other packages only the text in their source and whole numbers are written: other arguments may be a path, a parameter or a name.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from findme.core.commands.running import running_command
 from findme.web.request_log import EMAIL, LOGGERS, MASKED_EMAIL, Reason, RequestLine, method_of
 
 OURS = frozenset({"findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"})
-"""Loggers of this project: their records have ids and counts, and no value of a row."""
+"""Loggers of this project. Their records have ids and counts, and no value of a row."""
 WITHHELD = "..."
-MOST_FRAMES = 20
+MAX_FRAMES = 20
 EXTRA = ("duration_seconds", "exit_code", "counts", "status_code", "reason")
-"""Attributes of a record of ours that are written. Another package can give its records the same names, with any values."""
+"""Attributes that are written for this project's records. Another package can use the same names with any values."""
 CONVERSION = re.compile(r"%%|%(\([^)]*\))?[#0\- +]*(?:\d+|\*)?(?:\.(?:\d+|\*))?[hlL]?([a-zA-Z])")
 NUMERIC = frozenset("diouxXeEfFgGc")
 
 
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Never raises: ``logging`` would print the record's raw arguments then."""
+        """Format the record. It never raises: ``logging`` would print the record's raw arguments then."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -54,7 +54,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Never raises: a record that cannot be formatted is written all the same, by its place in the code."""
+    """Return the message, or the record's source line if it cannot be formatted. It never raises."""
     with suppress(Exception):
         return EMAIL.sub(MASKED_EMAIL, _our_message(record) if _is_ours(record) else _foreign_message(record))
     return f"{WITHHELD} ({record.module}:{record.lineno})"
@@ -76,9 +76,9 @@ def _without_addresses(args: tuple[object, ...] | Mapping[str, object]) -> Any:
 
 
 def _foreign_message(record: logging.LogRecord) -> str:
-    """The text of the source, with whole numbers and nothing else of the arguments: a float may be a place, and a text a name."""
+    """Return the text in the source with only its whole numbers: a float may be a location, and a text a name."""
     if not record.args or type(record.msg) is not str:
-        # It may have been put together already.
+        # The other package may have formatted the text itself.
         return f"{WITHHELD} ({record.module}:{record.lineno})"
     with suppress(Exception):
         return str(_template(record.msg, record.args) % _harmless(record.args))
@@ -86,7 +86,7 @@ def _foreign_message(record: logging.LogRecord) -> str:
 
 
 def _template(message: str, args: tuple[object, ...] | Mapping[str, object]) -> str:
-    """``message`` with ``%s`` for each number that is withheld."""
+    """Return ``message`` with ``%s`` for each number that is withheld."""
     values = iter(args) if isinstance(args, tuple) else None
 
     def converted(found: re.Match[str]) -> str:
@@ -100,7 +100,7 @@ def _template(message: str, args: tuple[object, ...] | Mapping[str, object]) -> 
 
 
 def _harmless(args: tuple[object, ...] | Mapping[str, object]) -> Any:
-    """``args`` with their whole numbers, and nothing else of theirs."""
+    """Return ``args`` with all values except whole numbers withheld."""
     if isinstance(args, Mapping):
         return {name: _number(value) for name, value in args.items()}
     return tuple(map(_number, args))
@@ -111,7 +111,7 @@ def _number(value: object) -> object:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    """The attributes of a record of ours. Another package's record keeps a status code, and the reason that ``request_log`` has found."""
+    """Return the attributes to write. Another package's record keeps only a status code and the reason found by ``request_log``."""
     if _is_ours(record):
         return {name: getattr(record, name) for name in EXTRA if hasattr(record, name)}
     found: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _request(record: logging.LogRecord) -> dict[str, str]:
-    """The method and the pattern of the address: the address itself may have what was searched for."""
+    """Return the method and the URL pattern. The address itself may contain a search text."""
     request = getattr(record, "request", None)
     method = method_of(request) if isinstance(request, HttpRequest) else None
     found = {"method": method, "route": getattr(getattr(request, "resolver_match", None), "route", None)}
@@ -145,12 +145,12 @@ def _exception(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The exception and what it came from."""
+    """Return the exception and its causes."""
     chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and not any(following is one for one in chain):
-        chain.append(following)
-        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is one for one in chain):
+        chain.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return chain
 
 
@@ -159,5 +159,5 @@ def _kind(error: BaseException) -> str:
 
 
 def _frames(found: TracebackType | None) -> list[str]:
-    frames = traceback.extract_tb(found)[-MOST_FRAMES:]
+    frames = traceback.extract_tb(found)[-MAX_FRAMES:]
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

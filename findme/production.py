@@ -1,4 +1,4 @@
-"""The settings that production cannot do without: asked for by WSGI and ASGI before Django begins, and by ``check --deploy``."""
+"""Check the settings that production requires: for WSGI and ASGI before Django starts, and for ``check --deploy``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from findme.environment import missing_settings, read_dotenv
 
 WILL_NOT_BOOT = 3
-"""gunicorn's code for it: it ends, where for another it would begin a new worker again and again."""
+"""gunicorn's exit code for a worker that cannot boot: gunicorn stops. With another code it would restart the worker forever."""
 
 
 def read_settings() -> None:
-    """Read the settings, DEBUG off unless they say otherwise. Writes one line on stderr and ends the process where they are not enough: also
-    with DEBUG on, since without a DATABASE_URL a database would be started."""
+    """Read the settings, with DEBUG off by default. If one is missing or wrong, write one line on stderr and exit.
+
+    This also applies with DEBUG on, because without a DATABASE_URL an embedded database would be started.
+    """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "findme.settings")
     wrong = None
     try:
@@ -33,16 +35,16 @@ def read_settings() -> None:
 
 
 def check_required_settings(**_app_configs_and_databases: Any) -> list[CheckMessage]:
-    """E001 for settings that are missing; WSGI and ASGI would not start without them."""
+    """Return E001 for missing settings. WSGI and ASGI do not start without them."""
     missing = missing_settings()
     return [Error(missing, id="findme.E001")] if missing else []
 
 
 def check_trusted_proxies(**_app_configs_and_databases: Any) -> list[CheckMessage]:
-    """W010 for a proxy that is not trusted: all clients behind it would count as one network at the log-in."""
+    """Return W010 for a proxy that is not trusted: at login all clients behind it would count as one network."""
     if settings.SECURE_PROXY_SSL_HEADER is None or settings.TRUSTED_PROXIES:
         return []
     hint = "Set TRUSTED_PROXIES to the addresses of the proxy, or to unix if it connects by a Unix socket."
     return [
-        Warning("BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set: all clients share the limits of one.", hint=hint, id="findme.W010")
+        Warning("BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set: all clients share one login limit.", hint=hint, id="findme.W010")
     ]

@@ -1,4 +1,4 @@
-"""Settings. Importing them starts nothing and needs nothing; ``.env.example`` documents what the environment may say."""
+"""Django settings. Importing them starts no server and needs none; ``.env.example`` documents the variables of the environment."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 DATABASE_URL = env.str("DATABASE_URL", default="")
 EMBEDDED_POSTGRES_DIR = str(embedded_postgres_folder())
 EMBEDDED_POSTGRES_ALLOWED = DEBUG
-"""Taken from DEBUG here, once: tests run with DEBUG off and on the embedded server."""
+"""A copy of DEBUG: Django's test runner turns DEBUG off later, but the tests use the embedded server."""
 EMBEDDED_POSTGRES_DURABLE = True
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        # Without a URL: started at the first connection while DEBUG is on; with DEBUG off this says in one line that the URL is missing.
+        # Without a URL, the embedded server starts at the first connection if DEBUG is on. If it is off, one line says that the URL is missing.
         **(database_settings(DATABASE_URL) if DATABASE_URL else {"ENGINE": "findme.embedded.backend", "NAME": "findme"}),
         "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=0 if DEBUG else 60),
         "CONN_HEALTH_CHECKS": True,
@@ -35,17 +35,17 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATE_WAIT_SECONDS = env.int("MIGRATE_WAIT_SECONDS", default=300)
-"""How long ``migrate`` and ``rollback`` wait for one another."""
+"""How long ``migrate`` and ``rollback`` wait for each other."""
 MIGRATE_TABLE_LOCK_SECONDS = env.float("MIGRATE_TABLE_LOCK_SECONDS", default=5.0)
-"""How many seconds a migration waits for a table that is in use, holding up whoever comes after it."""
+"""How many seconds a migration waits for a table that is in use. Later queries on the table wait behind it."""
 MIGRATE_ATTEMPTS = env.int("MIGRATE_ATTEMPTS", default=10)
-"""How often it tries."""
+"""How many times a migration is tried."""
 
 # --- Qdrant -----------------------------------------------------------------------------------------------------------------------
 QDRANT_URL = env.str("QDRANT_URL", default="")
 QDRANT_API_KEY = env.str("QDRANT_API_KEY", default="")
 QDRANT_GRPC_PORT = env.int("QDRANT_GRPC_PORT", default=0)
-"""0 means REST: the port of gRPC is never guessed."""
+"""0 means REST: the gRPC port is never guessed."""
 QDRANT_PATH = str(env.folder("QDRANT_PATH", default=".findme/qdrant"))
 QDRANT_COLLECTION = env.str("QDRANT_COLLECTION", default="profile_embeddings")
 QDRANT_TIMEOUT = env.float("QDRANT_TIMEOUT", default=10.0)
@@ -53,7 +53,7 @@ QDRANT_SHARD_NUMBER = env.count("QDRANT_SHARD_NUMBER", default=1)
 QDRANT_REPLICATION_FACTOR = env.count("QDRANT_REPLICATION_FACTOR", default=1)
 """How many nodes of a cluster hold each shard."""
 QDRANT_WRITE_CONSISTENCY_FACTOR = env.count("QDRANT_WRITE_CONSISTENCY_FACTOR", default=1)
-"""How many of them have to have taken a write before it counts as done."""
+"""How many of these nodes must confirm a write before it counts as done."""
 SYNC_LEASE_SECONDS = env.float("SYNC_LEASE_SECONDS", default=60.0)
 SYNC_RECHECK_SECONDS = env.float("SYNC_RECHECK_SECONDS", default=30.0)
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
@@ -130,7 +130,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    # In production with a hash in each name, and compressed, by collectstatic; with DEBUG on from where the files are.
+    # In production, collectstatic compresses the files and adds a hash to each name. With DEBUG on, the source files are served.
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -148,7 +148,7 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {"navigation": "findme.sidebar.sections"},
 }
 
-# --- Log-in -----------------------------------------------------------------------------------------------------------------------
+# --- Login ------------------------------------------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["accounts.login.backend.LoginBackend"]
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", words=("unix",))
 LOGIN_HASHES_AT_ONCE = env.count("LOGIN_HASHES_AT_ONCE", default=2)
@@ -162,7 +162,7 @@ AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 # --- HTTPS, in production ---------------------------------------------------------------------------------------------------------
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not DEBUG)
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0 if DEBUG else 31_536_000)
-# Off, and not warned of by `check --deploy`: they bind every host below the domain, preload for months after it is taken back.
+# Off, and silenced for `check --deploy`: they affect every host below the domain, and a preload takes months to undo.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
@@ -184,9 +184,9 @@ LOGGING = {
     "handlers": {"stderr": {"class": "findme.web.request_log.Stderr", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Django's own handlers would write each line a second time with DEBUG on, and none with DEBUG off.
+        # Django's own handlers would write each line twice with DEBUG on, and never with DEBUG off.
         "django": {"handlers": [], "level": "NOTSET"},
-        # One line for each command, where a program reads the log.
+        # One line for each command if the log is JSON, for programs.
         "findme.command": {"level": "INFO" if LOG_FORMAT == "json" else "NOTSET"},
     },
 }

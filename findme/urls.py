@@ -14,10 +14,10 @@ def no_such_page(_request: HttpRequest, **_parts: str) -> NoReturn:
 
 handler500 = "findme.web.error_pages.server_error"
 urlpatterns = [
-    # In place of two views of Django that nothing here uses: "view on site", and the suggestions for ``autocomplete_fields``.
+    # Two views of Django that nothing here uses: "view on site", and the suggestions for ``autocomplete_fields``.
     path("admin/r/<path:rest>", no_such_page),
     path("admin/autocomplete/", no_such_page),
-    path("admin/password_change/", change_own_password),  # in the place of Django's: admin:password_change leads here
+    path("admin/password_change/", change_own_password),  # replaces Django's view admin:password_change
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

@@ -1,4 +1,4 @@
-"""The WSGI application, for production: it never starts a database, and ends in one line where a setting is missing or wrong."""
+"""The WSGI application for production. It never starts a database, and exits with one line if a setting is missing or wrong."""
 
 from __future__ import annotations
 

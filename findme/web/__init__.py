@@ -1,1 +1,1 @@
-"""What stands around Django's requests: headers, limits, error pages, the request log and the health checks."""
+"""Middleware and handlers around Django's requests: headers, limits, error pages, request log and health checks."""

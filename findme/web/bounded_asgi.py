@@ -1,4 +1,7 @@
-"""What comes before Django under ASGI: it would read a body of any size, and raise an error for a WebSocket, which any stranger may ask for."""
+"""Limit ASGI requests before they reach Django.
+
+Django would read a body of any size, and would raise an error for a WebSocket, which any client can request.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Any, TypeAlias
 
 logger = logging.getLogger(__name__)
 
-LARGEST_BODY = 10 << 20
-"""In bytes. Django itself refuses a form of more than 2.5 MB, when it has read it."""
+MAX_BODY_BYTES = 10 << 20
+"""In bytes. Django itself rejects a form of more than 2.5 MB, but only after reading it."""
 MOST_DIGITS = 18
-"""More would be a larger number all the same."""
+"""Digits of a content length that are read. A number with more digits is too large in any case."""
 TOO_LARGE = 413
 
 Scope: TypeAlias = dict[str, Any]
@@ -26,7 +29,7 @@ class _BodyTooLarge(Exception):
 
 
 class BoundedAsgi:
-    """Passes HTTP requests on to ``application``. Closes WebSockets, and answers 413 for a body above ``LARGEST_BODY``."""
+    """Passes HTTP requests to ``application``. Closes WebSockets, and answers 413 for a body larger than ``MAX_BODY_BYTES``."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -36,7 +39,7 @@ class BoundedAsgi:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _answer_lifespan(receive, send)
         else:
             await self._answer(scope, receive, send)
 
@@ -47,11 +50,11 @@ class BoundedAsgi:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > LARGEST_BODY:
+            if received > MAX_BODY_BYTES:
                 raise _BodyTooLarge
             return message
 
-        if _declared_length(scope.get("headers", ())) > LARGEST_BODY:
+        if _declared_length(scope.get("headers", ())) > MAX_BODY_BYTES:
             await _refuse(send)
             return
         try:
@@ -61,20 +64,20 @@ class BoundedAsgi:
 
 
 async def _refuse(send: Send) -> None:
-    logger.warning("The request was answered with %s: its body has more than %s bytes.", TOO_LARGE, LARGEST_BODY)
+    logger.warning("The request was answered with %s: its body has more than %s bytes.", TOO_LARGE, MAX_BODY_BYTES)
     headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": TOO_LARGE, "headers": headers})
     await send({"type": "http.response.body", "body": b"The request is too large.\n"})
 
 
 def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return 0 for none, and for what is no number: the server has checked it."""
+    """Return the content length; 0 if it is missing or not a number, which the server has already checked."""
     found = next((value for name, value in headers if name.lower() == b"content-length"), b"0")
     return int(found[:MOST_DIGITS]) if found.isdigit() else 0
 
 
-async def _live(receive: Receive, send: Send) -> None:
-    """Answer the server's start and end: nothing is to be done at either."""
+async def _answer_lifespan(receive: Receive, send: Send) -> None:
+    """Acknowledge the server's startup and shutdown. Neither needs any work."""
     while True:
         kind = (await receive())["type"]
         await send({"type": f"{kind}.complete"})

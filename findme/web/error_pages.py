@@ -1,4 +1,4 @@
-"""Answers to errors that need no database: the page for PostgreSQL that is unavailable (503), and that for a defect (500)."""
+"""Error pages that need no database: for an unavailable PostgreSQL (503) and for a defect (500)."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ logger = logging.getLogger(__name__)
 
 UNAVAILABLE_STATUS = 503
 RETRY_AFTER = 30
-"""Seconds after which a client may ask again."""
+"""Seconds after which a client may try again."""
 
 
 class PostgresqlUnavailable(MiddlewareMixin):
-    """Middleware that answers 503 where a view, or the template that it leads to, finds PostgreSQL unavailable."""
+    """Middleware that answers 503 if PostgreSQL is unavailable in a view or its template."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return unavailable(request, error) if is_unavailable(error) else None
 
 
 def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
-    """Return the page and write one line into the log: Django would write the traceback, for every request."""
+    """Return the page and log one line. Django would log a traceback for every request."""
     about = {"request": request, "status_code": UNAVAILABLE_STATUS}
     logger.error("PostgreSQL is unavailable: %s: %s", RequestLine(request), without_detail(error), extra=about)
     response = HttpResponse(render_to_string("503.html"), status=UNAVAILABLE_STATUS, headers={"Retry-After": str(RETRY_AFTER)})
-    response._has_been_logged = True  # type: ignore[attr-defined]  # how Django knows that it need not write another line
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django then logs no second line
     return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer an error that no view raised as well: of a middleware, which has read a session or saved one."""
+    """Return the page for any other error, also of middleware: PostgreSQL may be unavailable when it reads or saves a session."""
     error = sys.exc_info()[1]
     if error is not None and is_unavailable(error):
         return unavailable(request, error)

@@ -1,7 +1,7 @@
-"""One short line in the log for each request that is refused.
+"""Log one short line for each refused request.
 
-Django writes a traceback for a PermissionDenied or a SuspiciousOperation, and a whole address for a 404. A stranger can cause as many of these as
-they like, and can put anything into the address and the headers.
+Django logs a traceback for a PermissionDenied or a SuspiciousOperation, and a complete address for a 404. Any client can cause any number of
+these, and can put anything into the address and the headers.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import TextIO
 from django.http import HttpRequest
 
 EMAIL = re.compile(r"(?<![^\s@\"'<>()\[\]{},;:=])[^\s@\"'<>()\[\]{},;:=]+@[^\s@\"'<>()\[\]{},;:=]+")
-"""Tried at the beginning of a word only: otherwise a long word without an @ would take the square of its length."""
+"""Matches only at the beginning of a word. Otherwise the time for a long word without an @ would grow with the square of its length."""
 MASKED_EMAIL = "<e-mail>"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 OTHER_METHOD = "OTHER"
 LONGEST = 100
 """Characters of an address, a host or a reason."""
-LONGEST_EMAIL = 320
+MAX_EMAIL_LENGTH = 320
 LOGGERS = ("django.request.", "django.security.")
 CSRF_LOGGER = "django.security.csrf"
 FIRST_REFUSAL, FIRST_FAILURE = 400, 500
@@ -30,7 +30,7 @@ FIRST_REFUSAL, FIRST_FAILURE = 400, 500
 
 def shown(text: str) -> str:
     """Return the text for a log: quoted, ASCII, of at most ``LONGEST`` characters, without a query string and with e-mail addresses masked."""
-    path = text[: LONGEST + LONGEST_EMAIL].partition("?")[0].replace("%40", "@")
+    path = text[: LONGEST + MAX_EMAIL_LENGTH].partition("?")[0].replace("%40", "@")
     masked = EMAIL.sub(MASKED_EMAIL, path)
     return ascii(masked if len(masked) <= LONGEST else f"{masked[:LONGEST]}...")
 
@@ -41,7 +41,7 @@ def method_of(request: HttpRequest) -> str:
 
 
 class RequestLine:
-    """The method and the address of a request, as text for the log. ``LOG_FORMAT=json`` leaves it out."""
+    """The method and the address of a request, as text for the log. ``LOG_FORMAT=json`` omits it."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._text = f"{method_of(request)} {shown(request.path)}"
@@ -51,24 +51,24 @@ class RequestLine:
 
 
 class Reason(str):
-    """The kind of a refusal, as this module has found it: ``LOG_FORMAT=json`` writes no reason of another package."""
+    """The kind of a refusal, determined by this module. ``LOG_FORMAT=json`` writes no reason of another package."""
 
     __slots__ = ()
 
 
 class Stderr(logging.StreamHandler[TextIO]):
-    """The handler of all records. It writes Django's records of refused requests in its own words."""
+    """The handler of all records. It replaces Django's records of refused requests by short ones."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         written = record
-        with suppress(Exception):  # an argument whose __str__ raises ends in handleError, and not in the code that logs
+        with suppress(Exception):  # if an argument's __str__ raises, handleError reports it; the logging code must not fail
             written = in_one_line(record)
         if written is not record and not logging.getLogger(written.name).isEnabledFor(written.levelno):
             return False
         return bool(super().handle(written))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
-        """Report a record that cannot be written by its place in the code: ``logging`` would print its arguments, which may be personal data."""
+        """Report the source line of a record that cannot be written. ``logging`` would print its arguments, which may be personal data."""
         error = sys.exc_info()[0]
         with suppress(Exception):
             sys.stderr.write(
@@ -77,7 +77,7 @@ class Stderr(logging.StreamHandler[TextIO]):
 
 
 def in_one_line(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a new record for a request that Django has answered with an error, and every other record as it is.
+    """Return a new record for a request that Django has answered with an error, and every other record unchanged.
 
     A refusal (4xx) is a warning without a traceback. A failure (5xx) keeps its level and its traceback.
     """

@@ -1,4 +1,4 @@
-"""What a browser is told to forbid on our pages: the Content-Security-Policy (sent by django-csp) and the Permissions-Policy."""
+"""The headers that restrict our pages in a browser: Content-Security-Policy (sent by django-csp) and Permissions-Policy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
-        # Alpine, which unfold's pages are made with, turns the expressions of attributes (x-data, x-on:click) into functions: that is eval.
-        # Its build without eval takes no such expressions. Scripts in the page itself, and handlers such as onclick, do not run.
+        # unfold's pages use Alpine, which turns the expressions of attributes (x-data, x-on:click) into functions: that is eval.
+        # Alpine's build without eval does not support such expressions. Scripts in the page itself, and handlers such as onclick, do not run.
         "script-src": [SELF, UNSAFE_EVAL],
         # unfold, Alpine, htmx and simplebar set style attributes and insert style elements.
         "style-src": [SELF, UNSAFE_INLINE],
@@ -53,7 +53,7 @@ PERMISSIONS_POLICY = ", ".join(f"{feature}=()" for feature in UNUSED_FEATURES)
 
 
 def permissions_policy(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware that forbids the features of browsers that no page uses: also to a script that gets into a page, and to frames."""
+    """Middleware that forbids browser features that no page uses, also for an injected script and for frames."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)

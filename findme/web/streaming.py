@@ -1,4 +1,4 @@
-"""Files under ASGI: whitenoise and the exports of the admin give Django a synchronous iterator."""
+"""Stream files under ASGI: whitenoise and the admin's exports give Django a synchronous iterator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 def stream_asynchronously(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
     """Middleware that reads a streamed response in a thread, one chunk at a time.
 
-    Without it Django warns for each static file, and reads the whole of it into memory before the first byte is sent.
+    Without it Django warns for each static file, and reads the complete file into memory before it sends the first byte.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
@@ -28,9 +28,9 @@ def stream_asynchronously(get_response: Callable[[HttpRequest], HttpResponseBase
 
 
 async def _in_a_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    def following() -> bytes | None:
+    def next_chunk() -> bytes | None:
         return next(chunks, None)
 
-    read = sync_to_async(following)
+    read = sync_to_async(next_chunk)
     while (chunk := await read()) is not None:
         yield chunk

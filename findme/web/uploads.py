@@ -1,4 +1,7 @@
-"""No form of FindMe takes a file. Django would write one of any size to the disk before it looks at the form's token, for any stranger."""
+"""Refuse uploaded files: no form of FindMe takes one.
+
+Django would write a file of any size to the disk before it checks the form's CSRF token, for any client.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 
 
 class FileRefused(SuspiciousOperation):
-    """A form has a file. The request is answered with a 400, and the rest of it is not read."""
+    """A form contains a file. The request is answered with 400, and the rest of it is not read."""
 
 
 class RefuseFiles(FileUploadHandler):
@@ -22,4 +25,4 @@ class RefuseFiles(FileUploadHandler):
         raise FileRefused("No form takes a file.")
 
     def file_complete(self, file_size: int) -> None:
-        """There is none."""
+        """Do nothing: no file is ever received."""

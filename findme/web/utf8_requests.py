@@ -1,7 +1,7 @@
-"""Requests in UTF-8, whatever charset they name.
+"""Decode requests as UTF-8, whatever charset they name. Browsers send UTF-8.
 
-Django decodes a query and a form by the charset of the ``Content-Type``, with any codec of Python, for any stranger: ``punycode`` takes the square of
-the length (minutes for 2 MB), and ``zip``, which decodes no text, raises an error before Django can answer it. Browsers send UTF-8.
+Django decodes a query and a form by the charset of the ``Content-Type``, with any codec of Python, for any client. The time of ``punycode`` grows
+with the square of the length (minutes for 2 MB). ``zip`` decodes no text, and raises an error before Django can answer it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ else:
 
 class _InUtf8(_Base):
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
-        """Django's constructor calls it; without an ``encoding``, Django decodes UTF-8."""
+        """Parse the content type without setting ``encoding``, so Django decodes UTF-8. Django's constructor calls this."""
         try:
             self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
-        except ValueError:  # a parameter in an encoding of its own (RFC 2231) that is not known
+        except ValueError:  # a parameter names an unknown encoding (RFC 2231)
             self.content_type, self.content_params = "", {}
 
 

@@ -81,7 +81,7 @@ def test_main__debug_off_without_a_database() -> None:
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD': it must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL."),
         (
             {"DATABASE_URL": "postgresql://u:se@cret@h/db"},
-            "DATABASE_URL has an @ too many: in a user's name or a password write @ : / ? # % as %40 %3A %2F %3F %23 %25.",
+            "DATABASE_URL has one @ too many: in a user name or password, write @ : / ? # % as %40 %3A %2F %3F %23 %25.",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_main__an_error_of_djangos_own_commands() -> None:
 def test_main__without_the_packages() -> None:
     code, out, err = python("-S", "manage.py", "migrate")
     assert (code, out) == (2, "")
-    assert err == "The module 'django' is not installed here: `make install`, then .venv/bin/python manage.py\n"
+    assert err == "The module 'django' is not installed here. Run make install, then .venv/bin/python manage.py\n"
 
 
 def test_main__help_needs_nothing() -> None:

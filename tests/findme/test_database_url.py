@@ -61,11 +61,11 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
     ("url", "message"),
     [
         ("mysql://u:secret@h/db", f"DATABASE_URL begins with 'mysql': it must be {FORM}."),
-        ("u:secret@h/db", f"DATABASE_URL is no URL: it must be {FORM}."),
-        ("u:secret@://h/db", f"DATABASE_URL is no URL: it must be {FORM}."),
+        ("u:secret@h/db", f"DATABASE_URL is not a URL: it must be {FORM}."),
+        ("u:secret@://h/db", f"DATABASE_URL is not a URL: it must be {FORM}."),
         ("postgresql://u:secret@h", f"DATABASE_URL names no database: it must be {FORM}."),
-        ("postgresql://u:se@cret@h/db", f"DATABASE_URL has an @ too many: {ESCAPES}."),
-        ("postgresql://u:1/secret@h/db", f"DATABASE_URL has an @ too many: {ESCAPES}."),
+        ("postgresql://u:se@cret@h/db", f"DATABASE_URL has one @ too many: {ESCAPES}."),
+        ("postgresql://u:1/secret@h/db", f"DATABASE_URL has one @ too many: {ESCAPES}."),
         ("postgresql://u:secret%zz@h/db", UNREADABLE),
         ("postgresql://u:secret/db", UNREADABLE),
         ("postgresql://u:x@h:secret/db", UNREADABLE),
@@ -75,7 +75,7 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
         ("postgresql://u:secret@h/db?sslmode=require&pgbouncer=true", f"{UNKNOWN.format('pgbouncer')} Remove it."),
         (
             "postgresql://u:secret@h/db?schema=public",
-            f"{UNKNOWN.format('schema')} Remove it. Another schema is chosen with options=-csearch_path%3DNAME.",
+            f"{UNKNOWN.format('schema')} Remove it. To use another schema, add options=-csearch_path%3DNAME.",
         ),
         ("postgresql://u:secret@h/db?connect_timeout=abc", "DATABASE_URL has connect_timeout='abc': it must be a whole number."),
         ("postgresql://u:secret@h/db?keepalives_idle=1s", "DATABASE_URL has keepalives_idle='1s': it must be a whole number."),
@@ -89,9 +89,12 @@ def test_url__what_django_has_no_key_for_goes_to_libpq() -> None:
         ("postgresql://u:secret@h/db?options=-c%20secret=bar", f"{WITH.format('options')} an = in its value: write it as %3D."),
         (
             "postgresql://h/db?application_name=%zz",
-            f"{WITH.format('application_name')} a % that begins no escape such as %3D: write a % as %25.",
+            f"{WITH.format('application_name')} a % that does not begin an escape such as %3D: write a % as %25.",
         ),
-        ("postgresql://h/db?password=secret%", f"{WITH.format('password')} a % that begins no escape such as %3D: write a % as %25."),
+        (
+            "postgresql://h/db?password=secret%",
+            f"{WITH.format('password')} a % that does not begin an escape such as %3D: write a % as %25.",
+        ),
         (
             "postgresql://h/db?ssl=false",
             "DATABASE_URL has the parameter 'ssl', which can only be true: use sslmode=disable, allow, prefer, require, verify-ca, verify-full.",

@@ -151,7 +151,7 @@ def test_dotenv__a_misspelled_name_is_refused(name: str, meant: str, tmp_path: P
     read_dotenv(tmp_path / ".env")
     with pytest.raises(ImproperlyConfigured) as raised:
         refuse_misspelled_names()
-    assert str(raised.value) == f"{tmp_path / '.env'}, line 2: {name} is no setting. Did you mean {meant}?"
+    assert str(raised.value) == f"{tmp_path / '.env'}, line 2: {name} is not a setting. Did you mean {meant}?"
 
 
 @pytest.mark.usefixtures("fresh_names")
@@ -159,7 +159,7 @@ def test_dotenv__another_name_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("QDRANT_TIMEOUT=5\nPGSSLROOTCERT=x\nCOMPOSE_PROJECT_NAME=y\nTELEPHONE=z\n")
     read_dotenv(tmp_path / ".env")
     refuse_misspelled_names()
-    assert unknown_names() == f"No setting of FindMe, and not read: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example has all settings."
+    assert unknown_names() == f"Unknown names were ignored: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example lists all settings."
 
 
 def with_dotenv(path: Path, command: str) -> str:
@@ -173,7 +173,7 @@ def test_dotenv__a_misspelled_name__ends_a_command(tmp_path: Path) -> None:
     assert python("-c", program, PATH=PATH) == (
         2,
         "",
-        f"{tmp_path / '.env'}, line 1: QDRANT_TIMOUT is no setting. Did you mean QDRANT_TIMEOUT?\n",
+        f"{tmp_path / '.env'}, line 1: QDRANT_TIMOUT is not a setting. Did you mean QDRANT_TIMEOUT?\n",
     )
 
 
@@ -181,7 +181,7 @@ def test_dotenv__a_misspelled_name__ends_a_command(tmp_path: Path) -> None:
 def test_dotenv__settings_are_not_reported_by_a_command_that_needs_none(command: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEBUG=off\nSECRET_KEY=x\nQDRANT_URL=http://127.0.0.1:9\nTELEPHONE=1\n")
     code, _out, err = python("-c", with_dotenv(tmp_path / ".env", command), PATH=PATH)
-    line = f"No setting of FindMe, and not read: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example has all settings.\n"
+    line = f"Unknown names were ignored: TELEPHONE ({tmp_path / '.env'}, line 4). .env.example lists all settings.\n"
     assert (code, err) == (0, line)
 
 
@@ -198,7 +198,7 @@ def test_dotenv__a_line_that_is_no_setting_is_named_and_not_repeated(line: str, 
         read_dotenv(dotenv)
     assert (
         str(raised.value)
-        == f"{dotenv}, line 2: it must be NAME=value, without a blank before or after the name, or a comment that begins with #."
+        == f"{dotenv}, line 2: it must be NAME=value, without a space before or after the name, or a comment that begins with #."
     )
 
 
@@ -219,13 +219,13 @@ def test_default_to_debug__unless_it_is_said(said: dict[str, str], after: str) -
 
 def test_missing_settings__all_in_one_line() -> None:
     assert missing_settings() == (
-        "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters that nobody else knows);"
-        " ALLOWED_HOSTS (the names that this site is reached by, separated by commas)."
+        "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters, kept secret);"
+        " ALLOWED_HOSTS (the host names of this site, separated by commas)."
         " Set what is missing in the environment or in .env, as .env.example shows."
     )
     os.environ |= dict.fromkeys(REQUIRED_IN_PRODUCTION, "x") | {"SECRET_KEY": ""}
     assert missing_settings() == (
-        "Not set: SECRET_KEY (50 random characters that nobody else knows). Set what is missing in the environment or in .env, as .env.example shows."
+        "Not set: SECRET_KEY (50 random characters, kept secret). Set what is missing in the environment or in .env, as .env.example shows."
     )
     os.environ["SECRET_KEY"] = "x"
     assert missing_settings() is None
@@ -270,4 +270,4 @@ def test_networks__wrong_value(text: str) -> None:
     os.environ["X"] = f"10.0.0.1,{text}"
     with pytest.raises(ImproperlyConfigured) as raised:
         env.networks("X", words=("unix",))
-    assert str(raised.value) == (f"X has {text!r}: it must be an IP address, or a network as 10.0.0.0/8 without bits of a host, or 'unix'.")
+    assert str(raised.value) == (f"X has {text!r}: it must be an IP address, or a network such as 10.0.0.0/8 without host bits, or 'unix'.")

@@ -96,7 +96,7 @@ def test_refused_argument__kinds_of_a_defect(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [ValidationError(["one", "two"]), ValidationError({"field": ["one", "two"]})])
 def test_refused_argument__of_a_validation(error: ValidationError) -> None:
-    assert refused_argument(error) == "one; two. Correct the arguments; --traceback shows where it was refused."
+    assert refused_argument(error) == "one; two. Correct the arguments; --traceback shows where they were rejected."
 
 
 @pytest.mark.parametrize("kind", [ValueError, LookupError, OverflowError])

@@ -21,8 +21,8 @@ SHOW = "from django.conf import settings; from {module} import application; prin
 @both
 def test_application__says_what_is_missing_in_one_line(module: str) -> None:
     line = (
-        "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters that nobody else knows);"
-        " ALLOWED_HOSTS (the names that this site is reached by, separated by commas)."
+        "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters, kept secret);"
+        " ALLOWED_HOSTS (the host names of this site, separated by commas)."
         " Set what is missing in the environment or in .env, as .env.example shows.\n"
     )
     assert python("-c", f"import {module}") == (3, "", line)

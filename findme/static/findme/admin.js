@@ -1,4 +1,4 @@
-/* The admin with the keyboard: menus that take the focus and give it back, and the focus after an error. */
+/* Keyboard access to the admin: menus that take the focus and return it, and the focus after an error. */
 "use strict";
 
 (() => {
@@ -6,7 +6,7 @@
   const isVisible = (element) => element.checkVisibility({ visibilityProperty: true, opacityProperty: false });
   const firstIn = (panel) => [...panel.querySelectorAll(FOCUSABLE)].find(isVisible);
 
-  /* Alpine changes the page in a later task: wait until the panel is as it will stay. */
+  /* Alpine changes the page in a later task: wait until the panel has its final state. */
   const soon = (work) => setTimeout(() => requestAnimationFrame(work), 0);
 
   /* Django's change_form.js, which may arrive at any time before this, puts the focus on the first field of a new row. */
@@ -123,7 +123,7 @@
     [...control.childNodes].every((node) => !node.textContent.trim() || node.classList?.contains("material-symbols-outlined"));
   const nameOf = (control) => control.title || { "searchbar-submit": "Find" }[control.id] || (control.closest("#nav-sidebar") ? "Home" : "Open");
 
-  /* The icons are letters of a font: their names are no text to read out. */
+  /* The icons are letters of a font: a screen reader must not read their names. */
   function icons() {
     for (const icon of document.querySelectorAll(".material-symbols-outlined")) {
       if (icon.getAttribute("role") === "button") continue;
@@ -146,7 +146,7 @@
     return names;
   }
 
-  /* After a refused form the focus is on what is wrong; below it, a link to each field. */
+  /* After a rejected form, focus the error message and add a link to each wrong field. */
   function focusError() {
     const note = document.querySelector(".errornote, main [role=alert]");
     if (!note) return;

@@ -1,1 +1,1 @@
-"""``/healthz`` and ``/readyz``: whether the process answers, and whether it can work."""
+"""``/healthz`` and ``/readyz`` report whether the process answers, and whether it can work."""

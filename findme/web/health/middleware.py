@@ -1,6 +1,7 @@
-"""The two addresses for load balancers and supervisors. They come before every other middleware.
+"""Answer the two addresses for load balancers and supervisors, before every other middleware.
 
-A check comes from inside, by HTTP and by an IP address: it is neither redirected to HTTPS nor compared with ALLOWED_HOSTS, and needs no session.
+A check comes from the internal network, over HTTP and to an IP address. So it is not redirected to HTTPS, not compared with ALLOWED_HOSTS, and
+needs no session.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]
         if answer is None:
             return get_response(request)
         response = answer() if request.method in METHODS else HttpResponseNotAllowed(METHODS)
-        response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log each 503 as an error, every few seconds
+        response._has_been_logged = True  # type: ignore[attr-defined]  # otherwise Django logs an error for each 503, every few seconds
         response["Cache-Control"], response["X-Content-Type-Options"] = "no-store", "nosniff"
         return response
 
@@ -35,7 +36,7 @@ def answer_health_checks(get_response: Callable[[HttpRequest], HttpResponseBase]
 
 
 def _healthz() -> HttpResponse:
-    """It reaches no store: a supervisor must not restart processes because PostgreSQL is unavailable."""
+    """Answer without a store: a supervisor must not restart processes because PostgreSQL is unavailable."""
     return JsonResponse({"status": "ok"})
 
 

@@ -1,4 +1,4 @@
-"""One look at each store. Neither starts an embedded server where DEBUG is off, nor opens the folder of the embedded Qdrant."""
+"""Probe each store once. No probe starts an embedded server while DEBUG is off, or opens the folder of the embedded Qdrant."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ UNREACHABLE = (DatabaseError, InterfaceError, ImproperlyConfigured, UserFacingEr
 
 
 def probe_postgresql() -> PostgresqlReport:
-    """Use a connection of its own: the thread that calls it has no other work."""
+    """Probe PostgreSQL over this thread's connection and close it. The thread does no other work."""
     try:
-        return _of_the_schema()
+        return _probe_schema()
     except UNREACHABLE as error:
         log.info("PostgreSQL is unavailable for /readyz: %s", type(error).__name__)
         return PostgresqlReport(Status.UNAVAILABLE)
@@ -32,8 +32,8 @@ def probe_postgresql() -> PostgresqlReport:
         connection.close()
 
 
-def _of_the_schema() -> PostgresqlReport:
-    """Migrations that only the database has are those of a newer release that is being rolled out."""
+def _probe_schema() -> PostgresqlReport:
+    """Report missing migrations. Migrations that only the database has are accepted: a newer release is being rolled out."""
     schema = schema_version(files=_migration_files())
     unapplied, broken = len(schema.unapplied), len(schema.problems)
     return PostgresqlReport(
@@ -50,8 +50,8 @@ _files: MigrationFiles | None = None
 
 
 def _migration_files() -> MigrationFiles:
-    """Read them once: four fifths of the function calls of a check were for the graph of the migrations."""
-    global _files  # those of this process
+    """Return this process's migration files, read once: four fifths of a check's function calls were for the migration graph."""
+    global _files
     if _files is None or _files.are_replaced:
         _files = read_migration_files()
     return _files
@@ -64,7 +64,7 @@ def _sync() -> Sync:
 
 def probe_qdrant() -> Status:
     if is_embedded():
-        # Opening it would lock it for the process that works with it.
+        # Opening the folder would lock out the process that works with it.
         return Status.OK if Path(settings.QDRANT_PATH).is_dir() else Status.UNAVAILABLE
     try:
         with qdrant() as client:

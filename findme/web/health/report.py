@@ -1,4 +1,4 @@
-"""What ``/readyz`` says: statuses, counts and ages. Nothing in it is about a person, or names a host."""
+"""The report of ``/readyz``: statuses, counts and ages. It has no personal data and no host names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """How far Qdrant lags. Data only: an old entry is no reason to take a web process out of service."""
+    """How far Qdrant lags. It does not affect readiness: an old queue entry is no reason to take a web process out of service."""
 
     oldest_entry_seconds: float | None
     """None while the queue is empty."""
@@ -27,7 +27,7 @@ class Sync:
     quarantined: int
     """Counted up to 1,001."""
     workers: int
-    """Workers that were seen in the last minute."""
+    """Workers with a heartbeat in the last minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PostgresqlReport:
     unapplied_migrations: int | None = None
     schema_problems: int | None = None
     sync: Sync | None = None
-    """None where it could not be read."""
+    """None if it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def checks(self) -> dict[str, Status]:
-        """The checks that decide."""
+        """The checks that decide whether the process is ready."""
         stores = self.postgresql
         return {
             "postgresql": stores.postgresql,

@@ -1,4 +1,4 @@
-"""Look at the stores at most once in five seconds, and never wait for a hung store longer than a load balancer would."""
+"""Probe the stores at most once in five seconds, and wait for a hung store less than a load balancer does."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 CACHED_SECONDS = 5.0
 WAIT_SECONDS = 3.0
-"""How long a check may take, for both stores together: many load balancers wait five seconds."""
+"""Longest time of a check, for both stores together. Many load balancers wait five seconds."""
 
 
 class Watched(Generic[T]):
-    """The last result of ``probe``. It runs in a thread of its own, never two at the same time, so a hung store holds one thread."""
+    """The last result of ``probe``, which runs in a separate thread. Never do two run at the same time, so a hung store blocks one thread."""
 
     def __init__(self, probe: Callable[[], T], *, failed: T, hung: T) -> None:
         self._probe, self._failed, self._hung = probe, failed, hung
@@ -31,18 +31,18 @@ class Watched(Generic[T]):
         self._begun_at = self._seen_at = float("-inf")
 
     def begin(self) -> None:
-        """Look again unless another look is on its way, or the last result is young enough."""
+        """Start a probe unless one is running or the last result is fresh."""
         with self._changed:
-            if self._running or self._is_young():
+            if self._running or self._is_fresh():
                 return
             self._running, self._begun_at = True, time.monotonic()
         threading.Thread(target=self._run, name=f"readyz {self._probe.__name__}", daemon=True).start()
 
     def result(self) -> T:
-        """Return a result that is young enough; ``hung`` if there is none ``WAIT_SECONDS`` after the look began."""
+        """Return a fresh result; ``hung`` if there is none ``WAIT_SECONDS`` after the probe began."""
         with self._changed:
             remaining = self._begun_at + WAIT_SECONDS - time.monotonic()
-            if self._changed.wait_for(self._is_young, timeout=max(0.0, remaining)) and self._result is not None:
+            if self._changed.wait_for(self._is_fresh, timeout=max(0.0, remaining)) and self._result is not None:
                 return self._result
             return self._hung
 
@@ -57,7 +57,7 @@ class Watched(Generic[T]):
                 self._result, self._seen_at, self._running = result, time.monotonic(), False
                 self._changed.notify_all()
 
-    def _is_young(self) -> bool:
+    def _is_fresh(self) -> bool:
         return time.monotonic() - self._seen_at < CACHED_SECONDS
 
 
@@ -73,4 +73,4 @@ class Watcher:
 
 
 WATCHER = Watcher()
-"""The one of this process."""
+"""The watcher of this process."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from findme.web.bounded_asgi import LARGEST_BODY, BoundedAsgi, Message, Receive, Scope, Send
+from findme.web.bounded_asgi import MAX_BODY_BYTES, BoundedAsgi, Message, Receive, Scope, Send
 from tests.support.processes import PRODUCTION, python
 
 PART = 1 << 20
@@ -56,18 +56,18 @@ def parts(count: int) -> list[Message]:
 
 
 def test_http__is_passed_on() -> None:
-    sent, read = asked("http", parts(LARGEST_BODY // PART), [(b"Content-Length", str(LARGEST_BODY).encode())])
-    assert (sent[0]["status"], sent[1]["body"], read) == (200, str(LARGEST_BODY).encode(), LARGEST_BODY)
+    sent, read = asked("http", parts(MAX_BODY_BYTES // PART), [(b"Content-Length", str(MAX_BODY_BYTES).encode())])
+    assert (sent[0]["status"], sent[1]["body"], read) == (200, str(MAX_BODY_BYTES).encode(), MAX_BODY_BYTES)
 
 
-@pytest.mark.parametrize("length", [str(LARGEST_BODY + 1), "9" * 5000, None])
+@pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000, None])
 def test_http__body_that_is_too_large_is_not_read_to_its_end(length: str | None, caplog: pytest.LogCaptureFixture) -> None:
     """With and without a length in its head."""
     headers = [] if length is None else [(b"content-length", length.encode())]
     with caplog.at_level(logging.WARNING):
         sent, read = asked("http", parts(1000), headers)
     assert sent[0]["status"] == 413 and len(sent) == 2
-    assert read == (LARGEST_BODY if length is None else 0)
+    assert read == (MAX_BODY_BYTES if length is None else 0)
     assert caplog.messages == ["The request was answered with 413: its body has more than 10485760 bytes."]
 
 

@@ -217,7 +217,7 @@ def test_watched__looks_once_in_five_seconds(monkeypatch: pytest.MonkeyPatch) ->
     ask = watched(probe)
     assert {ask() for _ in range(10)} == {"look 1"}
     monkeypatch.setattr(watcher, "CACHED_SECONDS", 0.0)
-    monkeypatch.setattr(Watched, "_is_young", lambda self: len(looks) == 2)
+    monkeypatch.setattr(Watched, "_is_fresh", lambda self: len(looks) == 2)
     assert ask() == "look 2"
     assert CACHED_SECONDS == 5.0
 
