@@ -124,9 +124,7 @@ def test_migrate_back__written_between_the_question_and_the_answer__is_not_dropp
 ) -> None:
     before = catalog(with_videos)
     monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute(VIDEO)))
-    assert (
-        refused("migrate", "videos", "zero") == "This would now drop table videos (2 rows): nothing was undone. To drop it, add --force."
-    )
+    assert refused("migrate", "videos", "zero") == "This would now drop table videos (2 rows): nothing was undone. To drop it, add --force."
     assert catalog(with_videos) == before
 
 
@@ -143,7 +141,8 @@ def test_migrate_back__a_row_comes_between_the_look_and_the_drop__is_refused(wit
             call_command(django_migrate.Command(), "videos", "zero", verbosity=0)
 
     with pytest.raises(
-        UserFacingError, match=r"^New data was written to table videos \(1 row\) after the check: it was not dropped. To drop it too, add --force\."
+        UserFacingError,
+        match=r"^New data was written to table videos \(1 row\) after the check: it was not dropped. To drop it too, add --force\.",
     ):
         goes_back()
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
