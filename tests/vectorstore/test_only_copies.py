@@ -31,7 +31,7 @@ from tests.vectorstore.only_in_qdrant import (
     write,
 )
 from tests.vectorstore.snapshots.test_restoring import snapshot
-from tests.vectorstore.test_adoption import ANOTHER, KILLED, of_another_database
+from tests.vectorstore.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.ownership import DATABASE, database_id
@@ -152,12 +152,12 @@ def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
     assert everything() == before
 
 
-@pytest.mark.parametrize("owner", [ANOTHER, None])
+@pytest.mark.parametrize("owner", [OTHER_DATABASE, None])
 def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_store: str, owner: str | None) -> None:
     for _ in range(3):
         allocate_version()
     orphan = uuid4()
-    of_another_database([*(point(person, version=2) for person in users(2)), point(orphan, version=2)], owner)
+    create_foreign_collection([*(point(person, version=2) for person in users(2)), point(orphan, version=2)], owner)
     before = everything()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert everything() == before
@@ -170,8 +170,8 @@ def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_
 def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant: object, at: str) -> None:
     """The sequence is above their versions by then: they are another database's all the same."""
     bare = users(2)
-    of_another_database([point(person, version=10**9) for person in bare])
-    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
+    create_foreign_collection([point(person, version=10**9) for person in bare])
+    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
@@ -182,8 +182,8 @@ def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant
 def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: object) -> None:
     """The collection is this database's then, and their versions are still another one's."""
     bare = users(2)
-    of_another_database([point(person, version=10**9) for person in bare])
-    code, _, stderr = run_python(KILLED.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
+    create_foreign_collection([point(person, version=10**9) for person in bare])
+    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
@@ -211,7 +211,7 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
 
 def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     (bare,) = users(1)
-    of_another_database([point(uuid4(), version=3)])
+    create_foreign_collection([point(uuid4(), version=3)])
 
     def meanwhile(*arguments: Any, **options: Any) -> None:
         write([point(bare, version=1)], version(1))
@@ -227,7 +227,7 @@ def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated
     person = ProfileEmbeddingFactory.create().pk
     for _ in range(5):
         allocate_version()
-    of_another_database([point(person, version=3)])
+    create_foreign_collection([point(person, version=3)])
     adopt()
     ProfileEmbedding.objects.all().delete()
     QueueEntry.objects.all().delete()
@@ -239,7 +239,7 @@ def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated
 
 def test_adopt__a_deletion_that_is_captured_before_the_first_sync_counts(store: str) -> None:
     person = ProfileEmbeddingFactory.create().pk
-    of_another_database([point(person, version=3)])
+    create_foreign_collection([point(person, version=3)])
     adopt()
     ProfileEmbedding.objects.all().delete()
     assert sync_once(timeout=20).unique_vectors == 0
@@ -538,7 +538,7 @@ def test_restore__a_snapshot_with_only_copies(server: object, tmp_path: Path, *,
     live(point(bare, **({"version": 1} if foreign else {})), *map(point, to_be_removed()))
     if foreign:
         with qdrant() as client:
-            client.update_collection(version(1), metadata={DATABASE: ANOTHER})
+            client.update_collection(version(1), metadata={DATABASE: OTHER_DATABASE})
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.update_collection(version(1), metadata={DATABASE: database_id()})
