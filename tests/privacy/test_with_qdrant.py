@@ -27,10 +27,10 @@ from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
 from tests.support.database import database_parameters
+from tests.support.payloads import payload_of
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
-from tests.vectorstore.payloads import payload_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialize

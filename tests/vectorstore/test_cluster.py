@@ -12,8 +12,8 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
+from tests.support.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.support.threads import in_thread
-from tests.vectorstore.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant

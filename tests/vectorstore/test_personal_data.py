@@ -17,7 +17,7 @@ from findme.environment import BASE_DIR
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
-from tests.vectorstore.payloads import payload_of
+from tests.support.payloads import payload_of
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound

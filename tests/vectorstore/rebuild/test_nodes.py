@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.cluster import cluster, is_whole, wait_for_nodes
+from tests.support.cluster import cluster, is_whole, wait_for_nodes
 from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, states, version
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes

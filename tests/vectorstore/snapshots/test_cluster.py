@@ -15,9 +15,9 @@ from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
+from tests.support.cluster import Node, cluster, is_whole, wait_for_nodes
 from tests.support.commands import manage
 from tests.support.waiting import wait_until
-from tests.vectorstore.cluster import Node, cluster, is_whole, wait_for_nodes
 from vectorstore.models import VectorCollection
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name

@@ -18,11 +18,11 @@ from findme.core.errors import UserFacingError
 from tests.factories import unit_vector
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
+from tests.support.payloads import payload_of
 from tests.support.sessions import watched_session
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.snapshots.snapshot_proxy import silent_proxy
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target

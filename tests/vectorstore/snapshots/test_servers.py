@@ -12,7 +12,7 @@ from pytest_django import Settings
 from findme.core.errors import StoreUnavailable
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
-from tests.vectorstore.pretenders import TLS_FOLDER
+from tests.support.stubs import TLS_FOLDER
 from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import initialize

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 
 from tests.qdrant import QdrantServer
-from tests.vectorstore.payloads import payload_of
+from tests.support.payloads import payload_of
 from vectorstore.models import ProfileEmbedding
 
 

@@ -13,8 +13,8 @@ from pytest_django import DjangoDbBlocker
 from tests.privacy.storm.ledger import Ledger
 from tests.schema.rows import ANN
 from tests.support.database import Database, database
+from tests.vectorstore.queue.two_writers import first_writer, second_writer
 from tests.vectorstore.storm.writers import ATTEMPTS, Writer
-from tests.vectorstore.two_writers import first_writer, second_writer
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 A write that fails or waits fails the storm.
 
 One error is retried, as a service does: the deadlock of a deletion with a transaction that changes an embedding twice. PostgreSQL has this deadlock
-without triggers too (``tests/vectorstore/test_capture_locks.py``). One error is expected: PostgreSQL refuses data of a user who was anonymized or
+without triggers too (``tests/vectorstore/queue/test_capture_locks.py``). One error is expected: PostgreSQL refuses data of a user who was anonymized or
 deleted for good.
 """
 

@@ -23,9 +23,9 @@ from privacy.actions.erase import erase, soft_delete
 from tests.qdrant import QdrantServer, free_port
 from tests.support.commands import exit_code, manage, started
 from tests.support.processes import ended
+from tests.support.restored import restorable_postgres
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.restored import restorable_postgres
 from tests.vectorstore.sync.points import ids, plain_sql, points, queued
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight

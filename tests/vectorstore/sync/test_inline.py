@@ -20,11 +20,11 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.support.payloads import payload_of
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.payloads import payload_of
 from tests.vectorstore.sync.points import a_point, plain_sql, point, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection

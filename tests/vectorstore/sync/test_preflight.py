@@ -16,7 +16,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
-from tests.vectorstore.secondary import collections_locked, secondary, state_of
+from tests.support.secondary import collections_locked, secondary, state_of
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import DATABASE, ForeignCollection, database_id
 from vectorstore.consistency import preflight

@@ -16,8 +16,8 @@ from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
+from tests.support.secondary import secondary, state_of
 from tests.support.users import create_users
-from tests.vectorstore.secondary import secondary, state_of
 from tests.vectorstore.sync.points import a_point, ids, one, plain_sql, point, points, queued, version_of, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection

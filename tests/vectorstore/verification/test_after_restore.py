@@ -17,7 +17,7 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.factories import ProfileEmbeddingFactory
 from tests.support.commands import exit_code, refused
-from tests.vectorstore.restored import restorable_postgres
+from tests.support.restored import restorable_postgres
 from vectorstore.catalog.ownership import DATABASE
 from vectorstore.consistency import preflight
 from vectorstore.consistency.possibly_erased import users_without_point

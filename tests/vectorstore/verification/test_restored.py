@@ -17,9 +17,9 @@ from accounts.models import User
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.support.commands import manage, started
 from tests.support.processes import ended
+from tests.support.restored import restorable_postgres
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.restored import restorable_postgres
 from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialize

@@ -19,7 +19,8 @@ from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.commands import manage, run_python
-from tests.vectorstore.only_in_qdrant import (
+from tests.vectorstore.rebuild.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
+from tests.vectorstore.retention.only_in_qdrant import (
     everything,
     names,
     of_the_guides_program,
@@ -31,7 +32,6 @@ from tests.vectorstore.only_in_qdrant import (
     write,
 )
 from tests.vectorstore.snapshots.test_restoring import snapshot
-from tests.vectorstore.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.ownership import DATABASE, database_id

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.schema.rows import ANN, BOB, CEM, ONE_WAY
 from tests.support.database import Database, database
-from tests.vectorstore.two_writers import first_writer, second_writer
+from tests.vectorstore.queue.two_writers import first_writer, second_writer
 
 Write = Callable[[psycopg.Connection[Any]], object]
 

@@ -22,8 +22,8 @@ from findme.core.errors import StoreUnavailable
 from findme.core.file_lock import lock_file
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
-from tests.vectorstore.holder import holding, run_script
-from tests.vectorstore.pretenders import answering
+from tests.support.stubs import answering
+from tests.vectorstore.qdrant.holder import holding, run_script
 from vectorstore.qdrant import embedded
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
 from vectorstore.qdrant.embedded_storage import LOCK_FILE_NAME

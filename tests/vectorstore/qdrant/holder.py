@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.untraced import untraced
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 BEGINNING = """
 import os, sys

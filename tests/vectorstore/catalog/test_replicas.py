@@ -5,7 +5,7 @@ from pytest_django import Settings
 from qdrant_client.models import DropReplicaOperation, PointStruct, Replica, ReplicaState
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.cluster import cluster, wait_for_nodes
+from tests.support.cluster import cluster, wait_for_nodes
 from vectorstore.catalog.cluster import holders, require_all_nodes
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.schema.initialize import compare, initialize

@@ -16,7 +16,7 @@ from qdrant_client.local import local_collection
 from qdrant_client.local.persistence import CollectionPersistence
 
 from findme.core.errors import StoreUnavailable
-from tests.vectorstore.holder import script_process
+from tests.vectorstore.qdrant.holder import script_process
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.embedded_storage import Persistence
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 from accounts.age import today
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.vectorstore.payloads import payload_of
+from tests.support.payloads import payload_of
 
 
 def age_years(years: int) -> date:

@@ -14,7 +14,7 @@ from qdrant_client.models import Record
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.threads import in_thread
-from tests.vectorstore.only_in_qdrant import of_the_guides_program, point, users, write
+from tests.vectorstore.retention.only_in_qdrant import of_the_guides_program, point, users, write
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import MARGIN, allocate_version, allocated_versions, last_allocated, raise_above
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState
