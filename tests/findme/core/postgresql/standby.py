@@ -22,7 +22,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
     installation = find_installation(primary.folder)
     as_account = installation.account.popen_arguments()
     folder.mkdir()
-    installation.account.give(folder)
+    installation.account.take_ownership(folder)
     source = ["-h", str(primary.socket_folder), "-p", str(primary.port), "-U", primary.user]
     copy = [
         str(installation.binaries.path("pg_basebackup")),
@@ -38,7 +38,7 @@ def hot_standby(primary: Running, folder: Path) -> Iterator[str]:
     ]
     subprocess.run(copy, check=True, timeout=DEADLINE_SECONDS, **as_account)
     with tempfile.TemporaryDirectory(prefix="findme-standby-") as socket_folder:
-        installation.account.give(Path(socket_folder))
+        installation.account.take_ownership(Path(socket_folder))
         settings = [f"unix_socket_directories={socket_folder}", "listen_addresses=", f"hba_file={installation.files.hba}", "fsync=off"]
         settings += [f"ident_file={installation.files.ident}", f"port={primary.port}", "hot_standby=on", *LOG_WITHOUT_ROWS]
         command = [
