@@ -1,4 +1,4 @@
-"""What the audit log says."""
+"""Read the audit log."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ __all__ = ["collection", "shelf"]
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """The only store, instead of Qdrant. Exports do not read Qdrant either."""
+    """Replace Qdrant with a shelf as the only store. Exports do not read Qdrant either."""
     shelf = install_shelf(monkeypatch)
     monkeypatch.setattr(registry, "_owners", {owner.section: owner for owner in registry.owners if owner.section != "vector_store"})
     return shelf

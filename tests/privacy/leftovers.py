@@ -1,4 +1,4 @@
-"""What the tables hold of erased users, by what the owners of the data declare: a new column is looked at by itself."""
+"""Find data of erased users in the tables. The owners of the data declare the columns, so new columns are included."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from psycopg import sql
 from privacy.registry import registry
 
 TIMES = ("created_at", "updated_at")
-"""Of an embedding: no data of the user."""
+"""Columns of an embedding that hold no data of the user."""
 Value = tuple[str, str, str]
-"""Table, key of the row, and column: of a row that may not be there, the column is ``*``."""
+"""Table, key of the row, and column. The column is ``*`` for a row that must not exist."""
 Values = dict[Value, Any]
 
 
@@ -39,7 +39,7 @@ def left_over(session: psycopg.Connection[Any], user_ids: Collection[UUID]) -> V
 
 
 def rows_of(session: psycopg.Connection[Any], user_ids: Collection[UUID]) -> Values:
-    """Return each row that names one of these users: after a deletion there is none."""
+    """Return each row that refers to one of these users. After a deletion no such row exists."""
     return {
         (model._meta.db_table, str(row[model._meta.pk.column]), "*"): row
         for label, protection in declared()

@@ -1,4 +1,4 @@
-"""One person with something in every table, and words in it that are found again wherever they are left."""
+"""Create a user with rows in every table. The rows contain words that a test can search for afterwards."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ENTRIES = {
     "erasure.json": 1,
     "audit_log.json": 0,
 }
-"""The files of an export of ``full_life``, with the number of entries in each."""
+"""Files of an export of ``full_life``, with the number of entries in each."""
 EMAIL = "Wilhelmina.Quux@example.org"
 FULL_NAME = "Wilhelmina Quux"
 BIO = "Plays the theremin at midnight"
 WORDS = (EMAIL, EMAIL.lower(), FULL_NAME, "Wilhelmina", "wilhelmina", "Quux", "quux", BIO, "theremin")
-"""None of these is anywhere after an anonymization."""
+"""Words that must not be anywhere after an anonymization."""
 
 
 def full_life(**fields: Any) -> User:
-    """Two videos (one deleted), a match on either side, a call with each of the two, and an embedding."""
+    """Return a user with two videos (one deleted), a match on either side, a call of each match, and an embedding."""
     person = UserFactory.create(**{"email": EMAIL, "full_name": FULL_NAME, "bio": BIO, "verified": True} | fields)
     video = VideoFactory.create(
         user=person,
@@ -60,8 +60,8 @@ def full_life(**fields: Any) -> User:
 
 
 def working_life(person: User) -> None:
-    """Make PERSON one of the staff: a group, a permission, an open session, and entries in the admin's log by them and about them."""
-    colleague = UserFactory.create(superuser=True)  # or PERSON would be the last
+    """Make ``person`` a staff member with a group, a permission, a session, and admin log entries by and about them."""
+    colleague = UserFactory.create(superuser=True)  # otherwise ``person`` would be the last superuser
     User.objects.filter(pk=person.pk).update(is_staff=True, is_superuser=True)
     person.groups.add(Group.objects.create(name="Privacy officers"))
     person.user_permissions.add(Permission.objects.get(codename="export_personal_data"))
@@ -73,7 +73,7 @@ def working_life(person: User) -> None:
 
 
 def log_change(*, by: User, about: User) -> None:
-    """As the admin logs a change."""
+    """Log a change as the admin does."""
     kind = ContentType.objects.get_for_model(User)
     LogEntry.objects.create(
         user=by,

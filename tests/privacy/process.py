@@ -38,7 +38,7 @@ print("committed", flush=True)
 
 @contextmanager
 def stopped_before_the_commit(remove: Callable[[UUID], object], user_id: UUID) -> Iterator[subprocess.Popen[str]]:
-    """A process that has begun to REMOVE the person, as far as their point, and has not committed."""
+    """Start a process that removes the user with ``remove``, and stops after the deletion of the point, before the commit."""
     child = subprocess.Popen(
         [sys.executable, "-c", PAUSING, remove.__module__, remove.__name__, str(user_id)],
         cwd=BASE_DIR,

@@ -1,4 +1,4 @@
-"""A store for the tests of what privacy itself does: ids on a shelf, which can be out of reach."""
+"""A store for the tests of privacy: a set of ids, which can be unavailable."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Shelf(Store):
 
 
 def install_shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """Make a shelf the only store. Every owner stays, that of the embeddings too."""
+    """Make a shelf the only store. All owners stay, also that of the embeddings."""
     shelf = Shelf()
     monkeypatch.setattr(registry, "_stores", {shelf.name: shelf})
     return shelf

@@ -1,4 +1,4 @@
-"""The export as a download."""
+"""Download of an export in the admin."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def opened(content: bytes) -> ZipFile:
     return ZipFile(io.BytesIO(content))
 
 
-def test_preview__entries_by_file(shelf: Shelf) -> None:
+def test_preview__counts_the_entries_of_each_file(shelf: Shelf) -> None:
     person = full_life()
     (preview,) = signed_in(superuser()).get(page_url(EXPORT, [person.pk])).context["previews"]
     assert set(preview.lines) == {
@@ -70,7 +70,7 @@ def test_export__without_permission(shelf: Shelf) -> None:
     assert client.get(page_url(EXPORT, [UserFactory.create().pk])).status_code == 403
 
 
-def test_export__colleague_by_a_superuser_only(shelf: Shelf) -> None:
+def test_export__of_a_colleague__is_for_superusers_only(shelf: Shelf) -> None:
     colleague = superuser()
     response = signed_in(staff("accounts.view_user", "accounts.export_personal_data")).post(page_url(EXPORT, [colleague.pk]))
     assert said(response) == ["The export failed: This user is a staff member: only a superuser may do this."]
@@ -90,7 +90,7 @@ def test_export__several(shelf: Shelf) -> None:
     assert {entry[2] for entry in audited()} == {person.pk for person in users}
 
 
-def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_export__several_and_one_fails__has_the_others(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second = UserFactory.create_batch(2)
 
     def write_zip(user_id: UUID, file: Any, **options: Any) -> Any:
@@ -107,7 +107,7 @@ def test_export__several_and_one_fails(monkeypatch: pytest.MonkeyPatch, shelf: S
     assert archive.read("NOT_EXPORTED.txt").decode() == f"{first.pk}: {reason}\n"
 
 
-def test_export__store_out_of_reach(shelf: Shelf) -> None:
+def test_export__store_unavailable__is_refused(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
@@ -117,7 +117,7 @@ def test_export__store_out_of_reach(shelf: Shelf) -> None:
     assert [entry[2:] for entry in audited()] == [(person.pk, "failed")]
 
 
-def test_export__leaves_no_file_that_others_could_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelf: Shelf) -> None:
+def test_export__leaves_no_readable_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelf: Shelf) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     files: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""What the privacy actions do when they are done in the admin: to one, to several, with a store out of reach, and what is written down."""
+"""Privacy actions in the admin: for one user, for several, with an unavailable store, and the audit log."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_erase__one(shelf: Shelf, typed: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "yes", "else@example.com"])
-def test_erase__with_the_wrong_words(shelf: Shelf, typed: str) -> None:
+def test_erase__wrong_confirmation__is_refused(shelf: Shelf, typed: str) -> None:
     person = UserFactory.create()
     response = signed_in(superuser()).post(page_url(ERASE, [person.pk]), {"confirmation": typed})
     assert response.status_code == 200
@@ -78,7 +78,7 @@ def test_erase__several(shelf: Shelf) -> None:
     assert not User.objects.filter(pk__in=[person.pk for person in users]).exists() and len(audited()) == 3
 
 
-def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
+def test_several__protected_users_are_skipped(shelf: Shelf) -> None:
     officer, person = superuser(), UserFactory.create()
     address, client = page_url(ERASE, [officer.pk, person.pk]), signed_in(officer)
     assert client.get(address).context["expected_words"] == [person.email, str(person.pk)]
@@ -87,7 +87,7 @@ def test_several__those_who_are_protected_are_passed_over(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
-def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: Shelf) -> None:
+def test_store_unavailable__changes_nothing(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
@@ -97,7 +97,7 @@ def test_store_out_of_reach__nothing_has_changed(action: PrivacyAction, shelf: S
     assert User.objects.filter(pk=person.pk, email=person.email).exists() and [entry[3] for entry in audited()] == ["failed"]
 
 
-def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
+def test_store_unavailable__is_tried_once(shelf: Shelf) -> None:
     users = UserFactory.create_batch(3)
     shelf.reachable = False
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in users]))
@@ -107,7 +107,7 @@ def test_store_out_of_reach__is_not_tried_again_for_each(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
-def test_store_that_fails_in_the_end__is_not_said_to_have_the_person_as_before(action: PrivacyAction, shelf: Shelf) -> None:
+def test_store_fails_at_the_deletion__message_does_not_claim_that_nothing_changed(action: PrivacyAction, shelf: Shelf) -> None:
     first, second = UserFactory.create_batch(2)
     shelf.ids |= {first.pk, second.pk}
     shelf.after_removal = shelf.fail
@@ -119,10 +119,10 @@ def test_store_that_fails_in_the_end__is_not_said_to_have_the_person_as_before(a
     ]
     assert shelf.ids == {second.pk} and shelf.calls.count("remove") == 1
     assert User.objects.filter(email__in=[first.email, second.email]).count() == 2
-    assert [entry[2:] for entry in audited()] == [(first.pk, "unknown")]  # the second one was not tried
+    assert [entry[2:] for entry in audited()] == [(first.pk, "unknown")]  # the second user was not tried
 
 
-def test_store_out_of_reach__soft_deletion_is_done_and_says_what_is_left(shelf: Shelf) -> None:
+def test_store_unavailable__soft_deletion_is_done_and_warns(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.ids.add(person.pk)
     shelf.reachable = False
@@ -149,7 +149,7 @@ def failing_for(monkeypatch: pytest.MonkeyPatch, action: PrivacyAction, person: 
     return failing
 
 
-def test_several__one_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_several__one_failure_does_not_hide_other_results(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     first, second, third = UserFactory.create_batch(3)
     failing_for(monkeypatch, ANONYMIZE, second, UserFacingError("Another transaction holds them."))
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk, third.pk]))
@@ -160,7 +160,9 @@ def test_several__one_that_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch,
     assert [entry[2] for entry in audited()] == [first.pk, third.pk]
 
 
-def test_several__nor_does_a_defect(monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+def test_several__a_defect_does_not_hide_other_results(
+    monkeypatch: pytest.MonkeyPatch, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = UserFactory.create_batch(2)
     failing_for(monkeypatch, ANONYMIZE, first, ZeroDivisionError("a defect"))
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk]))
@@ -176,20 +178,20 @@ def test_several__database_errors_are_logged_without_their_values(
 ) -> None:
     first, second = UserFactory.create(email="wilhelmina@example.org"), UserFactory.create()
 
-    def breach(user_id: UUID, **options: Any) -> Any:
+    def violate(user_id: UUID, **options: Any) -> Any:
         if user_id == first.pk:
             with transaction.atomic():
                 UserFactory.create(email=first.email)
         return anonymize(user_id, **options)
 
-    monkeypatch.setitem(actions.ACTIONS, ANONYMIZE.slug, replace(ANONYMIZE, perform=breach))
+    monkeypatch.setitem(actions.ACTIONS, ANONYMIZE.slug, replace(ANONYMIZE, perform=violate))
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [first.pk, second.pk]))
     assert said(response) == [
         f"Anonymized: {second.pk}.",
         f"The anonymization failed for {first.pk}: The server's log has the error. Check these users before you try again.",
     ]
     assert f"Anonymize failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
-    assert "in breach" in caplog.text and "wilhelmina" not in caplog.text
+    assert "in violate" in caplog.text and "wilhelmina" not in caplog.text
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
@@ -202,7 +204,7 @@ def test_audit_log_and_messages__no_personal_data(action: PrivacyAction, shelf: 
     assert str(person.pk) in written
 
 
-def test_audit_log__can_be_read_when_the_person_is_gone(shelf: Shelf) -> None:
+def test_audit_log__can_be_read_after_the_deletion_of_the_user(shelf: Shelf) -> None:
     person, officer = UserFactory.create(), superuser()
     client = signed_in(officer)
     client.post(page_url(ERASE, [person.pk]), {"confirmation": person.email})
@@ -213,6 +215,6 @@ def test_audit_log__can_be_read_when_the_person_is_gone(shelf: Shelf) -> None:
     assert client.get(address).status_code == 200 and client.post(address, {"outcome": "failed"}).status_code == 403
 
 
-def test_actions__are_those_of_the_permissions() -> None:
+def test_actions__match_the_permissions() -> None:
     declared = {codename for codename, _ in User._meta.permissions}
     assert {action.permission for action in actions.ACTIONS.values()} == declared

@@ -1,4 +1,4 @@
-"""The page of a privacy action: who may open it, what it shows, and that only a POST with the right token does anything."""
+"""The page of a privacy action: permissions, preview, and that only a POST with the right token runs the action."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def officer(action: PrivacyAction, **fields: Any) -> User:
     return staff("accounts.view_user", f"accounts.{action.permission}", **fields)
 
 
-def words_for(person: User) -> dict[str, str]:
+def confirmation_for(person: User) -> dict[str, str]:
     return {"confirmation": person.email}
 
 
-def is_as_before(person: User) -> bool:
+def is_unchanged(person: User) -> bool:
     return bool(User.objects.filter(pk=person.pk, email=person.email, deleted_at=None))
 
 
@@ -47,103 +47,105 @@ def test_permission__each_action_has_its_own(action: PrivacyAction, shelf: Shelf
     all_others = [f"accounts.{other.permission}" for other in ACTIONS.values() if other is not action]
     client = signed_in(staff("accounts.view_user", "accounts.change_user", "accounts.delete_user", *all_others))
     assert client.get(page_url(action, [person.pk])).status_code == 403
-    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 403
-    assert is_as_before(person) and audited() == []
+    assert client.post(page_url(action, [person.pk]), confirmation_for(person)).status_code == 403
+    assert is_unchanged(person) and audited() == []
 
 
 @REMOVING
-def test_permission__is_enough(action: PrivacyAction, shelf: Shelf) -> None:
+def test_permission__is_sufficient(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     client = signed_in(officer(action))
     assert client.get(page_url(action, [person.pk])).status_code == 200
-    assert is_as_before(person) and audited() == []
-    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 302
-    assert not is_as_before(person)
+    assert is_unchanged(person) and audited() == []
+    assert client.post(page_url(action, [person.pk]), confirmation_for(person)).status_code == 302
+    assert not is_unchanged(person)
 
 
 @REMOVING
 def test_permission__without_view_permission(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
-    assert signed_in(staff(f"accounts.{action.permission}")).post(page_url(action, [person.pk]), words_for(person)).status_code == 403
+    assert (
+        signed_in(staff(f"accounts.{action.permission}")).post(page_url(action, [person.pk]), confirmation_for(person)).status_code == 403
+    )
 
 
 def test_permission__without_a_log_in(client: Client, shelf: Shelf) -> None:
     assert client.get(page_url(ERASE, [uuid4()])).headers["Location"].startswith(reverse("admin:login"))
 
 
-def test_list__offers_what_one_may_do(shelf: Shelf) -> None:
+def test_list__offers_permitted_actions(shelf: Shelf) -> None:
     UserFactory.create()
     response = signed_in(officer(EXPORT)).get(LIST)
     assert [name for name, _ in response.context["action_form"].fields["action"].choices] == ["", "export_selected"]
 
 
-def test_list__action_that_one_may_not_do(shelf: Shelf) -> None:
+def test_list__action_without_permission__is_refused(shelf: Shelf) -> None:
     person = UserFactory.create()
     response = signed_in(officer(EXPORT)).post(LIST, {"action": "erase_selected", "_selected_action": [str(person.pk)]})
     assert response.status_code in {200, 302} and "/privacy/" not in response.headers.get("Location", "")
 
 
-def test_page_of_a_person__offers_what_one_may_do(shelf: Shelf) -> None:
+def test_user_page__offers_permitted_actions(shelf: Shelf) -> None:
     person = UserFactory.create()
     response = signed_in(officer(SOFT_DELETE)).get(reverse("admin:accounts_user_change", args=[person.pk]))
     assert [link["url"] for link in response.context["privacy_links"]] == [page_url(SOFT_DELETE, [person.pk])]
 
 
-def test_page_of_a_person__nothing_that_would_be_refused(shelf: Shelf) -> None:
+def test_user_page__offers_no_action_that_would_be_refused(shelf: Shelf) -> None:
     person = superuser()
     response = signed_in(person).get(reverse("admin:accounts_user_change", args=[person.pk]))
     assert [link["title"] for link in response.context["privacy_links"]] == ["Export personal data"]
 
 
 @REMOVING
-def test_doing__needs_the_token(action: PrivacyAction, shelf: Shelf) -> None:
+def test_execution__needs_the_csrf_token(action: PrivacyAction, shelf: Shelf) -> None:
     person = UserFactory.create()
     client = Client(enforce_csrf_checks=True)
     client.force_login(superuser())
-    assert client.post(page_url(action, [person.pk]), words_for(person)).status_code == 403
-    assert is_as_before(person)
+    assert client.post(page_url(action, [person.pk]), confirmation_for(person)).status_code == 403
+    assert is_unchanged(person)
     page = client.get(page_url(action, [person.pk]))
     token = str(page.context["csrf_token"])
-    assert client.post(page_url(action, [person.pk]), words_for(person) | {"csrfmiddlewaretoken": token}).status_code == 302
-    assert not is_as_before(person)
+    assert client.post(page_url(action, [person.pk]), confirmation_for(person) | {"csrfmiddlewaretoken": token}).status_code == 302
+    assert not is_unchanged(person)
 
 
 @REMOVING
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
-def test_doing__by_nothing_but_post(action: PrivacyAction, method: str, shelf: Shelf) -> None:
+def test_execution__needs_a_post(action: PrivacyAction, method: str, shelf: Shelf) -> None:
     person = UserFactory.create()
-    getattr(signed_in(superuser()), method)(page_url(action, [person.pk]), words_for(person))
-    assert is_as_before(person)
+    getattr(signed_in(superuser()), method)(page_url(action, [person.pk]), confirmation_for(person))
+    assert is_unchanged(person)
 
 
 @REMOVING
 @pytest.mark.parametrize("trait", ["staff", "superuser"])
-def test_protection__staff_from_staff(action: PrivacyAction, trait: str, shelf: Shelf) -> None:
+def test_protection__staff_cannot_act_on_staff(action: PrivacyAction, trait: str, shelf: Shelf) -> None:
     colleague = UserFactory.create(**{trait: True})
     client = signed_in(officer(action))
     page = client.get(page_url(action, [colleague.pk]))
     assert SUPERUSERS_ONLY in page.content.decode() and not page.context["can_be_done"]
-    response = client.post(page_url(action, [colleague.pk]), words_for(colleague))
+    response = client.post(page_url(action, [colleague.pk]), confirmation_for(colleague))
     assert said(response) == [f"{action.noun} failed: {SUPERUSERS_ONLY}"]
-    assert is_as_before(colleague)
+    assert is_unchanged(colleague)
 
 
 @REMOVING
-def test_protection__superuser_from_themself(action: PrivacyAction, shelf: Shelf) -> None:
+def test_protection__superuser_cannot_remove_themself(action: PrivacyAction, shelf: Shelf) -> None:
     person = superuser()
-    response = signed_in(person).post(page_url(action, [person.pk]), words_for(person))
+    response = signed_in(person).post(page_url(action, [person.pk]), confirmation_for(person))
     assert said(response) == [f"{action.noun} failed: {NOT_OWN_ACCOUNT}"]
-    assert is_as_before(person)
+    assert is_unchanged(person)
 
 
 @REMOVING
 def test_protection__superuser_may_remove_another(action: PrivacyAction, shelf: Shelf) -> None:
     colleague = superuser()
-    signed_in(superuser()).post(page_url(action, [colleague.pk]), words_for(colleague))
-    assert not is_as_before(colleague)
+    signed_in(superuser()).post(page_url(action, [colleague.pk]), confirmation_for(colleague))
+    assert not is_unchanged(colleague)
 
 
-def test_preview__person_and_effects(shelf: Shelf) -> None:
+def test_preview__shows_user_and_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     page = signed_in(superuser()).get(page_url(ERASE, [person.pk]))
@@ -157,7 +159,7 @@ def test_preview__person_and_effects(shelf: Shelf) -> None:
     assert "no-store" in page.headers["Cache-Control"]
 
 
-def test_preview__store_out_of_reach(shelf: Shelf) -> None:
+def test_preview__store_unavailable__has_no_button(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     client = signed_in(superuser())
@@ -169,7 +171,7 @@ def test_preview__store_out_of_reach(shelf: Shelf) -> None:
         )
 
 
-def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
+def test_preview__soft_deletion_needs_no_store(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.reachable = False
     page = signed_in(superuser()).get(page_url(SOFT_DELETE, [person.pk]))
@@ -177,8 +179,8 @@ def test_preview__soft_deletion_goes_without_the_store(shelf: Shelf) -> None:
     assert ("points in the shelf", None, "deleted") in page.context["previews"][0].lines
 
 
-def test_preview__a_user_who_cannot_be_shown(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Erased in between, for one: the others are shown all the same."""
+def test_preview__one_user_fails__shows_the_others(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preview fails for example for a user who was erased in between. The others are shown all the same."""
     gone, there = UserFactory.create_batch(2)
 
     def preview(user_id: UUID) -> list[Effect]:
@@ -206,42 +208,42 @@ def test_preview__a_user_unknown_to_postgresql(shelf: Shelf) -> None:
         ("?user=%00", "The URL of this page has a user that is not a UUID. Select users in the list."),
     ],
 )
-def test_address__of_no_user(query: str, sentence: str, shelf: Shelf) -> None:
+def test_url__without_a_valid_user(query: str, sentence: str, shelf: Shelf) -> None:
     response = signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["erase"]) + query)
     assert (response.headers["Location"], said(response)) == (LIST, [sentence])
 
 
-def test_address__of_no_action(shelf: Shelf) -> None:
+def test_url__unknown_action(shelf: Shelf) -> None:
     assert signed_in(superuser()).get(reverse("admin:accounts_user_privacy", args=["forgive"])).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["anonymize", "soft_delete", "erase"])
-def test_list__leads_to_the_page(name: str, shelf: Shelf) -> None:
+def test_list__redirects_to_the_page(name: str, shelf: Shelf) -> None:
     users = UserFactory.create_batch(2)
     client = signed_in(superuser())
     response = client.post(LIST, {"action": f"{name}_selected", "_selected_action": [str(person.pk) for person in users]}, follow=True)
     assert response.context["action"].slug.replace("-", "_") == name
     assert {preview.user.user_id for preview in response.context["previews"]} == {person.pk for person in users}
-    assert all(is_as_before(person) for person in users)
+    assert all(is_unchanged(person) for person in users)
 
 
-def test_list__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_list__too_many_users(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
     users = UserFactory.create_batch(3)
     response = signed_in(superuser()).post(LIST, {"action": "anonymize_selected", "_selected_action": [str(person.pk) for person in users]})
     assert said(response) == ["Anonymize: at most 2 users at a time. Select fewer."]
 
 
-def test_list__too_many_by_all_across_the_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_list__too_many_users_across_all_pages(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr("privacy.admin.mixin.MAX_USERS", 2)
     users = UserFactory.create_batch(3)
     posted = {"action": "erase_selected", "_selected_action": [str(users[0].pk)], "select_across": "1"}
     assert said(signed_in(superuser()).post(LIST, posted)) == ["Delete for good: at most 2 users at a time. Select fewer."]
 
 
-def test_address__too_many(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+def test_url__too_many_users(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
     monkeypatch.setattr(selection, "MAX_USERS", 2)
     users = UserFactory.create_batch(3)
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in users]))
     assert said(response) == ["3 users are selected: at most 2 at a time. Select fewer."]
-    assert all(is_as_before(person) for person in users)
+    assert all(is_unchanged(person) for person in users)

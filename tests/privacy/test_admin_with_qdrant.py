@@ -1,4 +1,4 @@
-"""The privacy actions in the admin, with both stores."""
+"""Privacy actions in the admin with both stores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def person(store: str) -> User:
-    """A user with a point, in each store in turn."""
+    """Create a user with a point, in each kind of store."""
     initialize()
     person = ProfileEmbeddingFactory.create().user
     sync_users([person.pk])
@@ -35,7 +35,7 @@ def do(action: PrivacyAction, person: User) -> Any:
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, SOFT_DELETE, ERASE], ids=lambda action: action.slug)
-def test_point__goes(action: PrivacyAction, person: User) -> None:
+def test_point__is_deleted(action: PrivacyAction, person: User) -> None:
     page = signed_in(superuser()).get(page_url(action, [person.pk]))
     assert ("points in the vector store", 1, "deleted") in page.context["previews"][0].lines
     assert point_of(person.pk) is not None
@@ -51,7 +51,7 @@ def test_point__is_exported(person: User) -> None:
 
 
 @pytest.mark.parametrize("action", [ANONYMIZE, ERASE], ids=lambda action: action.slug)
-def test_away__nothing_has_changed(action: PrivacyAction, person: User, settings: Any) -> None:
+def test_qdrant_unavailable__changes_nothing(action: PrivacyAction, person: User, settings: Any) -> None:
     address, settings.QDRANT_URL = settings.QDRANT_URL, "http://127.0.0.1:9"
     (message,) = said(do(action, person))
     assert message.startswith(f"{action.noun} failed for {person.pk}: Nothing answers at QDRANT_URL 'http://127.0.0.1:9'")

@@ -39,7 +39,7 @@ def everything() -> dict[str, list[Any]]:
     return {model.__name__: list(model._base_manager.order_by("pk").values()) for model in (User, Video, Match, VideoCall)}
 
 
-def test_anonymize__the_preview_is_what_happens(shelf: Shelf) -> None:
+def test_anonymize__preview_equals_the_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = everything()
@@ -49,14 +49,14 @@ def test_anonymize__the_preview_is_what_happens(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_anonymize__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
+def test_anonymize__connects_to_stores_first_and_deletes_there_last(shelf: Shelf) -> None:
     person = full_life()
     shelf.before_removal = lambda: shelf.calls.append(User.objects.get(pk=person.pk).full_name)
     anonymize(person.pk)
     assert shelf.calls == ["session", "remove", "Deleted User", "release"]
 
 
-def test_anonymize__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
+def test_anonymize__store_unavailable__changes_nothing(shelf: Shelf) -> None:
     person = full_life()
     before, shelf.reachable = everything(), False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
@@ -68,7 +68,7 @@ def test_anonymize__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("moment", ["before_removal", "after_removal"])
-def test_anonymize__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shelf: Shelf, moment: str) -> None:
+def test_anonymize__store_fails_at_the_deletion__postgresql_is_unchanged(shelf: Shelf, moment: str) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = everything()
@@ -83,7 +83,7 @@ def test_anonymize__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(
     assert (person.pk in shelf.ids) == (moment == "before_removal")
 
 
-def test_anonymize__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
+def test_anonymize__again__clears_newer_data(shelf: Shelf) -> None:
     person = full_life()
     anonymize(person.pk)
     first = User.objects.get(pk=person.pk)
@@ -98,7 +98,7 @@ def test_anonymize__a_second_time_clears_what_came_since(shelf: Shelf) -> None:
     assert User.objects.get(pk=person.pk).deleted_at == first.deleted_at
 
 
-def test_anonymize__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Shelf) -> None:
+def test_anonymize__keeps_the_time_of_a_soft_deletion(shelf: Shelf) -> None:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     person = UserFactory.create(deleted_at=then)
     assert anonymize(person.pk).changed
@@ -106,7 +106,7 @@ def test_anonymize__the_softly_deleted_keep_the_time_of_their_deletion(shelf: Sh
     assert (person.full_name, person.deleted_at) == ("Deleted User", then)
 
 
-def test_anonymize__touches_no_other_user(shelf: Shelf) -> None:
+def test_anonymize__changes_no_other_user(shelf: Shelf) -> None:
     person, other = full_life(), full_life(email="other@example.org")
     shelf.ids |= {person.pk, other.pk}
     others = User.objects.exclude(pk=person.pk).order_by("pk")
@@ -116,7 +116,7 @@ def test_anonymize__touches_no_other_user(shelf: Shelf) -> None:
     assert shelf.ids == {other.pk}
 
 
-def test_anonymize__one_of_the_staff(shelf: Shelf) -> None:
+def test_anonymize__of_a_staff_member(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
     outcome = anonymize(person.pk)
@@ -141,7 +141,7 @@ def test_anonymize__an_unknown_user(shelf: Shelf) -> None:
             act(unknown_id)
 
 
-def test_anonymize__its_address_is_reserved(shelf: Shelf) -> None:
+def test_anonymize__new_address_is_reserved(shelf: Shelf) -> None:
     person, other = UserFactory.create(), UserFactory.create()
     other.email = f"Deleted_{person.pk}@FindMe.ai"
     with pytest.raises(ValidationError) as invalid:

@@ -14,7 +14,7 @@ USER_ID = UUID("11111111-2222-4333-8444-555555555555")
 
 
 class Pipe(io.RawIOBase):
-    """Takes bytes, and neither tells nor seeks."""
+    """A file that can only be written: no ``tell`` and no ``seek``."""
 
     def __init__(self) -> None:
         self.taken = bytearray()
@@ -57,7 +57,7 @@ def test_archive__an_object() -> None:
     assert written.entries == 1
 
 
-def test_archive__the_manifest_is_last_and_true() -> None:
+def test_archive__manifest_is_last_and_correct() -> None:
     file = io.BytesIO()
     before = datetime.now(UTC)
     write_archive(file, USER_ID, [("profile", {"id": USER_ID}), ("videos", rows(2))])
@@ -72,15 +72,15 @@ def test_archive__the_manifest_is_last_and_true() -> None:
     assert [(listed["name"], listed["entries"]) for listed in manifest["files"]] == [("profile.json", 1), ("videos.json", 2)]
 
 
-def test_archive__needs_no_seeking() -> None:
+def test_archive__does_not_seek() -> None:
     pipe = Pipe()
-    write_archive(pipe, USER_ID, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is all that it needs
+    write_archive(pipe, USER_ID, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is enough
     with zipfile.ZipFile(io.BytesIO(pipe.taken)) as archive:
         assert json.loads(archive.read("videos.json")) == rows(3)
 
 
-def test_archive__the_rows_are_read_one_by_one() -> None:
-    """The first row is on its way before the last one is read."""
+def test_archive__reads_rows_one_by_one() -> None:
+    """The first row is written before the last one is read."""
     pipe, sizes = Pipe(), []
 
     def long_history() -> Any:
@@ -92,14 +92,14 @@ def test_archive__the_rows_are_read_one_by_one() -> None:
     assert 0 < sizes[10_000] < sizes[-1]
 
 
-def test_as_json__times_keep_their_digits_and_are_utc() -> None:
+def test_as_json__times_are_utc_with_all_digits() -> None:
     in_warsaw = datetime(2025, 3, 1, 13, 30, 0, 123456, timezone(timedelta(hours=1)))
     assert as_json(in_warsaw) == '"2025-03-01T12:30:00.123456+00:00"'
     assert as_json(date(1995, 6, 15)) == '"1995-06-15"'
     assert as_json(USER_ID) == f'"{USER_ID}"'
 
 
-def test_as_json__what_has_no_form_is_an_error() -> None:
+def test_as_json__unknown_type__is_an_error() -> None:
     with pytest.raises(TypeError, match=r"<object object at .*> has no form in JSON"):
         as_json(object())
     assert as_json(float("nan")) == '"NaN"'

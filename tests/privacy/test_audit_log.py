@@ -51,7 +51,7 @@ def make_entry(age: timedelta = timedelta(0)) -> AuditEntry:
     )
 
 
-# --- who did what -----------------------------------------------------------------------------------------------------------------
+# --- Entries ----------------------------------------------------------------------------------------------------------------------
 
 
 @REMOVALS
@@ -63,14 +63,14 @@ def test_removal__by_a_command_and_by_staff(remove: Remove, action: str, shelf: 
 
 
 @pytest.mark.parametrize("remove", [anonymize, soft_delete], ids=["anonymize", "soft_delete"])
-def test_removal__a_second_time(remove: Remove, shelf: Shelf) -> None:
+def test_removal__again__is_recorded_as_unchanged(remove: Remove, shelf: Shelf) -> None:
     person = UserFactory.create()
     remove(person.pk)
     remove(person.pk)
     assert [entry[3] for entry in audited()] == ["done", "unchanged"]
 
 
-def test_erase__what_only_a_store_still_has(shelf: Shelf) -> None:
+def test_erase__user_that_only_a_store_has(shelf: Shelf) -> None:
     user_id = uuid4()
     shelf.ids.add(user_id)
     erase(user_id)
@@ -99,7 +99,7 @@ def test_removal__interrupted(error: type[BaseException], shelf: Shelf) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @REMOVALS
-def test_removal__is_not_committed_without_its_entry(remove: Remove, action: str, shelf: Shelf) -> None:
+def test_removal__entry_cannot_be_written__is_rolled_back(remove: Remove, action: str, shelf: Shelf) -> None:
     person = UserFactory.create()
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE audit_log ADD CONSTRAINT no_entry CHECK (action <> '{action}') NOT VALID")
@@ -113,7 +113,7 @@ def test_removal__is_not_committed_without_its_entry(remove: Remove, action: str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_failure__that_cannot_be_recorded_is_a_line_in_the_log(
+def test_failure__that_cannot_be_recorded__is_logged(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(*_arguments: object, **_options: object) -> None:
@@ -144,7 +144,7 @@ def test_export__each_way(how: str, shelf: Shelf, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_export__there_is_no_file_without_an_entry(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export__entry_cannot_be_written__no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_arguments: object, **_options: object) -> None:
         assert list(tmp_path.iterdir()) == []
         raise DatabaseError
@@ -156,7 +156,7 @@ def test_export__there_is_no_file_without_an_entry(shelf: Shelf, tmp_path: Path,
     assert list(tmp_path.iterdir()) == [] and [entry[3] for entry in audited()] == ["failed"]
 
 
-def test_export__to_a_file_that_is_there(shelf: Shelf, tmp_path: Path) -> None:
+def test_export__to_an_existing_file(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.touch()
     with pytest.raises(UserFacingError):
@@ -165,7 +165,7 @@ def test_export__to_a_file_that_is_there(shelf: Shelf, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_previews__are_no_actions(shelf: Shelf) -> None:
+def test_previews__are_not_recorded(shelf: Shelf) -> None:
     person = UserFactory.create()
     count_entries(person.pk)
     for command in (("anonymize_user",), ("erase_user", "--hard"), ("erase_user", "--soft")):
@@ -174,7 +174,7 @@ def test_previews__are_no_actions(shelf: Shelf) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_commands__each_writes_an_entry(shelf: Shelf, tmp_path: Path) -> None:
+def test_commands__each_adds_an_entry(shelf: Shelf, tmp_path: Path) -> None:
     person = UserFactory.create()
     run("export_user", person.pk, "--output", tmp_path / "export.zip")
     run("erase_user", person.pk, "--soft", "--no-input")
@@ -183,14 +183,14 @@ def test_commands__each_writes_an_entry(shelf: Shelf, tmp_path: Path) -> None:
     assert audited() == [(action, ACCOUNT, person.pk, "done") for action in ("export", "soft_delete", "anonymize", "erase")]
 
 
-def test_undo_erasures__an_entry_for_each_that_was_erased(shelf: Shelf) -> None:
+def test_undo_erasures__adds_an_entry_for_each_erased_user(shelf: Shelf) -> None:
     person, other = UserFactory.create_batch(2)
     anonymize(person.pk)
     assert undo_erasures([person.pk, other.pk]) == 1
     assert audited()[1:] == [("undo_erasure", ACCOUNT, person.pk, "done")]
 
 
-def test_undo_erasure__in_words(shelf: Shelf) -> None:
+def test_undo_erasure__output(shelf: Shelf) -> None:
     person = UserFactory.create()
     erase(person.pk)
     out, err = run("undo_erasure", person.pk)
@@ -218,14 +218,14 @@ def test_operating_system_account(login_uid: str | None, account: str, tmp_path:
     assert operating_system_account() == account
 
 
-# --- append-only ------------------------------------------------------------------------------------------------------------------
+# --- Append-only ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["origin", "replica"])
 @pytest.mark.parametrize(
     "statement", ["UPDATE audit_log SET outcome = 'failed'", "DELETE FROM audit_log", "TRUNCATE audit_log", "UPDATE audit_log SET id = id"]
 )
-def test_triggers__not_even_the_owner_changes_an_entry(statement: str, role: str) -> None:
+def test_triggers__reject_changes_of_every_role(statement: str, role: str) -> None:
     entry = make_entry()
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL session_replication_role = {role}")
@@ -234,7 +234,7 @@ def test_triggers__not_even_the_owner_changes_an_entry(statement: str, role: str
     assert AuditEntry.objects.get() == entry
 
 
-def test_triggers__nor_does_a_merge() -> None:
+def test_triggers__reject_a_merge() -> None:
     entry = make_entry()
     upsert = "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET outcome = 'failed'"
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
@@ -246,14 +246,14 @@ def test_triggers__nor_does_a_merge() -> None:
     assert AuditEntry.objects.get().outcome == Outcome.DONE
 
 
-def test_apply_retention__entries_of_three_years() -> None:
+def test_apply_retention__deletes_entries_older_than_three_years() -> None:
     young, old = make_entry(audit.RETENTION - timedelta(minutes=1)), make_entry(audit.RETENTION + timedelta(minutes=1))
     code, out, err = manage_here("apply_retention")
     assert (code, out.splitlines()[-1], err) == (0, "audit_log: 1 row older than 1095 days deleted.", "")
     assert list(AuditEntry.objects.all()) == [young] != [old]
 
 
-def test_retention__is_the_one_of_the_trigger() -> None:
+def test_retention__equals_that_of_the_trigger() -> None:
     text = (BASE_DIR / "privacy" / "migrations" / "sql" / "0002_audit_log.up.sql").read_text()
     assert re.findall(r"interval '(\d+) days'", text) == [str(audit.RETENTION.days)]
 
@@ -273,7 +273,7 @@ def test_retention__is_the_one_of_the_trigger() -> None:
     ],
     ids=str,
 )
-def test_rules__of_an_entry(values: dict[str, Any]) -> None:
+def test_constraints__of_an_entry(values: dict[str, Any]) -> None:
     entry: dict[str, Any] = {"action": "export", "target_id": uuid4(), "actor_id": uuid4(), "outcome": "done"}
     AuditEntry.objects.create(**entry)
     AuditEntry.objects.create(**{**entry, "action": "adopt", "target_id": None, "collection": "profiles"})
@@ -281,11 +281,11 @@ def test_rules__of_an_entry(values: dict[str, Any]) -> None:
         AuditEntry.objects.create(**{**entry, **values})
 
 
-# --- the data of one user ---------------------------------------------------------------------------------------------------------
+# --- Data of one user -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_export__has_what_was_done_with_the_users_data(shelf: Shelf) -> None:
+def test_export__has_the_entries_about_the_user(shelf: Shelf) -> None:
     person, actor = UserFactory.create(), UserFactory.create(is_staff=True)
     record(Action.EXPORT, person.pk, actor_id=actor.pk)
     (about,) = export_sections(person.pk)["audit_log"]
@@ -299,7 +299,7 @@ def test_export__has_what_was_done_with_the_users_data(shelf: Shelf) -> None:
     assert [entry["target_id"] for entry in by] == [person.pk]
 
 
-def test_entries__stay_when_both_users_are_gone(shelf: Shelf) -> None:
+def test_entries__stay_after_both_users_are_deleted(shelf: Shelf) -> None:
     person, actor = UserFactory.create(), UserFactory.create(is_staff=True)
     erase(person.pk, actor_id=actor.pk)
     erase(actor.pk)

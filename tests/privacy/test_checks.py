@@ -52,7 +52,7 @@ def errors(*owners: PersonalDataOwner, of: type[models.Model] | None = None) -> 
     return list(errors_of_ownership([of] if of else [], owners))
 
 
-def test_checks__this_project_has_an_owner_for_every_datum() -> None:
+def test_checks__every_column_of_this_project_has_an_owner() -> None:
     assert run_checks(tags=["privacy"]) == []
 
 
@@ -79,7 +79,7 @@ def test_checks__two_owners_for_two_fields_of_a_model() -> None:
     assert errors(Owner("videos", {"videos.Video": {"status"}}), Owner("calls", {"videos.Video": {"duration"}})) == []
 
 
-def test_checks__an_owner_of_a_field_that_is_none() -> None:
+def test_checks__an_owner_of_an_unknown_field() -> None:
     (error,) = errors(Owner("videos", {"videos.Video": {"status", "state"}}))
     assert error == Error(
         "The owner of the section 'videos' names the field 'videos.Video.state', which does not exist.",
@@ -89,7 +89,7 @@ def test_checks__an_owner_of_a_field_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("label", ["videos.Film", "films.Film", "film"])
-def test_checks__an_owner_of_a_model_that_is_none(label: str) -> None:
+def test_checks__an_owner_of_an_unknown_model(label: str) -> None:
     (error,) = errors(Owner("videos", {label: {"status"}}))
     assert error == Error(
         f"The owner of the section 'videos' names the model {label!r}, which does not exist.",
@@ -98,20 +98,20 @@ def test_checks__an_owner_of_a_model_that_is_none(label: str) -> None:
     )
 
 
-def test_checks__a_reverse_relation_is_no_field() -> None:
+def test_checks__a_reverse_relation_is_not_a_field() -> None:
     (error,) = errors(Owner("profile", {"accounts.User": {"videos"}}))
     assert error.id == "privacy.E003"
 
 
-def test_models_with_personal_data__ours_and_those_that_refer_to_users() -> None:
+def test_models_with_personal_data__of_this_project_and_with_a_key_to_users() -> None:
     labels = {model._meta.label for model in models_with_personal_data([])}
     assert labels >= {"accounts.User", "videos.Video", "matching.Match", "calls.VideoCall", "vectorstore.ProfileEmbedding"}
     assert "admin.LogEntry" in labels
     assert not labels & {"auth.Permission", "contenttypes.ContentType", "sessions.Session"}
 
 
-def test_models_with_personal_data__whatever_an_owner_names() -> None:
-    """Sessions refer to no user. Once an owner has one of their fields, all fields are checked."""
+def test_models_with_personal_data__named_by_an_owner() -> None:
+    """Sessions have no key to a user. If an owner names one of their fields, all fields are checked."""
     owner = Owner("profile", {"sessions.Session": {"session_key"}})
     (error,) = [error for error in errors_of_ownership(models_with_personal_data([owner]), [owner]) if "sessions" in error.msg]
     assert error.msg == "sessions.Session has fields without an owner of personal data: session_data, expire_date."
@@ -127,12 +127,12 @@ def test_registry__a_section_has_one_owner() -> None:
         registry.register(Owner(taken.section, {}))
 
 
-def test_registry__a_store_has_a_name_of_its_own(shelf: Shelf) -> None:
+def test_registry__store_names_are_unique(shelf: Shelf) -> None:
     with pytest.raises(ValueError, match=r"^store 'shelf' is registered: Shelf$"):
         registry.register_store(Shelf())
 
 
-# --- What a row may hold for an erased user ---------------------------------------------------------------------------------------
+# --- Protected columns ------------------------------------------------------------------------------------------------------------
 
 
 def protected(label: str, protection: Protection) -> Owner:
@@ -141,7 +141,7 @@ def protected(label: str, protection: Protection) -> Owner:
     return owner
 
 
-def test_protection__a_new_column_is_in_none_of_the_three() -> None:
+def test_protection__a_new_column_is_missing() -> None:
     (video,) = (model for model in models_with_personal_data(registry.owners) if model._meta.label == "videos.Video")
     (declared,) = (owner.protection["videos.Video"] for owner in registry.owners if "videos.Video" in owner.protection)
     assert list(errors_of_protection([video], [protected("videos.Video", declared)])) == []
@@ -152,7 +152,7 @@ def test_protection__a_new_column_is_in_none_of_the_three() -> None:
     assert (error.id, error.obj) == ("privacy.E004", video)
 
 
-def test_protection__that_no_trigger_enforces() -> None:
+def test_protection__not_enforced_by_a_trigger() -> None:
     (video,) = (model for model in models_with_personal_data(registry.owners) if model._meta.label == "videos.Video")
     (declared,) = (owner.protection["videos.Video"] for owner in registry.owners if "videos.Video" in owner.protection)
     more = replace(declared, protected={**declared.protected, "status": "=rejected"}, kept=declared.kept - {"status"})
@@ -178,7 +178,7 @@ def test_protection__of_a_table_without_protected_columns_needs_a_trigger_for_ev
 
 @pytest.mark.django_db
 def test_protection__the_condition_of_each_trigger_names_every_protected_column() -> None:
-    """Its condition decides whether the function is called at all."""
+    """The condition decides whether the function is called."""
     protections = {label: protection for owner in registry.owners for label, protection in owner.protection.items()}
     assert len(protections) == 5
     for label, protection in protections.items():

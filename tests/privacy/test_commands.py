@@ -22,7 +22,7 @@ ACTIONS = [["anonymize_user"], ["erase_user", "--soft"], ["erase_user", "--hard"
 
 
 def run(*arguments: object) -> tuple[str, str]:
-    """What it says on stdout and on stderr."""
+    """Run a command and return its stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     call_command(*map(str, arguments), stdout=out, stderr=err)
     return out.getvalue(), err.getvalue()
@@ -52,7 +52,7 @@ def test_export_user__dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_user__force_and_without(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user__with_and_without_force(shelf: Shelf, tmp_path: Path) -> None:
     person, path = UserFactory.create(), tmp_path / "export.zip"
     path.write_bytes(b"mine")
     message = f"'{path}' exists, and is not replaced without --force. Name another file, or add --force."
@@ -77,7 +77,7 @@ def test_export_user__json(shelf: Shelf, tmp_path: Path) -> None:
     assert {file["name"]: file["entries"] for file in written["files"]} == planned["entries"]
 
 
-def test_export_user__a_store_out_of_reach(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user__store_unavailable(shelf: Shelf, tmp_path: Path) -> None:
     person, shelf.reachable = UserFactory.create(), False
     assert refused("export_user", person.pk, "--output", tmp_path / "export.zip") == "The shelf is too high. Fetch a ladder."
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +86,7 @@ def test_export_user__a_store_out_of_reach(shelf: Shelf, tmp_path: Path) -> None
 # --- anonymize_user and erase_user ------------------------------------------------------------------------------------------------
 
 
-def test_anonymize_user__says_what_it_did(shelf: Shelf) -> None:
+def test_anonymize_user__prints_the_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     out, err = run("anonymize_user", person.email.lower(), "--no-input")
@@ -105,7 +105,7 @@ def test_anonymize_user__says_what_it_did(shelf: Shelf) -> None:
     assert User.objects.get(pk=person.pk).full_name == "Deleted User"
 
 
-def test_anonymize_user__a_second_time(shelf: Shelf) -> None:
+def test_anonymize_user__again(shelf: Shelf) -> None:
     person = UserFactory.create()
     run("anonymize_user", person.pk, "--no-input")
     shelf.ids.add(person.pk)
@@ -138,7 +138,7 @@ def test_erase_user__soft(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_erase_user__soft_with_a_store_out_of_reach_exits_1(shelf: Shelf) -> None:
+def test_erase_user__soft__store_unavailable__exits_with_1(shelf: Shelf) -> None:
     person, shelf.reachable = UserFactory.create(), False
     out, err = io.StringIO(), io.StringIO()
     with pytest.raises(SystemExit) as ended:
@@ -152,7 +152,7 @@ def test_erase_user__soft_with_a_store_out_of_reach_exits_1(shelf: Shelf) -> Non
 
 
 @pytest.mark.parametrize("action", [["anonymize_user"], ["erase_user", "--hard"]])
-def test_actions__a_store_out_of_reach_exits_2(shelf: Shelf, action: list[str]) -> None:
+def test_actions__store_unavailable__exit_with_2(shelf: Shelf, action: list[str]) -> None:
     person, shelf.reachable = UserFactory.create(), False
     before = list(User.objects.values())
     assert refused(*action, person.pk, "--no-input") == "The shelf is too high. Fetch a ladder."
@@ -160,7 +160,7 @@ def test_actions__a_store_out_of_reach_exits_2(shelf: Shelf, action: list[str]) 
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_actions__dry_run_does_nothing(shelf: Shelf, action: list[str]) -> None:
+def test_actions__dry_run_changes_nothing(shelf: Shelf, action: list[str]) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = list(User.objects.order_by("pk").values())
@@ -209,12 +209,12 @@ def test_actions__confirmed_after_the_preview(shelf: Shelf, action: list[str], m
     person = UserFactory.create()
     out, err = run(*action, person.pk)
     assert out.splitlines()[0].endswith("This will happen:")
-    assert out.count("points in the shelf: 0, deleted") == 2  # what would happen, and what did
+    assert out.count("points in the shelf: 0, deleted") == 2  # the preview and the result
     assert err == "Type yes to continue: "
     assert not User.objects.alive().filter(pk=person.pk).exists()
 
 
-def test_actions__confirmed_with_json_says_the_preview_on_stderr(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions__confirmed_with_json__preview_is_on_stderr(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     person = UserFactory.create()
     out, err = run("anonymize_user", person.pk, "--json")
@@ -235,7 +235,7 @@ def test_actions__an_unknown_user(shelf: Shelf, action: list[str]) -> None:
     )
 
 
-def test_erase_user__softly_or_for_good_is_to_be_said(shelf: Shelf) -> None:
+def test_erase_user__needs_soft_or_hard(shelf: Shelf) -> None:
     with pytest.raises(CommandError, match="one of the arguments --soft --hard is required"):
         run("erase_user", uuid4())
     with pytest.raises(CommandError, match="not allowed with argument"):

@@ -1,4 +1,4 @@
-"""Two concurrent actions with real connections: in any order, no user is erased only in part."""
+"""Two concurrent actions on real connections: in any order, no user is erased only in part."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -30,7 +30,7 @@ def insert_match(cursor: CursorWrapper, one: UUID, other: UUID) -> None:
     )
 
 
-def test_erase__two_at_once(shelf: Shelf) -> None:
+def test_erase__two_concurrent_runs(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.ids.add(person.pk)
     both = Barrier(2)
@@ -52,7 +52,7 @@ def test_erase__two_at_once(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_erase__a_match_that_is_inserted_before_and_committed_after(shelf: Shelf) -> None:
+def test_erase__match_inserted_before_and_committed_after(shelf: Shelf) -> None:
     person, other_person = UserFactory.create_batch(2)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -64,8 +64,8 @@ def test_erase__a_match_that_is_inserted_before_and_committed_after(shelf: Shelf
     assert not Match.objects.exists()
 
 
-def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> None:
-    """The insertion waits for the erasure, and is then refused."""
+def test_erase__match_inserted_during_the_deletion(shelf: Shelf) -> None:
+    """The INSERT waits for the erasure, and is then refused."""
     person, other_person = UserFactory.create_batch(2)
 
     def insert() -> None:
@@ -84,8 +84,8 @@ def test_erase__a_match_that_is_inserted_while_the_row_goes(shelf: Shelf) -> Non
     assert not Match.objects.exists()
 
 
-def test_erase__a_match_that_is_checked_before_and_committed_while_it_waits(shelf: Shelf) -> None:
-    """The erasure waits for the insertion, and takes the match along."""
+def test_erase__match_checked_before_and_committed_while_the_erasure_waits(shelf: Shelf) -> None:
+    """The erasure waits for the INSERT, and deletes the match too."""
     person, other_person = UserFactory.create_batch(2)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -99,7 +99,7 @@ def test_erase__a_match_that_is_checked_before_and_committed_while_it_waits(shel
     assert User.objects.filter(pk=other_person.pk).exists()
 
 
-def test_erase__two_who_are_matched_with_each_other(shelf: Shelf) -> None:
+def test_erase__two_users_of_one_match(shelf: Shelf) -> None:
     person, other_person = UserFactory.create_batch(2)
     with another_connection() as other, other.cursor() as cursor:
         insert_match(cursor, person.pk, other_person.pk)

@@ -1,4 +1,4 @@
-"""A user who was anonymized or deleted for good stays so, by whatever way the data are written."""
+"""No way of writing restores data of a user who was anonymized or deleted for good."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GUIDE = """
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """The only store; every owner stays, that of the embeddings too."""
+    """Use a shelf as the only store. All owners stay, also that of the embeddings."""
     return install_shelf(monkeypatch)
 
 
@@ -44,7 +44,7 @@ def refused(write: Callable[[], object]) -> None:
         write()
 
 
-def test_erased__by_plain_sql__is_not_inserted_again() -> None:
+def test_erased__by_plain_sql__cannot_be_inserted_again() -> None:
     person = UserFactory.create()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
@@ -70,7 +70,7 @@ def test_anonymized__by_the_guides_statement() -> None:
     assert ErasedUser.objects.get().deleted
 
 
-def test_anonymized__by_the_guides_statement__its_embedding_is_cleared_or_stays() -> None:
+def test_anonymized__by_the_guides_statement__embedding_can_only_be_cleared() -> None:
     person, other = full_life(), ProfileEmbeddingFactory.create().user
     embeddings = ProfileEmbedding.objects.filter(pk__in=[person.pk, other.pk])
     embeddings.update(video_features=[0.5])
@@ -95,7 +95,7 @@ def test_anonymized__by_the_guides_statement__its_embedding_is_cleared_or_stays(
     ProfileEmbedding.objects.filter(pk=person.pk).delete()
 
 
-def test_anonymized__by_the_guides_statement__no_older_snapshot_changes_its_embedding() -> None:
+def test_anonymized__by_the_guides_statement__older_snapshot_cannot_change_the_embedding() -> None:
     person = full_life()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -106,7 +106,7 @@ def test_anonymized__by_the_guides_statement__no_older_snapshot_changes_its_embe
             cursor.execute("UPDATE profile_embeddings SET model = 'new' WHERE user_id = %s", [person.pk])
 
 
-def test_anonymized__other_data_is_written(shelf: Shelf) -> None:
+def test_anonymized__other_columns_can_be_written(shelf: Shelf) -> None:
     person, other = full_life(), UserFactory.create()
     anonymize(person.pk)
     User.objects.filter(pk=person.pk).update(active=False, verified=False)
@@ -133,7 +133,7 @@ def test_anonymized__no_new_match_call_or_embedding(shelf: Shelf) -> None:
         refused(make)
 
 
-def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) -> None:
+def test_anonymized__only_the_owner_of_the_table_can_undo_it(shelf: Shelf) -> None:
     person = full_life()
     anonymize(person.pk)
     with connection.cursor() as cursor:
@@ -157,7 +157,7 @@ def test_anonymized__is_taken_back_by_the_owner_of_the_table_only(shelf: Shelf) 
     assert not ErasedUser.objects.exists()
 
 
-def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
+def test_anonymized__again_after_an_undo(shelf: Shelf) -> None:
     person = UserFactory.create()
     anonymize(person.pk)
     undo_erasures([person.pk])
@@ -167,8 +167,8 @@ def test_anonymized__again_after_it_was_taken_back(shelf: Shelf) -> None:
     refused(lambda: User.objects.filter(pk=person.pk).update(full_name="Back again"))
 
 
-def test_anonymized__again_by_the_guides_statement_after_it_was_taken_back() -> None:
-    """Its address stays the same, and only the time of the deletion changes."""
+def test_anonymized__again_by_the_guides_statement_after_an_undo() -> None:
+    """The address stays equal, and only the time of the deletion changes."""
     person = UserFactory.create()
     with connection.cursor() as cursor:
         cursor.execute(GUIDE, [person.pk])
@@ -178,8 +178,8 @@ def test_anonymized__again_by_the_guides_statement_after_it_was_taken_back() -> 
 
 
 @pytest.mark.parametrize("value", ["null", '""', '"{}"', "{}"])
-def test_anonymized__json_without_content_is_the_same_to_an_insert_and_to_an_update(value: str) -> None:
-    """Otherwise a row that PostgreSQL has taken could not be restored."""
+def test_anonymized__empty_json_is_equal_for_insert_and_update(value: str) -> None:
+    """Otherwise a row that PostgreSQL accepted could not be restored."""
     person = UserFactory.create()
     video = VideoFactory.create(user=person)
     with connection.cursor() as cursor:
@@ -191,7 +191,7 @@ def test_anonymized__json_without_content_is_the_same_to_an_insert_and_to_an_upd
     assert Video.objects.filter(pk=video.pk).exists()
 
 
-def test_erased__an_older_copy_of_the_table_weakens_no_erasure() -> None:
+def test_erased__loading_an_older_copy_of_the_table_weakens_no_erasure() -> None:
     anonymized, deleted = UserFactory.create_batch(2)
     with connection.cursor() as cursor:
         cursor.execute(GUIDE, [anonymized.pk])
@@ -251,7 +251,7 @@ def test_concurrently__a_user_is_inserted_again_during_the_deletion() -> None:
 
 
 def test_concurrently__a_snapshot_from_before_the_deletion_does_not_hide_it() -> None:
-    """With REPEATABLE READ the row of ``erased_users`` is not seen; the insertion fails all the same."""
+    """In REPEATABLE READ the transaction does not see the row of ``erased_users``. The INSERT fails all the same."""
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")

@@ -1,4 +1,4 @@
-"""Another role cannot use the functions that refuse data of erased users: neither to run its own code as their owner, nor to have them look elsewhere."""
+"""Another role cannot run code through the functions that refuse data of erased users, or redirect their queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPERANDS = (
     "timestamptz, timestamptz",
 )
 TRAP = f"BEGIN IF current_user::text OPERATOR(pg_catalog.<>) ''{ATTACKER}'' THEN PERFORM pg_catalog.nextval(''public.trapped''); END IF;"
-"""It notes that another role runs it."""
+"""Function body that records that it ran as another role."""
 NEW_VIDEO = "INSERT INTO public.videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)"
 DEFINERS = """
     SELECT proname::text, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc
@@ -46,19 +46,19 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
 @contextmanager
 def attacker_role() -> Iterator[None]:
-    """A role that may write the tables of users, and make objects in the schema of the tables and in a temporary one."""
+    """Create a role that may write the tables of users, and create objects in their schema and in a temporary one."""
     with transaction.atomic():
         ask(f"CREATE ROLE {ATTACKER}")
         ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos TO {ATTACKER}")
         ask(f"GRANT CREATE ON SCHEMA public TO {ATTACKER}")
         ask(f"DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO {ATTACKER}', current_database()); END $$")
-        ask("CREATE SEQUENCE trapped; GRANT USAGE ON SEQUENCE trapped TO PUBLIC")  # no error takes its numbers back
+        ask("CREATE SEQUENCE trapped; GRANT USAGE ON SEQUENCE trapped TO PUBLIC")  # an error does not roll back a sequence
         yield
         transaction.set_rollback(True)
 
 
 def set_traps() -> None:
-    """Operators that PostgreSQL would prefer for their operands, functions of the same names, and a table that says that no user was erased."""
+    """Create operators with better matching operands, functions of the same names, and an empty table of erased users."""
     for number, operands in enumerate(OPERANDS):
         left, right = operands.split(", ")
         ask(f"CREATE FUNCTION public.trap{number}({operands}) RETURNS boolean LANGUAGE plpgsql AS '{TRAP} RETURN false; END'")
@@ -71,7 +71,7 @@ def set_traps() -> None:
     ask("SET LOCAL search_path = pg_temp, public, pg_catalog")
 
 
-def has_run() -> bool:
+def traps_have_run() -> bool:
     return bool(ask("SELECT is_called FROM trapped")[0][0])
 
 
@@ -88,7 +88,7 @@ def insert_user(user_id: UUID) -> tuple[str, UUID]:
     )
 
 
-def test_traps_of_another_role__are_passed_over() -> None:
+def test_traps__of_another_role_do_not_run() -> None:
     anonymized, gone, other = full_life(), UserFactory.create(), UserFactory.create()
     anonymize(anonymized.pk)
     erase(gone.pk)
@@ -109,12 +109,12 @@ def test_traps_of_another_role__are_passed_over() -> None:
         assert ask("SELECT user_id, deleted FROM public.erased_users ORDER BY user_id") == sorted(
             [(anonymized.pk, False), (gone.pk, True), (other.pk, False), (UUID(int=7), True)]
         )
-        assert not has_run()
+        assert not traps_have_run()
 
 
 @pytest.mark.parametrize("function", ["refuse_data_of_erased_users", "refuse_rows_of_erased_users"])
-def test_traps__would_run_as_the_owner_on_the_path_of_the_tables(function: str) -> None:
-    """Without this, the test above would prove nothing."""
+def test_traps__run_as_the_owner_with_another_search_path(function: str) -> None:
+    """This proves that the traps of the test above work."""
     anonymized = full_life()
     anonymize(anonymized.pk)
     with attacker_role():
@@ -128,11 +128,11 @@ def test_traps__would_run_as_the_owner_on_the_path_of_the_tables(function: str) 
             with suppress(DatabaseError), transaction.atomic():
                 ask(statement, anonymized.pk)
         ask("RESET ROLE; SET LOCAL search_path = public")
-        assert has_run()
+        assert traps_have_run()
 
 
-def test_functions__that_run_as_their_owner__are_closed() -> None:
-    """Each of the database, so that one of a later migration is held to it."""
+def test_functions__with_security_definer__are_closed() -> None:
+    """The test checks every function of the database, so also those of later migrations."""
     found = ask(DEFINERS)
     assert len(found) > 10
     assert [name for name, settings, public in found if settings != ["search_path=pg_catalog, pg_temp"] or public] == []

@@ -1,4 +1,4 @@
-"""How a person reads that data of an erased user were refused: in the admin, by ``loaddata``, by ``upsert_embeddings``."""
+"""Messages about refused data of an erased user: in the admin, by ``loaddata`` and by ``upsert_embeddings``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     return install_shelf(monkeypatch)
 
 
-def test_admin__an_open_page_brings_no_recording_back() -> None:
+def test_admin__an_open_page_cannot_restore_a_recording() -> None:
     person, client = full_life(), signed_in(superuser())
     call = VideoCall.objects.filter(Q(caller=person) | Q(callee=person)).first()
     assert call is not None
@@ -65,7 +65,7 @@ def test_admin__no_new_match_with_an_anonymized_user(role: str) -> None:
 
 @pytest.mark.parametrize("role", ["user", "matched_user"])
 def test_admin__no_new_call_with_an_anonymized_user(role: str) -> None:
-    """Of a match from before: a superuser could add a call with the address of a recording."""
+    """The match is from before the erasure. A superuser could add a call with the address of a recording."""
     match = MatchFactory.create()
     anonymize(getattr(match, f"{role}_id"))
     posted = new_call(match, recording_url="https://calls.example/quux.webm")
@@ -85,7 +85,7 @@ def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
     anonymize(other.pk)
 
 
-def test_loaddata__leaves_out_erased_users_and_loads_the_rest(tmp_path: Path) -> None:
+def test_loaddata__leaves_out_erased_users_and_loads_other_rows(tmp_path: Path) -> None:
     person, other = full_life(), UserFactory.create(full_name="Another User")
     gone = UserFactory.create()
     VideoFactory.create(user=gone)
@@ -133,7 +133,7 @@ def test_loaddata__leaves_out_rows_that_refer_to_a_deleted_user(tmp_path: Path) 
     assert list(LogEntry.objects.values_list("pk", "user_id")) == [(2, other.pk)]
 
 
-def test_loaddata__does_not_make_a_deletion_an_anonymization(tmp_path: Path) -> None:
+def test_loaddata__does_not_turn_a_deletion_into_an_anonymization(tmp_path: Path) -> None:
     person = UserFactory.create()
     anonymize(person.pk)
     path = tmp_path / "before.json"

@@ -45,10 +45,10 @@ def tables() -> dict[str, list[Any]]:
     }
 
 
-# --- for good ---------------------------------------------------------------------------------------------------------------------
+# --- Hard -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_erase__the_preview_is_what_happens(shelf: Shelf) -> None:
+def test_erase__preview_equals_the_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before, expected = tables(), lines(Disposition.DELETED, profile=Disposition.DELETED)
@@ -59,17 +59,17 @@ def test_erase__the_preview_is_what_happens(shelf: Shelf) -> None:
     after = tables()
     assert str(person.pk) not in str(after)
     assert [after[name] for name in ("Video", "Match", "VideoCall", "ProfileEmbedding")] == [[], [], [], []]
-    assert len(after["User"]) == 2  # the two they were matched with
+    assert len(after["User"]) == 2  # the two matched users
 
 
-def test_erase__the_stores_are_reached_first_and_told_last(shelf: Shelf) -> None:
+def test_erase__connects_to_stores_first_and_deletes_there_last(shelf: Shelf) -> None:
     person = UserFactory.create()
     shelf.before_removal = lambda: shelf.calls.append(f"{User.objects.filter(pk=person.pk).count()} rows")
     erase(person.pk)
     assert shelf.calls == ["session", "remove", "0 rows", "release"]
 
 
-def test_erase__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
+def test_erase__store_unavailable__changes_nothing(shelf: Shelf) -> None:
     person = full_life()
     before, shelf.reachable = tables(), False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
@@ -81,7 +81,7 @@ def test_erase__a_store_out_of_reach_changes_nothing(shelf: Shelf) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("moment", ["before_removal", "after_removal"])
-def test_erase__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shelf: Shelf, moment: str) -> None:
+def test_erase__store_fails_at_the_deletion__postgresql_is_unchanged(shelf: Shelf, moment: str) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before = tables()
@@ -96,7 +96,7 @@ def test_erase__a_store_that_fails_in_the_end_changes_nothing_in_postgresql(shel
     assert (person.pk in shelf.ids) == (moment == "before_removal")
 
 
-def test_erase__one_of_the_staff(shelf: Shelf) -> None:
+def test_erase__of_a_staff_member(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
     assert erase(person.pk).effects[1:5] == (
@@ -109,7 +109,7 @@ def test_erase__one_of_the_staff(shelf: Shelf) -> None:
     assert [entry.object_id for entry in LogEntry.objects.all()] == [str(person.pk)]
 
 
-def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
+def test_erase__user_that_only_a_store_has(shelf: Shelf) -> None:
     gone = uuid4()
     shelf.ids.add(gone)
     expected = [Effect("points in the shelf", 1, Disposition.DELETED)]
@@ -118,7 +118,7 @@ def test_erase__what_a_store_was_left_with(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_erase__a_user_unknown_to_every_store(shelf: Shelf) -> None:
+def test_erase__user_unknown_to_every_store(shelf: Shelf) -> None:
     unknown_id = uuid4()
     for act in (preview_erasure, erase):
         with pytest.raises(UserFacingError) as refused:
@@ -127,7 +127,7 @@ def test_erase__a_user_unknown_to_every_store(shelf: Shelf) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_erase__what_only_a_store_still_has__stays_if_there_can_be_no_entry(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_erase__user_that_only_a_store_has__stays_if_the_entry_cannot_be_written(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_arguments: object, **_options: object) -> None:
         raise DatabaseError("The connection is closed")
 
@@ -139,10 +139,10 @@ def test_erase__what_only_a_store_still_has__stays_if_there_can_be_no_entry(shel
     assert shelf.ids == {user_id}
 
 
-# --- softly -----------------------------------------------------------------------------------------------------------------------
+# --- Soft -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_soft_delete__the_preview_is_what_happens(shelf: Shelf) -> None:
+def test_soft_delete__preview_equals_the_effects(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     before, expected = tables(), lines(Disposition.KEPT, profile=Disposition.HIDDEN)
@@ -152,7 +152,7 @@ def test_soft_delete__the_preview_is_what_happens(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
-def test_soft_delete__only_deleted_at_is_set(shelf: Shelf) -> None:
+def test_soft_delete__sets_only_deleted_at(shelf: Shelf) -> None:
     person = full_life()
     before = tables()
     soft_delete(person.pk)
@@ -168,7 +168,7 @@ def test_soft_delete__only_deleted_at_is_set(shelf: Shelf) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_soft_delete__is_committed_before_the_stores_are_reached(shelf: Shelf) -> None:
+def test_soft_delete__commits_before_it_connects_to_stores(shelf: Shelf) -> None:
     person = full_life()
     shelf.ids.add(person.pk)
     shelf.reachable = False
@@ -182,7 +182,7 @@ def test_soft_delete__is_committed_before_the_stores_are_reached(shelf: Shelf) -
     assert shelf.ids == {person.pk}
 
 
-def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
+def test_soft_delete__again__deletes_the_remaining_point(shelf: Shelf) -> None:
     person = UserFactory.create()
     soft_delete(person.pk)
     first = User.objects.get(pk=person.pk).deleted_at
@@ -194,7 +194,7 @@ def test_soft_delete__a_second_time_takes_what_was_left(shelf: Shelf) -> None:
     assert User.objects.get(pk=person.pk).deleted_at == first
 
 
-def test_soft_delete__one_who_came_back_meanwhile_keeps_the_point(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_soft_delete__user_restored_meanwhile__keeps_the_point(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     person = UserFactory.create()
     shelf.ids.add(person.pk)
     session = shelf.session

@@ -27,7 +27,7 @@ def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:
 
 
 class Interlude(PersonalDataOwner):
-    """Does something in the middle of an export."""
+    """An owner of personal data that calls ``act`` during an export."""
 
     section, fields = "interlude", {}
 
@@ -52,7 +52,7 @@ def after_the_profile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     monkeypatch.setattr(registry, "_owners", {"profile": owners.pop("profile"), "interlude": Interlude(act), **owners})
 
 
-def test_export_user_data__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__has_the_users_files(shelf: Shelf, tmp_path: Path) -> None:
     person, path = full_life(), tmp_path / "export.zip"
     exported = export_user_data(person.pk, path)
     assert (exported.user_id, exported.path, exported.size) == (person.pk, path, path.stat().st_size)
@@ -65,7 +65,7 @@ def test_export_user_data__a_zip_of_their_own(shelf: Shelf, tmp_path: Path) -> N
     assert {str(person.pk)} == {video["user_id"] for video in files["videos.json"]}
 
 
-def test_export_user_data__another_person_is_an_id_only(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__has_only_the_id_of_other_users(shelf: Shelf, tmp_path: Path) -> None:
     person = full_life()
     export_user_data(person.pk, tmp_path / "export.zip")
     text = json.dumps(read_zip(tmp_path / "export.zip"))
@@ -94,20 +94,20 @@ def test_export_user_data__an_existing_file(shelf: Shelf, tmp_path: Path) -> Non
     assert zipfile.is_zipfile(path)
 
 
-def test_export_user_data__an_unknown_user_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__unknown_user__leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match=r"^PostgreSQL has no user with the id"):
         export_user_data(uuid4(), tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_user_data__a_store_out_of_reach_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
+def test_export_user_data__store_unavailable__leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     shelf.reachable = False
     with pytest.raises(StoreUnavailable, match="The shelf is too high"):
         export_user_data(UserFactory.create().pk, tmp_path / "export.zip")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_user_data__an_error_in_the_middle_leaves_no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_user_data__error__leaves_no_file(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise StoreUnavailable("Gone in the middle.")
 
@@ -117,8 +117,8 @@ def test_export_user_data__an_error_in_the_middle_leaves_no_file(shelf: Shelf, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_user_data__sees_one_moment(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another connection commits in the middle is in no section, though the sections after it are read later."""
+def test_export_user_data__reads_one_snapshot(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit of another connection during the export is in no section, also not in sections that are read later."""
     person, friend = UserFactory.create_batch(2)
     VideoFactory.create(user=person)
 
@@ -151,7 +151,7 @@ def test_export_user_data__writes_nothing_to_the_database(shelf: Shelf, tmp_path
     assert settings == ["on", "repeatable read"]
 
 
-def test_export_user_data__the_queries_do_not_grow_with_the_rows(
+def test_export_user_data__number_of_queries_is_constant(
     shelf: Shelf, tmp_path: Path, django_assert_num_queries: Any, django_assert_max_num_queries: Any
 ) -> None:
     person = UserFactory.create()
@@ -163,14 +163,14 @@ def test_export_user_data__the_queries_do_not_grow_with_the_rows(
         export_user_data(person.pk, tmp_path / "many.zip")
 
 
-def test_write_zip__the_same_to_a_file_object(shelf: Shelf) -> None:
+def test_write_zip__to_a_file_object(shelf: Shelf) -> None:
     person, file = full_life(), io.BytesIO()
     files = write_zip(person.pk, file)
     assert {written.name: written.entries for written in files} == ENTRIES
     assert read_zip(file)["profile.json"]["email"] == person.email
 
 
-def test_export_sections__the_same_in_memory(shelf: Shelf) -> None:
+def test_export_sections__in_memory(shelf: Shelf) -> None:
     person = full_life()
     sections = export_sections(person.pk)
     assert list(sections) == ["log_ins", "profile", "videos", "matches", "calls", "vector_sync", "erasure", "audit_log"]

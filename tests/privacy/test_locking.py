@@ -14,18 +14,18 @@ from tests.support.sessions import another_connection
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_locked_user__gives_the_row() -> None:
+def test_locked_user__returns_the_row() -> None:
     person = UserFactory.create()
     with locked_user(person.pk) as locked:
         assert locked == UserRow(person.pk, person.email, None)
 
 
-def test_locked_user__there_is_none() -> None:
+def test_locked_user__unknown_user() -> None:
     with locked_user(uuid4()) as locked:
         assert locked is None
 
 
-def test_locked_user__no_other_transaction_changes_the_row() -> None:
+def test_locked_user__blocks_other_transactions() -> None:
     person = UserFactory.create()
     with locked_user(person.pk), another_connection() as other, other.cursor() as cursor:
         cursor.execute("SET lock_timeout = '10ms'")
@@ -33,7 +33,7 @@ def test_locked_user__no_other_transaction_changes_the_row() -> None:
             cursor.execute("UPDATE users SET bio = 'Changed' WHERE id = %s", [person.pk])
 
 
-def test_locked_user__another_transaction_holds_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_user__row_is_locked_by_another_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking, "LOCK_SECONDS", 1)
     person = UserFactory.create()
     with another_connection() as other, other.cursor() as cursor:
@@ -45,7 +45,7 @@ def test_locked_user__another_transaction_holds_the_row(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("cause", "expected"), [(errors.DeadlockDetected(), UserFacingError), (errors.AdminShutdown(), OperationalError)])
-def test_locked_user__a_deadlock_is_reported_and_nothing_else(cause: Exception, expected: type[Exception]) -> None:
+def test_locked_user__translates_only_a_deadlock(cause: Exception, expected: type[Exception]) -> None:
     def fail() -> None:
         raise OperationalError("failed") from cause
 
@@ -53,7 +53,7 @@ def test_locked_user__a_deadlock_is_reported_and_nothing_else(cause: Exception, 
         fail()
 
 
-def test_locked_user__the_answer_to_the_commit_is_lost() -> None:
+def test_locked_user__answer_to_the_commit_is_lost() -> None:
     person = UserFactory.create()
 
     def cut_off() -> None:
@@ -76,7 +76,7 @@ def test_locked_user__the_answer_to_the_commit_is_lost() -> None:
     assert "\n" not in expected
 
 
-def test_locked_user__is_never_inside_another_transaction() -> None:
+def test_locked_user__inside_a_transaction__is_an_error() -> None:
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic(), locked_user(uuid4()):
         pass
 
@@ -84,16 +84,16 @@ def test_locked_user__is_never_inside_another_transaction() -> None:
 def test_check_deferred_constraints__before_the_commit() -> None:
     video = VideoFactory.create()
 
-    def break_a_deferred_rule() -> None:
+    def violate_a_deferred_constraint() -> None:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE videos SET user_id = %s WHERE id = %s", [uuid4(), video.pk])
         check_deferred_constraints()
 
     with pytest.raises(IntegrityError, match="videos_user_id_fkey"), transaction.atomic():
-        break_a_deferred_rule()
+        violate_a_deferred_constraint()
 
 
-def test_check_deferred_constraints__nothing_is_broken() -> None:
+def test_check_deferred_constraints__without_a_violation() -> None:
     with transaction.atomic():
         VideoFactory.create()
         check_deferred_constraints()

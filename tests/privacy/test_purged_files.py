@@ -1,4 +1,4 @@
-"""The commands that docs/privacy.md names leave no byte of an erased user in the files of PostgreSQL's tables."""
+"""The commands of docs/privacy.md leave no byte of an erased user in the files of PostgreSQL's tables."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ OF_AN_EMPTY_TABLE = "DELETE FROM pg_statistic WHERE starelid = 'users'::regclass
 
 
 def documented() -> list[str]:
-    """The commands in their order."""
+    """Return the documented commands in their order."""
     section = (BASE_DIR / "docs" / "privacy.md").read_text().split("### Purging PostgreSQL's files", 1)[1].split("\n### ", 1)[0]
     assert f"`{OF_AN_EMPTY_TABLE}`" in section
     return [line.strip() for line in section.splitlines() if line.startswith("    ")]
 
 
 def files_with(word: str, database: Database) -> list[str]:
-    """The relations in whose files the word is. PostgreSQL empties files before it deletes them, and may delete one while this runs."""
+    """Return the relations whose files contain the word.
+
+    PostgreSQL empties files before it deletes them, and may delete one during this call.
+    """
     running = server.running(Path(settings.EMBEDDED_POSTGRES_DIR))
     assert running is not None
     (folder,) = database.query("SELECT 'base/' || oid FROM pg_database WHERE datname = current_database()")
@@ -58,14 +61,19 @@ def test_purge__as_documented__leaves_no_byte_in_the_files(others: int, migrated
     if others:
         migrated.execute(USERS.format(word="Another").replace("1, 50", "1, 1"))
     rebuild_tables, *rest = documented()
-    wait_until(lambda: files_after(migrated, word, rebuild_tables, "CHECKPOINT") == ["pg_statistic"])  # ANALYZE alone leaves the old ones
+    wait_until(
+        lambda: files_after(migrated, word, rebuild_tables, "CHECKPOINT") == ["pg_statistic"]
+    )  # ANALYZE alone leaves the old statistics
     if not others:
         migrated.execute(OF_AN_EMPTY_TABLE)
     wait_until(lambda: files_after(migrated, word, *rest) == [])
 
 
 def files_after(database: Database, word: str, *statements: str) -> list[str]:
-    """VACUUM keeps what another session may still see, such as one of autovacuum: then it has to be run again."""
+    """Run the statements and return the relations that still contain the word.
+
+    VACUUM keeps rows that another session may still see, for example autovacuum. Then it must run again.
+    """
     for statement in statements:
         database.execute(statement)
     return files_with(word, database)

@@ -1,4 +1,4 @@
-"""One superuser always stays: also when two remove each other at the same moment, by whatever way."""
+"""One superuser always remains, also if two remove each other at the same moment, in any way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FUNCTIONS = pytest.mark.parametrize("remove", [anonymize, soft_delete, erase])
 RIGHTS = pytest.mark.parametrize("right", ["is_superuser", "is_staff", "active"])
 COMMANDS = {"anonymize": ["anonymize_user"], "soft-delete": ["erase_user", "--soft"], "erase": ["erase_user", "--hard"]}
 SECONDS = 30.0
-"""How long one of two waits for the other to hold its row as well."""
+"""Seconds that one thread waits until the other has locked its row too."""
 
 
 def change_page(person: User) -> str:
@@ -44,7 +44,7 @@ def change_page(person: User) -> str:
 
 @pytest.fixture
 def rows_locked_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of two threads continues when both hold the row that they will change."""
+    """Let each of two threads continue when both have locked the row that they will change."""
     both, here = Barrier(2), local()
 
     def wait() -> None:
@@ -71,7 +71,7 @@ def rows_locked_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def together(*functions: Callable[[], Any]) -> list[Any]:
-    """Run both in threads with connections of their own; what each returns."""
+    """Run both functions in threads with their own connections, and return both results."""
 
     def run(function: Callable[[], Any]) -> Any:
         try:
@@ -84,7 +84,7 @@ def together(*functions: Callable[[], Any]) -> list[Any]:
 
 
 def refusal(function: Callable[[], Any]) -> Callable[[], str]:
-    """The words of the UserFacingError that the function raises; empty where it raises none."""
+    """Return the message of the UserFacingError of the function, or an empty text."""
 
     def run() -> str:
         try:
@@ -97,7 +97,7 @@ def refusal(function: Callable[[], Any]) -> Callable[[], str]:
 
 
 def removal(client: Client, action: PrivacyAction, person: User) -> Callable[[], list[str]]:
-    """Press the button on the page of the action; what the admin says."""
+    """Press the button on the page of the action, and return the message of the admin."""
     words = {"confirmation": str(person.pk)}
     return lambda: said(client.post(page_url(action, [person.pk]), words))
 
@@ -113,8 +113,8 @@ def test_admin__two_remove_each_other(action: PrivacyAction, shelf: Shelf, rows_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_admin__of_three_who_remove_in_a_circle_one_is_refused(shelf: Shelf, rows_locked_together: None) -> None:
-    """A third superuser is there, and still no account that was removed removes another."""
+def test_admin__three_remove_in_a_circle__one_is_refused(shelf: Shelf, rows_locked_together: None) -> None:
+    """A third superuser exists. All the same, no removed account may remove another."""
     ann, ben = superuser(), superuser()
     superuser()
     answers = together(removal(signed_in(ann), ANONYMIZE, ben), removal(signed_in(ben), ANONYMIZE, ann))
@@ -124,7 +124,7 @@ def test_admin__of_three_who_remove_in_a_circle_one_is_refused(shelf: Shelf, row
 
 @RIGHTS
 @pytest.mark.django_db(transaction=True)
-def test_form__two_take_the_rights_of_each_other(right: str, rows_locked_together: None) -> None:
+def test_form__two_remove_each_others_rights(right: str, rows_locked_together: None) -> None:
     ann, ben = superuser(), superuser()
 
     def take(actor: User, person: User) -> Callable[[], Any]:
@@ -140,7 +140,7 @@ def test_form__two_take_the_rights_of_each_other(right: str, rows_locked_togethe
 
 
 @pytest.mark.django_db(transaction=True)
-def test_form_and_action__at_the_same_moment(shelf: Shelf, rows_locked_together: None) -> None:
+def test_form_and_action__concurrently(shelf: Shelf, rows_locked_together: None) -> None:
     ann, ben = superuser(), superuser()
     client = signed_in(ann)
     posted = person_form(ben, active="") | opened(client, change_page(ben))
@@ -150,8 +150,8 @@ def test_form_and_action__at_the_same_moment(shelf: Shelf, rows_locked_together:
 
 @pytest.mark.django_db(transaction=True)
 @FUNCTIONS
-def test_commands__two_remove_the_last_two(remove: Callable[..., Any], shelf: Shelf, rows_locked_together: None) -> None:
-    """What the commands call, without an actor."""
+def test_commands__two_remove_the_last_two_superusers(remove: Callable[..., Any], shelf: Shelf, rows_locked_together: None) -> None:
+    """The commands call these functions without an actor."""
     ann, ben = superuser(), superuser()
     answers = together(refusal(lambda: remove(ann.pk)), refusal(lambda: remove(ben.pk)))
     (stays,) = active_superusers()
@@ -160,7 +160,7 @@ def test_commands__two_remove_the_last_two(remove: Callable[..., Any], shelf: Sh
 
 @pytest.mark.django_db(transaction=True)
 @ACTIONS
-def test_command__refuses_the_last(action: PrivacyAction, shelf: Shelf) -> None:
+def test_command__last_superuser__is_refused(action: PrivacyAction, shelf: Shelf) -> None:
     ann = superuser()
     UserFactory.create(superuser=True, inactive=True), UserFactory.create(superuser=True, deleted=True), UserFactory.create(staff=True)
     name, *how = COMMANDS[action.slug]
@@ -175,15 +175,15 @@ def test_command__refuses_the_last(action: PrivacyAction, shelf: Shelf) -> None:
 
 @pytest.mark.django_db
 @RIGHTS
-def test_form__takes_the_rights_of_another(right: str) -> None:
+def test_form__can_remove_the_rights_of_another(right: str) -> None:
     ann, ben = superuser(), superuser()
     assert save(signed_in(ann), change_page(ben), person_form(ben, **{right: ""})).status_code == 302
     assert list(active_superusers()) == [ann]
 
 
 @pytest.mark.django_db
-def test_check_removal__of_who_is_no_superuser() -> None:
-    """An actor who is none may remove a member, and is refused where the member became a superuser after the page was shown."""
+def test_check_removal__of_a_member() -> None:
+    """An actor who is no superuser may remove a member, but not if the member became a superuser after the page was shown."""
     member, actor = UserFactory.create(), UserFactory.create(staff=True)
     check_removal(member.pk, actor.pk)
     User.objects.filter(pk=member.pk).update(is_staff=True, is_superuser=True)

@@ -1,4 +1,4 @@
-"""A user with dates that Python cannot read is exported as they are, and erased. Only a superuser can store such dates."""
+"""A user with dates that Python cannot read can be exported and erased. Only a superuser of PostgreSQL can store such dates."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_export_user__is_a_file(shelf: Shelf, person: User, tmp_path: Path) -> N
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("act", [anonymize, soft_delete, erase])
-def test_actions__are_done(shelf: Shelf, person: User, act: Any) -> None:
+def test_actions__succeed(shelf: Shelf, person: User, act: Any) -> None:
     assert act(person.pk).changed
     row = User.objects.filter(pk=person.pk).first()
     assert (row is None) == (act is erase)
@@ -80,7 +80,7 @@ def test_actions__are_done(shelf: Shelf, person: User, act: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("act", [anonymize, soft_delete, erase])
-def test_actions__a_user_deleted_at_infinity(shelf: Shelf, person: User, act: Any) -> None:
+def test_actions__user_deleted_at_infinity__succeed(shelf: Shelf, person: User, act: Any) -> None:
     force(users={"deleted_at": "infinity"})
     assert act(person.pk).user_id == person.pk
     row = User.objects.filter(pk=person.pk).first()
@@ -89,7 +89,7 @@ def test_actions__a_user_deleted_at_infinity(shelf: Shelf, person: User, act: An
 
 
 @pytest.mark.django_db
-def test_anonymize__a_rule_that_is_not_proven_is_named(shelf: Shelf, person: User) -> None:
+def test_anonymize__names_a_constraint_that_is_not_valid(shelf: Shelf, person: User) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE users ADD CONSTRAINT users_last_login_range_check CHECK (date_of_birth < '2100-01-01') NOT VALID")

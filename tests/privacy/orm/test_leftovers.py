@@ -1,4 +1,4 @@
-"""Where a table does not refuse data of erased users, the tests see them come back: all that the owner of the data has declared."""
+"""Without the triggers the helpers of the tests find all restored data of erased users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.privacy.shelf import Shelf
 
 UPSERT = Way(bulk_create_update_conflicts, updates=True, inserts=True)
 NOT_SET = {"users.is_superuser", "users.deleted_at", "matches.created_at"}
-"""Protected columns that have nothing to hide in ``full_life``, or that are as they may be."""
+"""Protected columns that are empty in ``full_life``, or have a permitted value."""
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ def without_triggers(*models: type[Model]) -> None:
 
 
 @pytest.mark.parametrize("model", PROTECTED, ids=lambda model: model.__name__)
-def test_left_over__names_each_protected_column(shelf: Shelf, model: Any) -> None:
+def test_left_over__reports_each_protected_column(shelf: Shelf, model: Any) -> None:
     person = full_life()
     stale = read(model, [person.pk])
     anonymize(person.pk)
@@ -47,7 +47,7 @@ def test_left_over__names_each_protected_column(shelf: Shelf, model: Any) -> Non
     assert found <= protected
 
 
-def test_rows_of__finds_a_deleted_user_who_is_back(shelf: Shelf) -> None:
+def test_rows_of__finds_a_deleted_user_who_was_inserted_again(shelf: Shelf) -> None:
     person = full_life()
     stale = {model: read(model, [person.pk]) for model in PROTECTED}
     erase(person.pk)

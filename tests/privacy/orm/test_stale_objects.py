@@ -1,4 +1,4 @@
-"""A stale object of an erased user brings nothing back, whatever way of the ORM writes it, and whenever."""
+"""A stale object of an erased user restores no data, in every way of the ORM, before, during and after the erasure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GUIDE = """
     WHERE id = %s
 """
 AT_ONCE = 12
-"""Sessions that write at the same time."""
+"""Number of sessions that write at the same time."""
 
 
 def by_sql(statement: str, user_id: UUID) -> None:
@@ -66,7 +66,7 @@ def session() -> Iterator[psycopg.Connection[Any]]:
         yield made
 
 
-def nothing_is_back(user_id: UUID, *, deleted: bool) -> None:
+def assert_nothing_restored(user_id: UUID, *, deleted: bool) -> None:
     with session() as made:
         rows = rows_of(made, [user_id])
         assert list(rows if deleted else left_over(made, [user_id])) == []
@@ -75,7 +75,7 @@ def nothing_is_back(user_id: UUID, *, deleted: bool) -> None:
 
 
 def writes(way: Way, stale: list[Any], *, deleted: bool) -> Iterator[tuple[list[Any], bool]]:
-    """Yield the objects to write in this way, and whether it must be refused."""
+    """Yield the objects to write in this way, and whether the write must be refused."""
     model = type(stale[0])
     if not way.works_for(stale[0]):
         return
@@ -86,18 +86,18 @@ def writes(way: Way, stale: list[Any], *, deleted: bool) -> Iterator[tuple[list[
     if way.inserts and model not in (User, ProfileEmbedding):
         yield [made_later(twin(one)) for one in stale], True
     if model is Video:
-        # It looks for the video among those of the user, finds none, and inserts it.
+        # It searches the user's videos, finds none, and inserts the video.
         yield [moved(stale[0])], (way.updates or way.moves) and way.write is not related_update_or_create
 
 
 def made_later(one: Any) -> Any:
-    """Return the row as made after an erasure that may still be running."""
+    """Return the row with a date after an erasure that may still be running."""
     one.created_at += timedelta(minutes=1)
     return one
 
 
 def moved(stale: Any) -> Any:
-    """Return the video of another user, as given to this user in memory."""
+    """Return the video of another user, assigned to this user in memory."""
     other = Video.objects.exclude(user_id=stale.user_id).exclude(storage_url="").select_related("user").order_by("pk").first()
     assert other is not None
     other.user = stale.user
@@ -117,12 +117,12 @@ def test_stale__after_an_erasure(shelf: Shelf, erasure: str) -> None:
         for way in WAYS:
             for written, must_be_refused in writes(way, objects, deleted=deleted):
                 outcome, user_id = attempt(way, call, written)
-                # User.save itself looks whether the user is still there.
+                # User.save checks whether the user still exists.
                 is_refused = outcome == Outcome.REFUSED or (outcome == Outcome.NO_ROW and isinstance(written[0], User))
                 assert is_refused or not must_be_refused, (way.name, written)
                 refusals[way.name] += outcome == Outcome.REFUSED
                 assert user_id in (None, person.pk)
-    nothing_is_back(person.pk, deleted=deleted)
+    assert_nothing_restored(person.pk, deleted=deleted)
     assert {name for name, count in refusals.items() if count == 0} <= (set() if deleted else {"create_user", "create_superuser"})
 
 
@@ -139,7 +139,7 @@ def test_stale__embedding_that_the_guides_statement_has_left(shelf: Shelf) -> No
 
 
 class Paused:
-    """An anonymization or erasure that has done everything but commit."""
+    """An anonymization or erasure that pauses before its commit."""
 
     def __init__(self, shelf: Shelf, erasure: Callable[[UUID], object], user_id: UUID) -> None:
         self.shelf, self.erasure, self.user_id = shelf, erasure, user_id
@@ -159,7 +159,7 @@ class Paused:
 @pytest.mark.parametrize("erasure", [anonymize, erase], ids=lambda erasure: erasure.__name__)
 @pytest.mark.parametrize("model", PROTECTED, ids=lambda model: model.__name__)
 def test_stale__during_an_erasure(shelf: Shelf, model: type[Model], erasure: Callable[[UUID], object], isolation: str) -> None:
-    """Each write begins before the erasure is committed. In REPEATABLE READ its transaction does not see the erasure afterwards."""
+    """Each write begins before the commit of the erasure. In REPEATABLE READ its transaction does not see the erasure later."""
     full_life(email="other@example.com")
     outcomes: list[tuple[str, Outcome]] = []
     for ways in batched(WAYS):
@@ -168,11 +168,11 @@ def test_stale__during_an_erasure(shelf: Shelf, model: type[Model], erasure: Cal
         first = [(way, refused_first(way, stale, deleted=erasure is erase)) for way in ways]
         writing = [partial(write_and_close, way, written, isolation) for way, written in first if written is not None]
         outcomes += during(Paused(shelf, erasure, person.pk), writing)
-        nothing_is_back(person.pk, deleted=erasure is erase)
+        assert_nothing_restored(person.pk, deleted=erasure is erase)
         User.objects.filter(pk=person.pk).delete()
     expected = Outcome.REFUSED if isolation == "READ COMMITTED" else Outcome.DISTURBED
     assert expected in {outcome for _, outcome in outcomes}
-    # They find the row as it was, and write nothing.
+    # They find an equal row and write nothing.
     assert {name for name, outcome in outcomes if outcome == Outcome.PASSED} <= {"get_or_create", "related_get_or_create"}
 
 
@@ -182,7 +182,7 @@ def batched(ways: Sequence[Way]) -> Iterator[Sequence[Way]]:
 
 
 def refused_first(way: Way, stale: list[Any], *, deleted: bool) -> list[Any] | None:
-    """Return the first objects that must be refused in this way; None if there are none."""
+    """Return the first objects that must be refused in this way, or None."""
     return next((written for written, must_be_refused in writes(way, stale, deleted=deleted) if must_be_refused), None)
 
 
@@ -194,7 +194,7 @@ def write_and_close(way: Way, written: list[Any], isolation: str) -> tuple[str, 
 
 
 def during(paused: Paused, writing: Sequence[Callable[[], tuple[str, Outcome]]]) -> list[tuple[str, Outcome]]:
-    """Begin the writes while the erasure is not committed. It is, when each of them waits or has ended."""
+    """Begin the writes before the commit of the erasure. Commit when each of them waits or has ended."""
     with in_thread(paused.run) as erasing, ThreadPoolExecutor(AT_ONCE) as pool:
         assert paused.reached.wait(60)
         begun = [pool.submit(write) for write in writing]

@@ -1,4 +1,4 @@
-"""The list of ways is complete, and each of them really writes."""
+"""The list of ways is complete, and each way really writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from videos.models import Video
 
 WRITES_BY_NAME = re.compile(r"(create|update|save|insert|upsert|merge|write|copy)")
 READS = {"select_for_update", "prepare_database_save"}
-"""Their names say that they write, and they do not."""
+"""Methods whose names suggest a write, but which do not write."""
 NOT_THE_DATA = {"self", "using", "batch_size", "returning_fields", "save_m2m"}
 """Parameters that do not change what is written to a table of personal data."""
 SECOND_VALUES: dict[str, Any] = {
@@ -37,7 +37,7 @@ SECOND_VALUES: dict[str, Any] = {
 
 
 def writing_methods(owner: type) -> Iterator[str]:
-    """Yield what Django marks as writing, and what has such a name. It marks a method so that no template calls it."""
+    """Yield methods that Django marks as writing (templates must not call them), and methods with such a name."""
     for name in dir(owner):
         method = getattr(owner, name)
         by_name = WRITES_BY_NAME.search(name) and not name.startswith("_") and callable(method)
@@ -50,7 +50,10 @@ def is_deleting(name: str) -> bool:
 
 
 def expected_calls() -> dict[tuple[str, str], set[str]]:
-    """Return each method that writes data, by its class and name, with the parameters of Django's public ones: a new option may be a new way."""
+    """Return each method that writes data, by class and name, with the parameters of Django's public methods.
+
+    A new parameter may be a new way of writing.
+    """
     related: Any = type(User(pk=uuid4()).videos)
     of_ours: Any = type(User.objects)
     found = {
@@ -73,7 +76,7 @@ def parameters_of(method: Any) -> set[str]:
 
 
 def made_calls() -> set[tuple[str, str, str]]:
-    """Return what all ways call: the class, the method, and each parameter that is given ("" for the call itself)."""
+    """Return the calls of all ways: class, method, and each given parameter ("" for the call itself)."""
     person = full_life()
     calls = Calls(), Calls(is_async=True)
     for model in PROTECTED:
@@ -87,14 +90,14 @@ def made_calls() -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.django_db
-def test_ways__are_all_that_django_has() -> None:
+def test_ways__call_every_writing_method_of_django() -> None:
     expected, made = expected_calls(), made_calls()
     assert {("Model", "asave"), ("QuerySet", "bulk_create"), ("QuerySet", "create_user"), ("RelatedManager", "add")} <= expected.keys()
     assert {(label, name) for label, name in expected if (label, name, "") not in made} == set()
     assert {(*one, parameter) for one, parameters in expected.items() for parameter in parameters if (*one, parameter) not in made} == set()
 
 
-def test_ways__rights_are_no_personal_data() -> None:
+def test_ways__skip_rights_which_are_no_personal_data() -> None:
     """No way writes a many-to-many table."""
     for model, protection in PROTECTED.items():
         assert {field.name for field in model._meta.many_to_many} <= protection.kept
@@ -102,7 +105,7 @@ def test_ways__rights_are_no_personal_data() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", PROTECTED, ids=lambda model: model.__name__)
-def test_ways__each_writes_over_the_row_of_another_user(model: type[Model]) -> None:
+def test_ways__each_overwrites_the_row_of_another_user(model: type[Model]) -> None:
     person = full_life()
     stale = read(model, [person.pk])
     for way in WAYS:
@@ -135,7 +138,7 @@ def test_ways__each_inserts_the_row_of_another_user(model: type[Model]) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("model", [Video, Match])
-def test_ways__moving_writes_the_user(model: type[Any]) -> None:
+def test_ways__moving_a_row_writes_its_user(model: type[Any]) -> None:
     person, other = full_life(), full_life(email="other@example.com")
     for way in (way for way in WAYS if way.moves):
         stale = read(model, [person.pk])
@@ -148,7 +151,7 @@ def test_ways__moving_writes_the_user(model: type[Any]) -> None:
 
 
 def values_of(one: Model) -> dict[str, Any]:
-    """Return what is in the columns, with times as Django's JSON has them: in milliseconds."""
+    """Return the values of the columns. Times have milliseconds, as in Django's JSON."""
     values = {field.name: getattr(one, field.attname) for field in columns(type(one), key=True) if field.name != "updated_at"}
     return {
         name: value.replace(microsecond=value.microsecond // 1000 * 1000) if isinstance(value, datetime) else value

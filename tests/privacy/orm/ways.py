@@ -1,4 +1,4 @@
-"""Every way of the ORM to write rows from objects that a program holds. ``test_ways.py`` compares the list with the methods that Django has."""
+"""Every way of the ORM to write rows from objects in memory. ``test_ways.py`` compares the list with Django's methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Objects = Sequence[Any]
 
 
 class Calls:
-    """Calls methods of Django, or their asynchronous twins, and remembers each with the names of the parameters that were given."""
+    """Call methods of Django, or their asynchronous variants, and record each with the names of the given parameters."""
 
     def __init__(self, *, is_async: bool = False) -> None:
         self.is_async = is_async
@@ -47,7 +47,7 @@ def owner_of(target: object) -> str:
 
 
 def columns(model: type[Model], *, key: bool = False) -> list[Any]:
-    """Return the fields that a program can write, with or without the primary key."""
+    """Return the writable fields, with or without the primary key."""
     return [field for field in model._meta.concrete_fields if not field.generated and (key or not field.primary_key)]
 
 
@@ -60,7 +60,7 @@ def values(one: Model, *, key: bool = False) -> dict[str, Any]:
 
 
 def managers(one: Model) -> Iterator[Any]:
-    """Yield the reverse managers that have this object among theirs: ``user.videos`` for a video."""
+    """Yield the reverse managers that contain this object: ``user.videos`` for a video."""
     for field in one._meta.concrete_fields:
         relation: Any = field.remote_field
         if field.many_to_one and not relation.hidden:
@@ -208,7 +208,7 @@ def related_update_or_create(call: Calls, objects: Objects) -> None:
 
 
 def related_add(call: Calls, objects: Objects) -> None:
-    """An UPDATE of the foreign key alone."""
+    """Update the foreign key only."""
     for one in objects:
         for manager in managers(one):
             call(manager, "add", one, bulk=True)
@@ -250,16 +250,16 @@ def _without_password(one: Model) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way, and whether it writes over a row, whether it makes one, and whether it goes through the object of the user or match."""
+    """A way of writing: whether it overwrites a row, inserts one, and goes through the object of the user or match."""
 
     write: Callable[[Calls, Objects], int | None]
     updates: bool = False
     inserts: bool = False
     related: bool = False
     moves: bool = False
-    """It writes nothing but the foreign key."""
+    """It writes only the foreign key."""
     manager: str = ""
-    """The method of the model's own manager that it needs."""
+    """Method of the model's own manager that this way needs."""
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
-"""``manage.py`` in processes of its own, which cost little to start: forked from one that has imported everything.
+"""``manage.py`` in separate processes that start fast: they are forks of one process that has imported all modules.
 
-Run as a module it is that process: for each line on standard input, a list of arguments and the file of the output, it runs ``manage.py`` and says its exit code.
+As a module it is that process. Each line on standard input has a list of arguments and the file for the output. The process runs ``manage.py`` and
+prints the exit code.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from findme.environment import BASE_DIR
 
 
 class Commands:
-    """One command at a time. ``environment`` says which stores they use."""
+    """Run one command at a time. ``environment`` names the stores."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.output = folder / "output.txt"
@@ -36,7 +37,7 @@ class Commands:
         return int(self.forker.stdout.readline()), self.output.read_text()
 
     def end(self) -> None:
-        with self.forker:  # waits, and closes its pipes
+        with self.forker:  # waits for the process and closes its pipes
             assert self.forker.stdin is not None
             self.forker.stdin.close()
 

@@ -1,4 +1,4 @@
-"""A program that anonymizes and deletes users all along, in every way that the project and its guide have."""
+"""A program that anonymizes and deletes users all the time, in every way of the project and of the migration guide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.privacy.storm.program import Program
 from tests.support.database import Database
 
 WAYS = ("anonymize", "erase", "guide_anonymizes", "guide_deletes", "orm_deletes")
-"""Each comes at least once."""
+"""Each way is used at least once."""
 GUIDE = """
     UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '', deleted_at = NOW()
     WHERE id = %s
@@ -30,9 +30,9 @@ GUIDE = """
 
 
 class Eraser(Program):
-    """Erases the ``victims`` one after the other, and now and then one of the ``others``, which other writers change.
+    """Erase the ``victims`` one after another, and sometimes one of the ``others``, which other writers change.
 
-    An erasure that is not done, since Qdrant is unavailable or another transaction holds the rows, is tried again later.
+    An erasure that fails, because Qdrant is unavailable or another transaction locks the rows, is retried later.
     """
 
     pause_seconds = 0.05
@@ -85,7 +85,9 @@ class Eraser(Program):
         if self.others and self.random.random() < 0.15:
             return self.random.choice(self.others)
         if self.ledger.kept and self.random.random() < 0.15:
-            return self.random.choice(list(self.ledger.kept))  # anonymized by the guide's statement, and not yet in the other tables
+            return self.random.choice(
+                list(self.ledger.kept)
+            )  # anonymized by the guide's statement only, which does not clear the other tables
         return self.victims.pop() if self.victims else None
 
     def _anonymize(self, _session: psycopg.Connection[object], user_id: UUID) -> bool:
@@ -99,9 +101,9 @@ class Eraser(Program):
         return True
 
     def _guide_anonymizes(self, session: psycopg.Connection[object], user_id: UUID) -> bool:
-        """Note what the statement leaves in the same transaction: nothing can be added after it.
+        """Record the remaining data in the transaction of the statement, because no data can be added after it.
 
-        An UPDATE of the embedding does not wait for the statement. One that has begun before is waited for.
+        An UPDATE of the embedding does not wait for the statement. The statement waits for an UPDATE that began before.
         """
         with session.transaction():
             done = session.execute(GUIDE, [user_id]).rowcount == 1

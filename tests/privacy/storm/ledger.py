@@ -1,4 +1,4 @@
-"""Who was erased during a storm, as the programs know it that did it, and what of them is back at the end."""
+"""Record of the erasures during a storm, and of the data that exist again at its end."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.privacy.leftovers import Values, left_over, rows_of
 
 
 class Ledger:
-    """Shared by all threads of a storm. An id is in ``begun`` before its erasure is tried, and in one of the others after the commit."""
+    """Shared by all threads of a storm. An id is in ``begun`` before its erasure, and in one of the other sets after the commit."""
 
     def __init__(self) -> None:
         self.begun: set[UUID] = set()
         self.deleted: set[UUID] = set()
         self.anonymized: set[UUID] = set()
         self.kept: dict[UUID, Values] = {}
-        """By user, what the guide's statement has left, since it clears nothing but five columns of ``users``."""
+        """Data that the guide's statement leaves, by user. It clears only five columns of ``users``."""
 
     def allows(self, error: psycopg.errors.CheckViolation) -> bool:
-        """Return whether the error is the refusal of data of a user whose erasure has begun."""
+        """Return whether the error refuses data of a user whose erasure has begun."""
         return error.diag.constraint_name == f"{error.diag.table_name}{OF_ERASED_USER}" and user_named(error) in self.begun
 
     def erased(self) -> set[UUID]:
@@ -31,12 +31,12 @@ class Ledger:
 
 
 def user_named(error: BaseException) -> UUID:
-    """Return the id in the message of a refusal."""
+    """Return the id in the error message."""
     return UUID(str(error).partition("User ")[2][:36])
 
 
 def back(session: psycopg.Connection[Any], ledger: Ledger) -> list[str]:
-    """Return a line for each row of a deleted user, each value of an anonymized one, and each erasure that PostgreSQL does not remember."""
+    """Return a line for each row of a deleted user, each value of an anonymized user, and each erasure without a row in PostgreSQL."""
     return [*_of_deleted(session, ledger), *_of_anonymized(session, ledger), *_forgotten(session, ledger)]
 
 

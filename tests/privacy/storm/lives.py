@@ -1,4 +1,4 @@
-"""Users with something in every table, made at once."""
+"""Create users with rows in every table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from videos.models import Video
 
 
 def make_lives(chance: random.Random, count: int) -> list[UUID]:
-    """Make users, each with two videos, an embedding, and a match and a call with the next one. ``mark(id)`` is in all that is theirs."""
+    """Create users, each with two videos, an embedding, and a match and a call with the next user. All their data contain ``mark(id)``."""
     ids = [UUID(int=chance.getrandbits(128), version=4) for _ in range(count)]
     users = User.objects.bulk_create([_user(one) for one in ids])
     videos = Video.objects.bulk_create([_video(user) for user in users for _ in range(2)])
@@ -30,14 +30,14 @@ def make_lives(chance: random.Random, count: int) -> list[UUID]:
 
 
 def make_videos_to_move() -> list[Video]:
-    """Make videos of another user that have no personal word, for writes that give them to an erased user."""
+    """Create videos of another user without personal words, for writes that assign them to an erased user."""
     keeper = User.objects.create_user("keeper@example.com", full_name="Keeper", date_of_birth=date(1990, 1, 1), gender="other")
     video = {"storage_url": "https://videos.example/moved.mp4", "duration": 30, "file_size": 1000}
     return Video.objects.bulk_create([Video(user=keeper, **video) for _ in range(5)])
 
 
 def mark(user_id: UUID) -> str:
-    """Return a word that is in the personal data of this user, and in none of another. Rows that name a user have the id in another form."""
+    """Return a word that only the personal data of this user contain. Rows that refer to the user have the id in another form."""
     return f"life{user_id.hex}"
 
 

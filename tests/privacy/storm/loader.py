@@ -1,4 +1,4 @@
-"""A program that loads old copies of users who are being erased: ``manage.py loaddata`` and ``manage.py upsert_embeddings``, in processes of their own."""
+"""A program that loads old copies of users during their erasure, by ``loaddata`` and ``upsert_embeddings`` in other processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.privacy.storm.program import Program
 from vectorstore.ingest.rows import Kind
 
 IN_A_FILE = 10
-"""Users: some of them are erased, the others are not."""
+"""Number of users, of which some are erased."""
 ALL = {("loaddata", "loaded"), ("loaddata", "refused"), ("upsert_embeddings", "loaded"), ("upsert_embeddings", "refused")}
 REFUSED_ROWS = "of users who were anonymized or deleted for good"
 DEADLOCK = "deadlock detected"
 
 
 class Loader(Program):
-    """The copies are from before the storm. Each load must leave out the erased users and load the others."""
+    """Load copies from before the storm. Each load must leave out the erased users and load the others."""
 
     pause_seconds = 0.05
 
@@ -36,10 +36,10 @@ class Loader(Program):
         self.ledger, self.commands, self.folder = ledger, commands, folder
         self.random = random.Random(seed)
         self.options: list[str] = []
-        """Of ``upsert_embeddings``."""
+        """Options of ``upsert_embeddings``."""
         self.groups = [lives[first : first + IN_A_FILE] for first in range(0, len(lives), IN_A_FILE)]
         self.counts: Counter[tuple[str, str]] = Counter()
-        """Rows by command; of ``loaddata`` that left out some, the runs."""
+        """Number of rows by command. For ``loaddata``, the number of runs that left out rows."""
         self.runs = self.deadlocks = 0
         for number, group in enumerate(self.groups):
             self._write_copies(number, group)

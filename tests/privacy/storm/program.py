@@ -1,4 +1,4 @@
-"""What the programs of a storm have in common."""
+"""Base class for the programs of a storm."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import ClassVar
 from django.db import connection
 
 MORE_SECONDS = 60
-"""After the storm, for what has not happened yet."""
+"""Seconds after the storm for outcomes that are still missing."""
 
 
 class Program(threading.Thread):
-    """Takes turns until the storm is over and nothing is lacking. ``error`` is what it raised, for the storm to raise."""
+    """Run turns until the storm is over and no outcome is missing. ``error`` holds an exception, which the storm raises."""
 
     pause_seconds: ClassVar[float]
 
@@ -27,11 +27,11 @@ class Program(threading.Thread):
 
     @abstractmethod
     def work(self) -> None:
-        """Do something in each of the ``turns``."""
+        """Do the work of the program in each of the ``turns``."""
 
     @abstractmethod
     def lacking(self) -> Collection[object]:
-        """Return what has to happen and has not happened yet."""
+        """Return the outcomes that are still missing."""
 
     def run(self) -> None:
         try:
@@ -42,7 +42,7 @@ class Program(threading.Thread):
             connection.close()
 
     def turns(self) -> Iterator[int]:
-        """Yield the number of each turn. What is lacking when the time after the storm is over is named by the storm."""
+        """Yield the number of each turn, until the time after the storm is over. The storm reports outcomes that are missing then."""
         deadline = 0.0
         for number in itertools.count():
             if self.over.wait(self.pause_seconds):

@@ -1,4 +1,4 @@
-"""A program that keeps the objects that it has read, and writes them later, in every way of the ORM, whatever has become of the users."""
+"""A program that writes stale objects in every way of the ORM, also after their users were erased."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
 READ_AGAIN = 25
-"""Writes between two readings of a user's rows."""
+"""Number of writes between two reads of a user's rows."""
 
 
 class StaleWriter(Program):
-    """Writes until each way has been refused for erased users, and has passed for others, and the storm is over."""
+    """Write until the storm is over, each way was refused for erased users, and each way succeeded for others."""
 
     pause_seconds = 0.002
 
@@ -34,7 +34,7 @@ class StaleWriter(Program):
         self.random = random.Random(seed)
         self.stale: dict[UUID, dict[type[Model], list[Any]]] = {}
         self.counts: Counter[tuple[str, Outcome]] = Counter()
-        """By way. A write for living users that passed is counted as PASSED, one that names an erased user as IN_VAIN, until the end shows it."""
+        """Outcomes by way. A write that succeeded counts as PASSED for living users. For an erased user it counts as IN_VAIN, and the end shows whether it was."""
         self.in_vain = 0
 
     @property
@@ -58,7 +58,7 @@ class StaleWriter(Program):
                     self.stale[user_id][model].append(one)
 
     def _chosen_way(self) -> tuple[Way, bool]:
-        """Return a way, those first that lack something, and whether to write for an erased user."""
+        """Return a way, and whether to write for an erased user. Ways with missing outcomes come first."""
         lacking = self.lacking()
         if lacking and self.random.random() < 0.5:
             way, outcome = self.random.choice(lacking)
@@ -88,7 +88,7 @@ class StaleWriter(Program):
             assert erased, f"{outcome}, and no user is erased: {what}"
 
     def _objects(self, way: Way, is_for_erased: bool) -> list[Any]:
-        """Return what to write: the objects as they were read, or to be inserted again, or as other rows of the same users."""
+        """Return the objects as they were read, as copies to insert again, or as other rows of the same users."""
         user_id = self._user(is_for_erased)
         models = [model for model, found in self.stale[user_id].items() if found and way.works_for(found[0])] if user_id else []
         if user_id is None or not models:
@@ -98,7 +98,7 @@ class StaleWriter(Program):
         kinds = [copy.copy] if not way.inserts else [again, twin] if not way.updates else [copy.copy, again, twin]
         kind = self.random.choice(kinds)
         if model is User and kind is twin and is_for_erased:
-            kind = again  # its twin is another user
+            kind = again  # the copy of a user is another user
         if model is Video and is_for_erased and not way.manager and self.random.random() < 0.3:
             return self._moved(found[0])
         return [kind(one) for one in found]

@@ -1,4 +1,4 @@
-"""All writers of a storm of erasures together, for the storm on PostgreSQL alone and for the one with Qdrant."""
+"""All writers of a storm of erasures, for the storm on PostgreSQL only and for the one with Qdrant."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ERASED = 0.6
 
 
 class Erasures:
-    """Users are erased while stale objects and old copies of them are written. Other writers change ``others``, and some of them are erased too."""
+    """Erase users while programs write stale objects and old copies of them. Other writers change ``others``, and some of these are erased too."""
 
     def __init__(self, database: Database, seed: int, others: list[UUID], environment: dict[str, str], folder: Path) -> None:
         self.database, self.ledger, self.over = database, Ledger(), threading.Event()
-        chance = random.Random(f"erasures {seed}")  # other ids than those of the other writers
+        chance = random.Random(f"erasures {seed}")  # the other writers use other ids
         self.lives = make_lives(chance, LIVES)
         victims = chance.sample(self.lives, int(ERASED * LIVES))
         self.commands = Commands(environment, folder)
@@ -40,7 +40,7 @@ class Erasures:
             thread.start()
 
     def stop(self) -> None:
-        """Let each come to its end, and raise what went wrong."""
+        """Wait for the end of each program, and raise its error."""
         self.end()
         for thread in self.threads:
             if thread.error is not None:
@@ -55,7 +55,7 @@ class Erasures:
         self.commands.end()
 
     def findings(self) -> list[str]:
-        """Return a line for each user who is back, for all data that are back, and for each writer that did not really write."""
+        """Return a line for each user or datum that exists again, and for each writer that did not really write."""
         with self.database.connect() as session:
             lines = back(session, self.ledger)
         lines += self._words_of_the_erased()
@@ -64,7 +64,7 @@ class Erasures:
         return lines + self.eraser.lacking()
 
     def _words_of_the_erased(self) -> list[str]:
-        """Look for them in all text of all tables: not in what the owners of the data declare."""
+        """Search for the words in all texts of all tables, whatever the owners of the data declare."""
         gone, lines = self.ledger.deleted | self.ledger.anonymized, []
         with self.database.connect() as session:
             for (table,) in session.execute("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'").fetchall():

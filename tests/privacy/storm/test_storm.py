@@ -1,4 +1,4 @@
-"""Stale objects and old copies are written while users are erased, without Qdrant: no user and no data come back."""
+"""Erasures while stale objects and old copies are written, without Qdrant: no user and no data exist again."""
 
 from __future__ import annotations
 
