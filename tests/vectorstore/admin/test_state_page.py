@@ -22,39 +22,39 @@ from vectorstore.schema.initialize import initialize
 pytestmark = pytest.mark.django_db
 
 PAGE = reverse("admin:vectorstore_quarantineduser_state")
-OF_TRIGGERS = 5
+TRIGGER_QUERIES = 5
 """Queries of PostgreSQL's catalogs: two for the applied migrations, three for functions, triggers and foreign keys."""
 
 
-def shown(**query: str) -> str:
+def page_text(**query: str) -> str:
     return " ".join(signed_in(superuser()).get(PAGE, query).content.decode().split())
 
 
-def test_page__before_there_is_anything(settings: Settings) -> None:
-    """Qdrant is not asked."""
+def test_page__no_data__names_the_commands(settings: Settings) -> None:
+    """The page does not connect to Qdrant."""
     settings.QDRANT_URL = "http://127.0.0.1:9"
-    page = shown()
+    page = page_text()
     assert "None yet: <code>manage.py verify_qdrant</code>." in page
     assert "None yet: <code>manage.py init_qdrant</code>." in page
     assert "The stores have no checkpoint yet." in page and "Query Qdrant" in page
 
 
-def test_page__triggers_that_are_not_as_migrated__are_named(db: None) -> None:
-    assert "These triggers are not as migrated" not in shown()
+def test_page__lost_triggers__are_named(db: None) -> None:
+    assert "These triggers are not as migrated" not in page_text()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted")
-    page = shown()
+    page = page_text()
     assert '<li class="break-words">trigger vector_sync_deleted on profile_embeddings: disabled</li>' in page
     assert "<code>manage.py verify_qdrant --repair</code> repairs them" in page
 
 
-def test_page__comparison_that_is_due__is_named(db: None) -> None:
-    assert "have not been compared since" not in shown()
+def test_page__comparison_is_due__is_named(db: None) -> None:
+    assert "have not been compared since" not in page_text()
     note_comparison_due()
-    assert "and the stores have not been compared since. <code>manage.py verify_qdrant --repair</code> compares them." in shown()
+    assert "and the stores have not been compared since. <code>manage.py verify_qdrant --repair</code> compares them." in page_text()
 
 
-def test_page__queue_collections_verification_and_quarantined_users(settings: Settings) -> None:
+def test_page__shows_queue_collections_verification_and_quarantined_users(settings: Settings) -> None:
     alias = settings.QDRANT_COLLECTION
     registry.register(f"{alias}_v1", registry.State.LIVE, "")
     registry.register(f"{alias}_v2", registry.State.BUILDING, "")
@@ -75,17 +75,17 @@ def test_page__queue_collections_verification_and_quarantined_users(settings: Se
         "quarantined": 1,
         "unallocated": 0,
     }
-    found = {"users": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
-    Verification.objects.create(alias=alias, started_at=datetime.now(UTC), result=found)
-    page = shown()
+    result = {"users": 42, "quarantined": 1, "restore_detected": True, "collections": {f"{alias}_v1": counts}}
+    Verification.objects.create(alias=alias, started_at=datetime.now(UTC), result=result)
+    page = page_text()
     assert '>2<span class="block text-sm">oldest entry: 3 hours</span>' in page
     assert f"{alias}_v1" in page and "Qdrant ran out of room" in page
     assert "a store was restored to an older copy" in page and "3 differences" in page and "42 users." in page
     assert f'<a href="{reverse("admin:vectorstore_quarantineduser_changelist")}"' in page
 
 
-def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And asks as much of large tables as of empty ones."""
+def test_page__large_tables__need_no_more_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page counts up to a limit, and sends as many queries as for empty tables."""
     client = signed_in(superuser())
     client.get(PAGE)
     with CaptureQueriesContext(connection) as before:
@@ -97,34 +97,33 @@ def test_page__reads_no_further_than_it_counts(monkeypatch: pytest.MonkeyPatch) 
         registry.register(f"x_v{number}", registry.State.RETAINED, "")
     with CaptureQueriesContext(connection) as after:
         assert "more than 3" in client.get(PAGE).content.decode()
-    assert len(after.captured_queries) == len(before.captured_queries) <= 6 + OF_TRIGGERS
+    assert len(after.captured_queries) == len(before.captured_queries) <= 6 + TRIGGER_QUERIES
     assert not any("LIMIT" not in query["sql"] and "vector_sync_queue" in query["sql"] for query in after.captured_queries)
 
 
-def test_plan__what_init_qdrant_would_do(store: str) -> None:
-    assert "collection " in shown(plan="1")
+def test_plan__shows_what_init_qdrant_would_do(store: str) -> None:
+    assert "collection " in page_text(plan="1")
     initialize()
     ProfileEmbeddingFactory.create()
-    assert "_v1 is as defined." in shown(plan="1")
+    assert "_v1 is as defined." in page_text(plan="1")
 
 
 def test_plan__names_each_difference(embedded_qdrant: Path, settings: Settings) -> None:
     initialize()
     with qdrant() as client:
         client.update_collection(f"{settings.QDRANT_COLLECTION}_v1", metadata={"findme_database": str(uuid4())})
-    page = shown(plan="1")
+    page = page_text(plan="1")
     assert "<li" in page and "Nothing:" not in page
 
 
-def test_plan__qdrant_is_unavailable(settings: Settings) -> None:
-    """It is said, and the rest is shown."""
+def test_plan__qdrant_unavailable__shows_the_error_and_the_rest(settings: Settings) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
-    page = shown(plan="1")
+    page = page_text(plan="1")
     assert "<strong>Qdrant could not be queried.</strong> Nothing answers at QDRANT_URL &#x27;http://127.0.0.1:9&#x27;" in page
     assert "On the queue" in page
 
 
-def test_page__for_those_who_may_see_quarantined_users() -> None:
+def test_page__needs_permission_to_view_quarantined_users() -> None:
     UserFactory.create()
     assert signed_in(staff()).get(PAGE).status_code == 403
     client = signed_in(staff("vectorstore.view_quarantineduser"))
@@ -135,7 +134,7 @@ def test_page__for_those_who_may_see_quarantined_users() -> None:
     assert client.put(PAGE).status_code == 405
 
 
-def test_page__tries_everybody_again() -> None:
+def test_page__retry_all__queues_every_quarantined_user() -> None:
     for _ in range(3):
         QuarantinedUser.objects.create(user_id=uuid4(), reason="refused", collection="x_v1")
     client = signed_in(staff("vectorstore.view_quarantineduser", "vectorstore.retry_quarantined"))
@@ -149,7 +148,7 @@ def test_page__tries_everybody_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(-1, "0 seconds"), (90, "90 seconds"), (121, "2 minutes"), (7300, "2 hours"), (200_000, "2 days")]
+    ("seconds", "text"), [(-1, "0 seconds"), (90, "90 seconds"), (121, "2 minutes"), (7300, "2 hours"), (200_000, "2 days")]
 )
-def test_duration__in_the_largest_unit_that_fits(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_duration__uses_the_largest_fitting_unit(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

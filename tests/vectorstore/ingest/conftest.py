@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the readers."""
+"""Fixtures for tests of the readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vectorstore.ingest.formats.parquet import process
 
 @pytest.fixture(scope="module")
 def decoder_in_process() -> Iterator[None]:
-    """Parquet is decoded by the code of the program, without the start of a process for each file."""
+    """Decode Parquet in this process, without starting another one for each file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "frames_of", frames_in_process)
         yield

@@ -1,8 +1,8 @@
-"""A program that changes files at random, for the three readers: each file must end in rows, in rejections or in one line.
+"""A program that changes files randomly. For each file, its reader must return rows or rejections, or raise one line.
 
     python -m tests.vectorstore.ingest.fuzz parquet --seconds 300 --seed 1
 
-It may take 256 MiB more memory than at its start. The first fault ends it with exit code 1, and the file that shows it is kept.
+It may use 256 MiB more memory than at its start. The first error ends it with exit code 1, and its file is kept.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.vectorstore.ingest.mutations import changed, changed_inside
+from tests.vectorstore.ingest.mutations import change_file, change_zip_member
 from vectorstore.ingest.formats.parquet import decoder, process
 from vectorstore.ingest.formats.parquet.decoder import Frame
 
 MEMORY = 256 << 20
 SECONDS_FOR_A_FILE = 60
 LONGEST_MESSAGE = 2000
-CHANGED_INSIDE = 0.5
+ZIP_MEMBER_SHARE = 0.5
 
 
 def ids(count: int) -> list[str]:
@@ -79,16 +79,16 @@ def parquet() -> Iterator[bytes]:
         "interests": pa.array([["sea", "sea"], None, [], [None, "x" * 200]], pa.list_(text)),
         "video_features": pa.array([[1], None, [], [3, None]], pa.large_list(pa.int32())),
     }
-    ways: list[dict[str, Any]] = [
+    option_sets: list[dict[str, Any]] = [
         {"compression": "none", "write_page_checksum": True},
         {"compression": "snappy", "row_group_size": 3},
         {"compression": "zstd", "use_dictionary": False, "data_page_version": "2.0"},
         {"compression": "gzip", "use_dictionary": False, "column_encoding": {"user_id": "DELTA_BYTE_ARRAY"}},
         {"compression": "none", "store_schema": False, "write_statistics": False},
     ]
-    for way in ways:
+    for write_options in option_sets:
         stream = io.BytesIO()
-        pq.write_table(pa.table(columns), stream, **way)
+        pq.write_table(pa.table(columns), stream, **write_options)
         yield stream.getvalue()
 
 
@@ -100,7 +100,7 @@ SAMPLES: dict[str, tuple[str, Callable[[], Iterator[bytes]]]] = {
 
 
 def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """Answer as the real process does, from a fork of this one: 50 times as many files in the same time."""
+    """Yield what the real process would send, from a fork of this one, which is 50 times faster."""
     read_end, write_end = os.pipe()
     pid = os.fork()
     if not pid:
@@ -122,7 +122,7 @@ def frames_of_fork(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame
 
 
 def read(path: Path) -> str:
-    """Read the file as ``upsert_embeddings`` does, and say how it ended. Raises what must not be raised."""
+    """Read the file as ``upsert_embeddings`` does, and return how it ended. Raise each error that is not allowed."""
     from findme.core.errors import UserFacingError
     from vectorstore.ingest.rows import UNSET, Row
     from vectorstore.ingest.sources import sources
@@ -157,33 +157,33 @@ def limit_memory() -> None:
 
 
 def fuzz(reader: str, seed: int, *, seconds: float, inputs: int) -> Counter[str]:
-    """Raises what a reader must not raise."""
-    ending, samples = SAMPLES[reader]
-    originals, chance = list(samples()), random.Random(seed)
+    """Read changed files and count how they ended. Raise at the first error that a reader must not raise."""
+    suffix, samples = SAMPLES[reader]
+    originals, rng = list(samples()), random.Random(seed)
     process.frames_of = frames_of_fork
     limit_memory()
-    ended: Counter[str] = Counter()
-    until = time.monotonic() + seconds
+    endings: Counter[str] = Counter()
+    deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"x{ending}"
-        while ended.total() < inputs and time.monotonic() < until:
-            if reader == "npz" and chance.random() < CHANGED_INSIDE:
-                content = changed_inside(chance, originals)
+        path = Path(folder) / f"x{suffix}"
+        while endings.total() < inputs and time.monotonic() < deadline:
+            if reader == "npz" and rng.random() < ZIP_MEMBER_SHARE:
+                content = change_zip_member(rng, originals)
             else:
-                content = changed(chance, originals, as_text=reader == "json_lines")
+                content = change_file(rng, originals, as_text=reader == "json_lines")
             path.write_bytes(content)
             signal.alarm(SECONDS_FOR_A_FILE)
             try:
-                ended[read(path)] += 1
-            except BaseException:  # noqa: BLE001  # SIGALRM's and MemoryError too
-                kept = Path(tempfile.gettempdir()) / f"fuzz-{reader}-{seed}-{ended.total()}{ending}"
-                kept.write_bytes(content)
-                raise SystemExit(f"{traceback.format_exc()}{reader}, seed {seed}, file {ended.total()}: {kept}") from None
+                endings[read(path)] += 1
+            except BaseException:  # noqa: BLE001  # includes MemoryError and the timeout
+                kept_file = Path(tempfile.gettempdir()) / f"fuzz-{reader}-{seed}-{endings.total()}{suffix}"
+                kept_file.write_bytes(content)
+                raise SystemExit(f"{traceback.format_exc()}{reader}, seed {seed}, file {endings.total()}: {kept_file}") from None
             signal.alarm(0)
-    return ended
+    return endings
 
 
-def too_slow(*_: object) -> None:
+def raise_timeout(*_: object) -> None:
     raise TimeoutError(f"A file took more than {SECONDS_FOR_A_FILE} s.")
 
 
@@ -197,11 +197,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--inputs", type=int, default=sys.maxsize)
     options = parser.parse_args(arguments)
     django.setup()
-    signal.signal(signal.SIGALRM, too_slow)
-    ended = fuzz(options.reader, options.seed, seconds=options.seconds, inputs=options.inputs)
+    signal.signal(signal.SIGALRM, raise_timeout)
+    endings = fuzz(options.reader, options.seed, seconds=options.seconds, inputs=options.inputs)
     own, forks = (resource.getrusage(who).ru_maxrss >> 10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     sys.stdout.write(
-        f"{options.reader}, seed {options.seed}: {ended.total():,} files, {dict(ended)}, at most {own} MiB, forks {forks} MiB\n"
+        f"{options.reader}, seed {options.seed}: {endings.total():,} files, {dict(endings)}, at most {own} MiB, forks {forks} MiB\n"
     )
 
 

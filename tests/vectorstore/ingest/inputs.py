@@ -1,4 +1,4 @@
-"""Inputs for the tests of loading."""
+"""Input files for tests of loading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vectorstore.ingest.formats.parquet.decoder import Frame
 
 
 def ones(number: float = 1.0) -> list[float]:
-    """A vector that is known again by its NUMBER."""
+    """Return a vector whose elements all are ``number``."""
     return [number] * 512
 
 
@@ -28,7 +28,7 @@ def row(user_id: UUID, **fields: Any) -> dict[str, Any]:
 
 
 def json_lines(path: Path, rows: Iterable[object]) -> str:
-    """A file of JSON Lines: a text is a line as it is, everything else one as JSON."""
+    """Write a JSON Lines file and return its path. A string is a line as it is, any other row is written as JSON."""
     with path.open("w", encoding="utf-8") as stream:
         for content in rows:
             stream.write(content if isinstance(content, str) else json.dumps(content))
@@ -37,14 +37,14 @@ def json_lines(path: Path, rows: Iterable[object]) -> str:
 
 
 def frames_in_process(path: Path, rows_at_a_time: int, skip: int) -> Iterator[Frame]:
-    """What the decoder's process would answer."""
+    """Yield what the decoder's process would send."""
     with opened(path) as stream:
         yield from decoder.frames(stream, rows_at_a_time=rows_at_a_time, skip=skip)
 
 
 @contextmanager
 def open_pipe(path: Path) -> Iterator[Path]:
-    """A pipe with a writer, which never writes: opening it does not wait."""
+    """Create a pipe with a writer that never writes, so that opening it does not wait."""
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     try:

@@ -1,4 +1,4 @@
-"""Changes of a file, as damage and attackers make them."""
+"""Random changes of files, as by damage or an attacker."""
 
 from __future__ import annotations
 
@@ -31,80 +31,80 @@ TOKENS = (
 )
 
 
-def changed(chance: random.Random, originals: Sequence[bytes], *, as_text: bool) -> bytes:
-    """Return one of the files, changed in one to four places."""
-    content = bytearray(chance.choice(originals))
+def change_file(rng: random.Random, originals: Sequence[bytes], *, as_text: bool) -> bytes:
+    """Return one of ``originals``, changed in one to four places."""
+    content = bytearray(rng.choice(originals))
     changes = TEXT_CHANGES if as_text else CHANGES
-    for _ in range(chance.randint(1, 4)):
-        chance.choice(changes)(chance, content, originals)
+    for _ in range(rng.randint(1, 4)):
+        rng.choice(changes)(rng, content, originals)
     return bytes(content)
 
 
-def changed_inside(chance: random.Random, originals: Sequence[bytes]) -> bytes:
-    """Return a zip file with one member changed, and with the checksums that belong to it."""
+def change_zip_member(rng: random.Random, originals: Sequence[bytes]) -> bytes:
+    """Return one of the zip files ``originals``, with one changed member and correct checksums."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(chance.choice(originals))) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
-        damaged = chance.choice(old.namelist())
+    with zipfile.ZipFile(io.BytesIO(rng.choice(originals))) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
+        changed_member = rng.choice(old.namelist())
         for name in old.namelist():
             content = old.read(name)
-            new.writestr(name, changed(chance, [content[:200], content], as_text=False) if name == damaged else content)
+            new.writestr(name, change_file(rng, [content[:200], content], as_text=False) if name == changed_member else content)
     return stream.getvalue()
 
 
-def _place(chance: random.Random, content: bytearray) -> int:
-    """Return a place, more often one near the end: zip and Parquet have their lists there."""
-    place = chance.randrange(len(content) + 1)
-    return max(len(content) - chance.randrange(600), 0) if chance.random() < 0.4 else place
+def _position(rng: random.Random, content: bytearray) -> int:
+    """Return a position, often near the end: zip and Parquet keep their directories there."""
+    position = rng.randrange(len(content) + 1)
+    return max(len(content) - rng.randrange(600), 0) if rng.random() < 0.4 else position
 
 
-def _flip(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    if (place := _place(chance, content)) < len(content):
-        content[place] ^= 1 << chance.randrange(8)
+def _flip(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    if (position := _position(rng, content)) < len(content):
+        content[position] ^= 1 << rng.randrange(8)
 
 
-def _overwrite(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    size = chance.choice((1, 2, 4, 8))
-    place = _place(chance, content)
-    number = (chance.choice(INTERESTING) + chance.choice((-1, 0, 0, 1))) % (1 << 8 * size)
-    content[place : place + size] = number.to_bytes(size, chance.choice(("little", "big")))
+def _overwrite(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    size = rng.choice((1, 2, 4, 8))
+    position = _position(rng, content)
+    number = (rng.choice(INTERESTING) + rng.choice((-1, 0, 0, 1))) % (1 << 8 * size)
+    content[position : position + size] = number.to_bytes(size, rng.choice(("little", "big")))
 
 
-def _delete(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    place = _place(chance, content)
-    del content[place : place + chance.choice((1, 4, 100, 2000))]
+def _delete(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    position = _position(rng, content)
+    del content[position : position + rng.choice((1, 4, 100, 2000))]
 
 
-def _repeat(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    place, size = _place(chance, content), chance.choice((1, 8, 300))
-    content[place:place] = content[place : place + size] * chance.choice((1, 2, 50))
+def _repeat(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    position, size = _position(rng, content), rng.choice((1, 8, 300))
+    content[position:position] = content[position : position + size] * rng.choice((1, 2, 50))
 
 
-def _insert(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    place = _place(chance, content)
-    content[place:place] = chance.randbytes(chance.choice((1, 4, 100)))
+def _insert(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    position = _position(rng, content)
+    content[position:position] = rng.randbytes(rng.choice((1, 4, 100)))
 
 
-def _cut(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    del content[_place(chance, content) :]
+def _cut(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    del content[_position(rng, content) :]
 
 
-def _splice(chance: random.Random, content: bytearray, originals: Sequence[bytes]) -> None:
-    other = chance.choice(originals)
-    content[_place(chance, content) :] = other[chance.randrange(len(other)) :]
+def _splice(rng: random.Random, content: bytearray, originals: Sequence[bytes]) -> None:
+    other = rng.choice(originals)
+    content[_position(rng, content) :] = other[rng.randrange(len(other)) :]
 
 
-def _token(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    place = _place(chance, content)
-    content[place : place + chance.choice((0, 1, 10))] = chance.choice(TOKENS)
+def _token(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    position = _position(rng, content)
+    content[position : position + rng.choice((0, 1, 10))] = rng.choice(TOKENS)
 
 
-def _value(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
-    """Put a token where a value begins, so that the line often stays JSON."""
-    starts = [place for place, byte in enumerate(content) if byte in b":,["]
+def _value(rng: random.Random, content: bytearray, _: Sequence[bytes]) -> None:
+    """Replace a value by a token, so that the line often stays valid JSON."""
+    starts = [position for position, byte in enumerate(content) if byte in b":,["]
     if starts:
-        place = chance.choice(starts) + 1
-        ends = [end for end in (content.find(mark, place) for mark in b",]}") if end >= 0]
-        content[place : min(ends, default=place)] = chance.choice(TOKENS)
+        position = rng.choice(starts) + 1
+        ends = [end for end in (content.find(mark, position) for mark in b",]}") if end >= 0]
+        content[position : min(ends, default=position)] = rng.choice(TOKENS)
 
 
 CHANGES: Sequence[Callable[[random.Random, bytearray, Sequence[bytes]], None]] = (

@@ -1,4 +1,4 @@
-"""Rows in PostgreSQL's binary format: laid out all at once as one by one, and read by PostgreSQL as they were meant."""
+"""Rows in PostgreSQL's binary format for COPY."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from vectorstore.ingest import binary_copy
 
 IDS = [UUID(int=number) for number in (1, 2**127 + 5, 3)]
 VECTORS = np.random.default_rng(1).standard_normal((3, 512)).astype(np.float32)
-ALIKE = binary_copy.fields([b"clip", None, binary_copy.texts([])])
+TAIL = binary_copy.fields([b"clip", None, binary_copy.texts([])])
 
 
 @pytest.mark.parametrize(
-    "tails", [[ALIKE] * 3, [ALIKE, binary_copy.fields([b"", binary_copy.json({"lat": 1}), binary_copy.texts(["sea", "Ⅻ"])]), ALIKE]]
+    "tails", [[TAIL] * 3, [TAIL, binary_copy.fields([b"", binary_copy.json({"lat": 1}), binary_copy.texts(["sea", "Ⅻ"])]), TAIL]]
 )
-def test_lines_of_vectors__as_one_by_one(tails: list[bytes]) -> None:
-    together = binary_copy.lines_of_vectors(b"".join(user_id.bytes for user_id in IDS), VECTORS, tails, fields=5)
+def test_lines_of_vectors__all_at_once__equals_one_by_one(tails: list[bytes]) -> None:
+    all_at_once = binary_copy.lines_of_vectors(b"".join(user_id.bytes for user_id in IDS), VECTORS, tails, fields=5)
     one_by_one = [
         struct.pack("!h", 5) + binary_copy.fields([user_id.bytes, binary_copy.reals(vector)]) + tail
         for user_id, vector, tail in zip(IDS, VECTORS, tails, strict=True)
     ]
-    assert together == b"".join(one_by_one)
+    assert all_at_once == b"".join(one_by_one)
 
 
 @pytest.mark.django_db
-def test_lines_of_vectors__read_by_postgresql() -> None:
+def test_lines_of_vectors__copied__postgresql_reads_the_same_values() -> None:
     tails = [
         binary_copy.fields([b"clip", binary_copy.json({"lat": 52.5, "lon": -13.0}), binary_copy.texts(["sea", "Ⅻ"])]),
         binary_copy.fields([b"", None, binary_copy.texts([])]),

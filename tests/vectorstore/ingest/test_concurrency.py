@@ -1,4 +1,4 @@
-"""Loading beside others: erasures, other loads, deadlocks, and a SIGKILL in the middle."""
+"""Loading while other sessions write: erasures, other loads, deadlocks, and SIGKILL."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def no_vector_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def other() -> Iterator[psycopg.Connection[Any]]:
-    """Somebody else's session."""
+def other_session() -> Iterator[psycopg.Connection[Any]]:
+    """Open a session of another client."""
     with psycopg.connect(make_conninfo(**database_parameters())) as session:
         yield session
 
@@ -56,15 +56,15 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def somebody_waits() -> bool:
-    """Whether a session of the test's database waits for a lock."""
+def session_waits_for_lock() -> bool:
+    """Return whether a session of the test database waits for a lock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
         return bool(cursor.fetchone()[0])
 
 
-def loading(file: str, **options: Any) -> Loaded:
-    """In a thread, with a connection of its own."""
+def load_in_thread(file: str, **options: Any) -> Loaded:
+    """Load ``file`` in a thread, and close its connection."""
     try:
         return upsert_embeddings([file], **options)
     finally:
@@ -79,33 +79,37 @@ def loading(file: str, **options: Any) -> Loaded:
         ("UPDATE users SET bio = 'Hello' WHERE id = %s", {}),
     ],
 )
-def test_load__person_erased_meanwhile(
-    tmp_path: Path, other: psycopg.Connection[Any], threads: ThreadPoolExecutor, change: str, reasons: dict[str, int]
+def test_load__user_changed_meanwhile__waits_and_follows_the_change(
+    tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor, change: str, reasons: dict[str, int]
 ) -> None:
-    """The load waits for the erasure, and then sees what became of the person."""
-    leaving, staying = UserFactory.create(), UserFactory.create()
-    path = json_lines(tmp_path / "x.jsonl", [row(leaving.pk, vector=ones()), row(staying.pk, vector=ones())])
-    other.execute(change, [leaving.pk])
-    loaded: Future[Loaded] = threads.submit(loading, path)
-    wait_until(somebody_waits)
-    other.commit()
+    """The load waits for the other transaction, and then reads the user again."""
+    changed, other_user = UserFactory.create(), UserFactory.create()
+    path = json_lines(tmp_path / "x.jsonl", [row(changed.pk, vector=ones()), row(other_user.pk, vector=ones())])
+    other_session.execute(change, [changed.pk])
+    loaded: Future[Loaded] = threads.submit(load_in_thread, path)
+    wait_until(session_waits_for_lock)
+    other_session.commit()
     assert loaded.result(DEADLINE).reasons == reasons
-    assert ProfileEmbedding.objects.filter(pk=staying.pk).exists()
-    assert ProfileEmbedding.objects.filter(pk=leaving.pk).exists() is not bool(reasons)
+    assert ProfileEmbedding.objects.filter(pk=other_user.pk).exists()
+    assert ProfileEmbedding.objects.filter(pk=changed.pk).exists() is not bool(reasons)
 
 
-def test_load__embedding_deleted_meanwhile(tmp_path: Path, other: psycopg.Connection[Any], threads: ThreadPoolExecutor) -> None:
+def test_load__embedding_deleted_meanwhile__row_without_a_vector_is_rejected(
+    tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor
+) -> None:
     embedding = ProfileEmbeddingFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(embedding.pk, interests=["sea"])])
-    other.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [embedding.pk])
-    loaded: Future[Loaded] = threads.submit(loading, path)
-    wait_until(somebody_waits)
-    other.commit()
+    other_session.execute("DELETE FROM profile_embeddings WHERE user_id = %s", [embedding.pk])
+    loaded: Future[Loaded] = threads.submit(load_in_thread, path)
+    wait_until(session_waits_for_lock)
+    other_session.commit()
     assert loaded.result(DEADLINE).reasons == {"no vector": 1}
 
 
-def test_load__erasure_waits_for_the_batch_only(tmp_path: Path, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the batch is committed nothing holds the person any more, though the load goes on with the vector store."""
+def test_load__batch_is_committed__no_longer_blocks_an_erasure(
+    tmp_path: Path, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the commit the load holds no lock on the user, although it still writes to the vector store."""
     user = UserFactory.create()
     erased = threading.Event()
 
@@ -117,12 +121,12 @@ def test_load__erasure_waits_for_the_batch_only(tmp_path: Path, threads: ThreadP
 
     monkeypatch.setattr(load, "sync_users", sync_users)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
-    assert threads.submit(loading, path).result(DEADLINE).loaded == 1
+    assert threads.submit(load_in_thread, path).result(DEADLINE).loaded == 1
     assert erased.is_set() and not ProfileEmbedding.objects.exists()
 
 
-def test_load__two_at_once_lose_nothing_of_each_other(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
-    """Each brings a field that the other leaves as it is."""
+def test_load__concurrent_loads_of_different_fields__keep_all_fields(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    """Each file has a field that the others lack."""
     for _ in range(3):
         users = UserFactory.create_batch(10)
         fields: tuple[dict[str, Any], ...] = ({"interests": ["sea"]}, {"video_features": [0.5]}, {"location": {"lat": 1, "lon": 2}}, {})
@@ -132,84 +136,86 @@ def test_load__two_at_once_lose_nothing_of_each_other(tmp_path: Path, threads: T
             )
             for number, extra in enumerate(fields)
         ]
-        for result in [threads.submit(loading, file) for file in files]:
+        for result in [threads.submit(load_in_thread, file) for file in files]:
             assert result.result(DEADLINE).loaded == 10
         for embedding in ProfileEmbedding.objects.filter(pk__in=[user.pk for user in users]):
             assert (embedding.interests, embedding.video_features, embedding.location) == (["sea"], [0.5], {"lat": 1, "lon": 2})
 
 
-def test_load__batch_that_a_deadlock_ends_is_tried_again(
-    tmp_path: Path, other: psycopg.Connection[Any], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+def test_load__deadlock__tries_the_batch_again(
+    tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL ends whichever of the two looks first: until it is the load."""
+    """PostgreSQL ends one of the two sessions. Repeat until it ends the load."""
     embedding = ProfileEmbeddingFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(embedding.pk, vector=ones(7))])
     attempts: list[int] = []
-    attempt = staging._store
+    original = staging._store
 
-    def counted(*arguments: Any) -> staging.Stored:
+    def store_and_count(*arguments: Any) -> staging.Stored:
         attempts.append(1)
-        return attempt(*arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(staging, "_store", counted)
+    monkeypatch.setattr(staging, "_store", store_and_count)
     deadline = time.monotonic() + DEADLINE
     while len(attempts) < 2:
         assert time.monotonic() < deadline
         attempts.clear()
-        other.execute("UPDATE profile_embeddings SET model = 'theirs' WHERE user_id = %s", [embedding.pk])
-        loaded = threads.submit(loading, path)
-        wait_until(somebody_waits)
+        other_session.execute("UPDATE profile_embeddings SET model = 'theirs' WHERE user_id = %s", [embedding.pk])
+        loaded = threads.submit(load_in_thread, path)
+        wait_until(session_waits_for_lock)
         try:
-            other.execute("UPDATE users SET bio = 'theirs' WHERE id = %s", [embedding.pk])
-            other.commit()
+            other_session.execute("UPDATE users SET bio = 'theirs' WHERE id = %s", [embedding.pk])
+            other_session.commit()
         except psycopg.errors.DeadlockDetected:
-            other.rollback()
+            other_session.rollback()
         assert loaded.result(DEADLINE).loaded == 1
     assert ProfileEmbedding.objects.get().vector == ones(7)
 
 
-@pytest.mark.parametrize("disturbances", [1, 5])
-def test_load__batch_that_others_disturb(
-    tmp_path: Path, other: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, disturbances: int
+@pytest.mark.parametrize("conflicts", [1, 5])
+def test_load__conflicting_inserts__tries_the_batch_five_times(
+    tmp_path: Path, other_session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, conflicts: int
 ) -> None:
-    """Rows that were not there when the batch began, and are when it is written: tried five times, then told."""
+    """Another session inserts rows after the batch has begun and before it is written."""
     users = UserFactory.create_batch(5)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, interests=["sea"], vector=ones(7)) for user in users])
-    insert, theirs = staging._insert, iter(users[:disturbances])
+    insert, conflicting_users = staging._insert, iter(users[:conflicts])
 
-    def disturbed(*arguments: Any) -> None:
-        for user in islice(theirs, 1):
-            other.execute("INSERT INTO profile_embeddings (user_id, vector, video_features) VALUES (%s, %s, '{0.5}')", [user.pk, ones()])
-            other.commit()
+    def insert_after_conflict(*arguments: Any) -> None:
+        for user in islice(conflicting_users, 1):
+            other_session.execute(
+                "INSERT INTO profile_embeddings (user_id, vector, video_features) VALUES (%s, %s, '{0.5}')", [user.pk, ones()]
+            )
+            other_session.commit()
         insert(*arguments)
 
-    monkeypatch.setattr(staging, "_insert", disturbed)
-    if disturbances == 5:
+    monkeypatch.setattr(staging, "_insert", insert_after_conflict)
+    if conflicts == 5:
         with pytest.raises(
             LoadInterrupted, match=r"^PostgreSQL: a batch conflicted 5 times with other sessions .*\. Loaded before that: 0 rows\."
         ):
             upsert_embeddings([path])
     else:
         assert upsert_embeddings([path]).new == 4
-        theirs_and_ours = ProfileEmbedding.objects.get(pk=users[0].pk)
-        assert (theirs_and_ours.vector, theirs_and_ours.interests, theirs_and_ours.video_features) == (ones(7), ["sea"], [0.5])
+        merged = ProfileEmbedding.objects.get(pk=users[0].pk)
+        assert (merged.vector, merged.interests, merged.video_features) == (ones(7), ["sea"], [0.5])
 
 
-def test_load__other_errors_of_postgresql_are_not_tried_again(
-    tmp_path: Path, other: psycopg.Connection[Any], threads: ThreadPoolExecutor
+def test_load__other_error_of_postgresql__is_not_tried_again(
+    tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor
 ) -> None:
     user = UserFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
-    other.execute("UPDATE users SET bio = 'x' WHERE id = %s", [user.pk])
-    loaded = threads.submit(loading, path)
-    wait_until(somebody_waits)
+    other_session.execute("UPDATE users SET bio = 'x' WHERE id = %s", [user.pk])
+    loaded = threads.submit(load_in_thread, path)
+    wait_until(session_waits_for_lock)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
     with pytest.raises(LoadInterrupted, match=r"^PostgreSQL: terminating connection .* Loaded before that: 0 rows\."):
         loaded.result(DEADLINE)
-    other.rollback()
+    other_session.rollback()
     assert not ProfileEmbedding.objects.exists()
 
 
@@ -225,8 +231,8 @@ load.upsert_embeddings(["-"])
 """
 
 
-def test_load__killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
-    """The first batch is committed, the second is not whole: after SIGKILL and a second run all is as after one."""
+def test_load__killed_and_run_again__loads_every_row(tmp_path: Path) -> None:
+    """SIGKILL comes after the first batch is committed and before the second is complete."""
     users = UserFactory.create_batch(5)
     rows = [row(user.pk, vector=ones(number + 1), interests=["sea"]) for number, user in enumerate(users)]
     child = subprocess.Popen([sys.executable, "-c", SLOW_CHILD], cwd=BASE_DIR, env=environment(), stdin=subprocess.PIPE, text=True)
@@ -245,11 +251,11 @@ def test_load__killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
     assert [ProfileEmbedding.objects.get(pk=user.pk).vector[0] for user in users] == [1, 2, 3, 4, 5]
 
 
-def test_load__operational_error_is_reported_with_what_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*arguments: Any, **options: Any) -> staging.Stored:
+def test_load__connection_lost__reports_the_number_of_loaded_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> staging.Stored:
         raise OperationalError("server closed the connection unexpectedly\n\tThis probably means\n")
 
-    monkeypatch.setattr(load, "store", gone)
+    monkeypatch.setattr(load, "store", fail)
     with pytest.raises(LoadInterrupted) as raised:
         upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(UUID(int=1))])])
     assert str(raised.value) == (

@@ -1,4 +1,4 @@
-"""JSON Lines: what is a row, what is rejected, and that nothing in a file can stop the reader."""
+"""JSON Lines: rows and rejections. No content of a file stops the reader."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def row(*lines: bytes) -> Row:
 
 
 TOO_LONG = f"{'x' * 27}...{'x' * 28}"
-"""A text of more characters as messages show it."""
+"""A longer text as messages show it."""
 
 
-def test_row__every_field() -> None:
+def test_row__every_field__is_read() -> None:
     found = row(line(user_id=ANNE, vector=ONES, location={"lat": -33.9, "lon": 18}, interests=["sea", "sea", "Ⅻ"], video_features=[0, 0.5]))
     assert (found.file, found.line, found.content.user_id) == ("x.jsonl", 1, UUID(ANNE))
     assert found.content.location == (-33.9, 18.0)
@@ -67,23 +67,23 @@ def test_row__every_field() -> None:
     assert found.content.video_features.tolist() == [0.0, 0.5]
 
 
-def test_row__interests_are_taken_as_they_are_compared() -> None:
+def test_row__interests__are_normalized() -> None:
     content = row(line(user_id=ANNE, interests=["cafe\u0301", " caf\u00e9\t", "Caf\u00e9", "\u00a0sea  side\u3000", "\u2126"])).content
     assert content.interests == ("caf\u00e9", "Caf\u00e9", "sea  side", "\u03a9")
 
 
-def test_row__fields_left_out_stay_as_they_are() -> None:
+def test_row__omitted_fields__are_unset() -> None:
     content = row(line(user_id=ANNE)).content
     assert {content.vector, content.location, content.interests, content.video_features} == {UNSET}
 
 
-def test_row__null_clears() -> None:
+def test_row__null__clears_the_field() -> None:
     content = row(line(user_id=ANNE, location=None, interests=None, video_features=None)).content
     assert (content.location, content.interests, content.video_features) == (None, (), None)
 
 
-def test_row__as_much_as_a_row_may_hold() -> None:
-    """It fits into a line, also with each character of an interest written as two escapes."""
+def test_row__largest_row__fits_into_a_line() -> None:
+    """Each character of an interest may need two escapes."""
     interests = ["\U0001f30a" * 97 + f"{number:03}" for number in range(100)]
     features = [-1.2345678901234567e-38] * 1024
     content = row(line(user_id=ANNE, vector=features[:512], interests=interests, video_features=features)).content
@@ -91,22 +91,22 @@ def test_row__as_much_as_a_row_may_hold() -> None:
     assert content.video_features is not UNSET and content.video_features is not None and len(content.video_features) == 1024
 
 
-def test_row__interests_are_counted_as_they_are_compared() -> None:
+def test_row__interests__are_counted_after_normalization() -> None:
     content = row(line(user_id=ANNE, interests=["sea"] * 1000 + ["e\u0301" * 100 + " " * 100])).content
     assert content.interests == ("sea", "\u00e9" * 100)
 
 
-@pytest.mark.parametrize("written", [ANNE.upper(), ANNE.replace("-", "")])
-def test_row__ways_to_write_a_uuid(written: str) -> None:
-    assert row(line(user_id=written)).content.user_id == UUID(ANNE)
+@pytest.mark.parametrize("notation", [ANNE.upper(), ANNE.replace("-", "")])
+def test_row__uuid_in_another_notation__is_read(notation: str) -> None:
+    assert row(line(user_id=notation)).content.user_id == UUID(ANNE)
 
 
-def test_rows__line_numbers_count_blank_lines() -> None:
+def test_rows__blank_lines__are_counted() -> None:
     found = entries(b"\n", line(user_id=ANNE), b"  \r\n", b"{\n", json.dumps({"user_id": ANNE}).encode())
     assert [(type(entry), entry.line) for entry in found] == [(Row, 2), (Rejection, 4), (Row, 5)]
 
 
-def test_rows__byte_order_mark_and_windows_line_ends() -> None:
+def test_rows__byte_order_mark_and_windows_line_ends__are_skipped() -> None:
     found = entries(BYTE_ORDER_MARK + json.dumps({"user_id": ANNE}).encode() + b"\r\n", line(user_id=ANNE))
     assert [type(entry) for entry in found] == [Row, Row]
 
@@ -129,7 +129,7 @@ def test_rows__byte_order_mark_and_windows_line_ends() -> None:
         (b'{"location": {"lat": 1, "lat": 2, "lon": 3}}', Kind.REPEATED_FIELD, "the field 'lat' is repeated"),
     ],
 )
-def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, reason: str) -> None:
+def test_rejection__line_without_a_valid_object__keeps_the_text(text: bytes, kind: Kind, reason: str) -> None:
     found = rejection(text)
     assert (found.kind, found.reason) == (kind, reason)
     if kind != Kind.NOT_AN_OBJECT:
@@ -191,17 +191,17 @@ def test_rejection__what_is_no_object_is_kept_as_text(text: bytes, kind: Kind, r
         ({"user_id": ANNE, "video_features": 1}, Kind.BAD_VIDEO_FEATURES, "video_features is not a list of numbers"),
     ],
 )
-def test_rejection__bad_field_is_kept_as_the_object(fields: dict[str, Any], kind: Kind, reason: str) -> None:
+def test_rejection__bad_field__keeps_the_object(fields: dict[str, Any], kind: Kind, reason: str) -> None:
     found = rejection(line(**fields))
     assert (found.kind, found.reason, found.original()) == (kind, reason, fields)
 
 
-def test_rejection__nan_is_kept_as_text_since_json_lacks_it() -> None:
+def test_rejection__nan__keeps_the_text_because_json_has_no_nan() -> None:
     found = rejection(b'{"user_id": "%s", "vector": [NaN]}\r\n' % ANNE.encode())
     assert (found.reason, found.original()) == ("vector number 1 is NaN", f'{{"user_id": "{ANNE}", "vector": [NaN]}}')
 
 
-def test_rejection__long_line_is_passed_over_without_being_held() -> None:
+def test_rejection__long_line__is_skipped_without_being_held_in_memory() -> None:
     long = b'{"user_id": "' + b"x" * (3 * LONGEST_LINE) + b'"}\n'
     first, second = entries(long, line(user_id=ANNE))
     assert isinstance(first, Rejection) and isinstance(second, Row)
@@ -211,8 +211,8 @@ def test_rejection__long_line_is_passed_over_without_being_held() -> None:
 
 
 @given(st.binary(max_size=400))
-def test_rows__any_bytes(content: bytes) -> None:
-    """Whatever the bytes are: no error, every line that is not blank is told once, and every original can be written as JSON."""
+def test_rows__any_bytes__give_one_entry_for_each_line(content: bytes) -> None:
+    """Every line that is not blank gives one entry, and every original can be written as JSON."""
     found = entries(content)
     lines = content.removeprefix(BYTE_ORDER_MARK).split(b"\n")
     assert [entry.line for entry in found] == [number for number, text in enumerate(lines, 1) if text.strip()]
@@ -228,35 +228,35 @@ JSON = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("user_id", "vector", "location", "interests", "video_features", "other"), JSON)))
-def test_rows__any_json(fields: dict[str, Any]) -> None:
+def test_rows__any_json__gives_a_row_or_a_rejection(fields: dict[str, Any]) -> None:
     found = only(json.dumps(fields).encode())
     json.dumps(found.original(), allow_nan=False)
     assert isinstance(found, Row | Rejection)
 
 
-def test_check__file_that_is_not_there(tmp_path: Path) -> None:
+def test_check__missing_file__is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match=r"^'.*/none.jsonl' cannot be read: No such file or directory$"):
         check_json_lines(tmp_path / "none.jsonl")
 
 
-def test_check__directory(tmp_path: Path) -> None:
+def test_check__directory__is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match=r"cannot be read: Is a directory$"):
         check_json_lines(tmp_path)
 
 
-def test_check__empty(tmp_path: Path) -> None:
+def test_check__empty_file__is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(UserFacingError, match=r"^'.*/empty.jsonl' contains no rows\. Check the job that writes it\.$"):
         check_json_lines(tmp_path / "empty.jsonl")
 
 
-def test_check__pipe_is_left_for_the_reader(tmp_path: Path) -> None:
+def test_check__pipe__is_not_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.jsonl"
     os.mkfifo(pipe)
     check_json_lines(pipe)
 
 
-def test_read__good_file(tmp_path: Path) -> None:
+def test_read__valid_file__returns_rows_with_the_given_name(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_bytes(line(user_id=ANNE))
     check_json_lines(path)

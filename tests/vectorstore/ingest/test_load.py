@@ -1,4 +1,4 @@
-"""Loading: what PostgreSQL holds afterwards, and what is said about the rest."""
+"""Loading: the stored rows, and the reports about rejected rows."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def projected(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
-    """The batches that were handed to the vector store, which is not here."""
+def sync_batches(monkeypatch: pytest.MonkeyPatch) -> list[list[UUID]]:
+    """Replace the vector store. Return a list that receives the batches for it."""
     batches: list[list[UUID]] = []
 
     def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
@@ -55,7 +55,7 @@ def rejected(loaded: Loaded) -> list[str]:
     return [text.rpartition("/")[2] for text in loaded.first_rejections]
 
 
-def test_load__new_person_with_every_field(tmp_path: Path, projected: list[list[UUID]]) -> None:
+def test_load__new_user_with_every_field__stores_all(tmp_path: Path, sync_batches: list[list[UUID]]) -> None:
     user = UserFactory.create()
     location = {"lat": 52.520008, "lon": -13}
     fields = {"vector": ones(), "location": location, "interests": ["sea", "Ⅻ"], "video_features": [0.5, -1]}
@@ -65,17 +65,17 @@ def test_load__new_person_with_every_field(tmp_path: Path, projected: list[list[
     embedding = stored(user)
     assert (embedding.vector, embedding.location, embedding.interests) == (ones(), location, ["sea", "Ⅻ"])
     assert (embedding.video_features, embedding.model) == ([0.5, -1.0], "clip-3")
-    assert projected == [[user.pk]]
+    assert sync_batches == [[user.pk]]
 
 
-def test_load__only_the_vector_leaves_the_rest_empty(tmp_path: Path) -> None:
+def test_load__only_the_vector__leaves_other_fields_empty(tmp_path: Path) -> None:
     user = UserFactory.create()
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])])
     embedding = stored(user)
     assert (embedding.location, embedding.interests, embedding.video_features, embedding.model) == (None, [], None, "")
 
 
-def test_load__field_that_is_not_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_load__omitted_field__keeps_its_value(tmp_path: Path) -> None:
     before = ProfileEmbeddingFactory.create(model="old")
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones(2))])], model="new")
     after = ProfileEmbedding.objects.get()
@@ -84,15 +84,15 @@ def test_load__field_that_is_not_there_stays_as_it_is(tmp_path: Path) -> None:
     assert (after.location, after.interests, after.video_features) == (before.location, before.interests, before.video_features)
 
 
-def test_load__null_clears(tmp_path: Path) -> None:
+def test_load__null__clears_the_field(tmp_path: Path) -> None:
     before = ProfileEmbedding.objects.get(pk=ProfileEmbeddingFactory.create(model="old").pk)
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, location=None, interests=None, video_features=None)])], model="new")
     after = ProfileEmbedding.objects.get()
     assert (after.location, after.interests, after.video_features) == (None, [], None)
-    assert (after.vector, after.model) == (before.vector, "old")  # what did not come along was not made by the new model
+    assert (after.vector, after.model) == (before.vector, "old")  # the stored vector was not made by the new model
 
 
-def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: Path, settings: Any) -> None:
+def test_load__new_vector_without_a_model__clears_the_model(tmp_path: Path, settings: Any) -> None:
     before = ProfileEmbeddingFactory.create(model="old")
     path = json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones())])
     upsert_embeddings([path])
@@ -103,33 +103,33 @@ def test_load__without_a_model_the_old_name_goes_with_the_old_vector(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         ("x" * 256, f"The model name {'x' * 60!r}... has 256 characters. Use at most 255."),
         ("a\0", "The model name 'a\\x00' contains a character that PostgreSQL cannot store. Use another name."),
     ],
 )
-def test_load__model_that_cannot_be_kept(tmp_path: Path, model: str, said: str) -> None:
+def test_load__model_that_cannot_be_stored__is_refused(tmp_path: Path, model: str, message: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(uuid4())])], model=model)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
-def test_load__numbers_are_kept_as_32_bits(tmp_path: Path) -> None:
+def test_load__numbers__are_stored_as_32_bits(tmp_path: Path) -> None:
     user = UserFactory.create()
     vector = np.random.default_rng(1).standard_normal(512)
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=vector.tolist())])])
     assert np.array_equal(np.array(stored(user).vector, np.float32), vector.astype(np.float32))
 
 
-def test_load__nobody_has_the_id_of_zeros(tmp_path: Path) -> None:
-    """Whatever ``users`` says: no embedding may have it."""
+def test_load__nil_uuid__is_rejected(tmp_path: Path) -> None:
+    """No embedding may have this id, even if ``users`` has it."""
     zeros, good = UserFactory.create(id=UUID(int=0)), UserFactory.create()
-    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (zeros, good)])])
+    loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones()) for user in (zeros, good)])])
     assert (loaded.loaded, loaded.reasons) == (1, {"unknown user": 1})
 
 
-def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
+def test_load__existing_embedding__updates_updated_at(tmp_path: Path) -> None:
     before = ProfileEmbeddingFactory.create()
     ProfileEmbedding.objects.update(created_at="2020-01-01T00:00:00Z")
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(before.pk, vector=ones())])])
@@ -137,7 +137,7 @@ def test_load__updated_at_tells_the_time(tmp_path: Path) -> None:
     assert after.created_at.year == 2020 and after.updated_at.year > 2020
 
 
-def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list[list[UUID]]) -> None:
+def test_load__bad_rows__are_rejected_and_good_rows_loaded(tmp_path: Path, sync_batches: list[list[UUID]]) -> None:
     good, other, erased = UserFactory.create(), UserFactory.create(), UserFactory.create(deleted=True)
     unknown_id, empty = uuid4(), UserFactory.create()
     rows: list[object] = [
@@ -173,13 +173,13 @@ def test_load__bad_rows_never_stop_the_good_ones(tmp_path: Path, projected: list
     ]
     assert stored(good).vector == ones() and stored(other).vector == ones(3)
     assert ProfileEmbedding.objects.count() == 2
-    assert projected == [[good.pk, other.pk]]
+    assert sync_batches == [[good.pk, other.pk]]
     reported = [json.loads(line) for line in rejects.read_text().splitlines()]
     assert [(line["file"], line["line"]) for line in reported] == [(path, number) for number in (1, 2, 4, 5, 6, 7)]
     assert [line["row"] for line in reported] == [rows[index] for index in (0, 1, 3, 4, 5, 6)]
 
 
-def test_load__person_twice_over_all_files_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__user_in_several_files_and_batches__only_the_first_row_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     users = UserFactory.create_batch(5)
     first = json_lines(tmp_path / "1.jsonl", [row(user.pk, vector=ones(1)) for user in users])
@@ -189,12 +189,12 @@ def test_load__person_twice_over_all_files_and_batches(tmp_path: Path, monkeypat
     assert all(stored(user).vector == ones(1) for user in users)
 
 
-def test_load__same_file_twice_in_one_batch_rejects_the_second(tmp_path: Path) -> None:
+def test_load__same_file_twice__rejects_the_second_row(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     assert (upsert_embeddings([path, path])).reasons == {"second row of a user": 1}
 
 
-def test_load__bad_first_row_leaves_the_place_to_a_good_one(tmp_path: Path) -> None:
+def test_load__bad_first_row__next_good_row_is_loaded(tmp_path: Path) -> None:
     user = UserFactory.create()
     rows = [row(user.pk, vector=[1]), row(user.pk, interests=["sea"]), row(user.pk, vector=ones(2)), row(user.pk, vector=ones(3))]
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
@@ -202,18 +202,18 @@ def test_load__bad_first_row_leaves_the_place_to_a_good_one(tmp_path: Path) -> N
     assert stored(user).vector == ones(2)
 
 
-def test_load__next_run_may_load_the_person_again(tmp_path: Path) -> None:
+def test_load__second_run__loads_the_user_again(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     assert [upsert_embeddings([path]).new for _ in range(2)] == [1, 0]
 
 
-def test_load__staff_are_stored_like_everyone(tmp_path: Path) -> None:
-    """The projection keeps them out of the vector store."""
+def test_load__staff__are_stored_too(tmp_path: Path) -> None:
+    """The projection excludes them from the vector store."""
     staff = UserFactory.create(staff=True)
     assert upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(staff.pk, vector=ones())])]).loaded == 1
 
 
-def test_load__npz_and_parquet_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__npz_parquet_and_standard_input__are_loaded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = UserFactory.create_batch(3)
     np.savez(tmp_path / "x.NPZ.npz", user_ids=np.array([str(first.pk)]), vectors=np.full((1, 512), 1, np.float16))
     columns = {"user_id": [str(second.pk)], "vector": [ones(2)], "interests": [["sea"]]}
@@ -226,8 +226,8 @@ def test_load__npz_and_parquet_and_standard_input(tmp_path: Path, monkeypatch: p
     assert rejected(loaded) == ["-:2: not JSON: Expecting property name enclosed in double quotes at character 2"]
 
 
-def test_load__dry_run_says_the_same_and_writes_nothing(
-    tmp_path: Path, projected: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
+def test_load__dry_run__reports_the_same_and_writes_nothing(
+    tmp_path: Path, sync_batches: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     users = UserFactory.create_batch(3)
@@ -237,16 +237,16 @@ def test_load__dry_run_says_the_same_and_writes_nothing(
     assert (loaded.read, loaded.loaded, loaded.loadable, loaded.projected) == (5, 0, 3, 0)
     assert loaded.reasons == {"second row of a user": 1, "unknown user": 1}
     assert len(rejects.read_text().splitlines()) == 2
-    assert not ProfileEmbedding.objects.exists() and projected == []
+    assert not ProfileEmbedding.objects.exists() and sync_batches == []
 
 
-def test_load__vector_store_unavailable_leaves_the_rows_and_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__vector_store_unavailable__stores_all_rows_and_tries_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
-    asked = []
+    requests = []
 
     def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
-        asked.append(user_ids)
-        if len(asked) > 1:
+        requests.append(user_ids)
+        if len(requests) > 1:
             raise StoreUnavailable("Nothing answers\nthere.")
         return BatchResult(written=2)
 
@@ -254,22 +254,22 @@ def test_load__vector_store_unavailable_leaves_the_rows_and_is_not_asked_again(t
     rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(7)]
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
     assert loaded == Loaded(read=7, loaded=7, new=7, projected=2, awaiting_projection=5, why_not_projected="Nothing answers there.")
-    assert len(asked) == 2 and ProfileEmbedding.objects.count() == 7
+    assert len(requests) == 2 and ProfileEmbedding.objects.count() == 7
     assert not loaded.clean
 
 
-def test_load__number_of_queries_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+def test_load__more_rows__need_no_more_queries(tmp_path: Path) -> None:
     users = UserFactory.create_batch(40)
     few = json_lines(tmp_path / "few.jsonl", [row(user.pk, vector=ones()) for user in users[:2]])
     many = json_lines(tmp_path / "many.jsonl", [row(user.pk, vector=ones()) for user in users[2:]])
-    with CaptureQueriesContext(connection) as for_few:
+    with CaptureQueriesContext(connection) as few_queries:
         upsert_embeddings([few])
-    with CaptureQueriesContext(connection) as for_many:
+    with CaptureQueriesContext(connection) as many_queries:
         upsert_embeddings([many])
-    assert len(for_few) == len(for_many)
+    assert len(few_queries) == len(many_queries)
 
 
-def test_load__tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__reports_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ROWS_IN_A_BATCH", 2)
     reports: list[tuple[int, int | None]] = []
     np.savez(tmp_path / "x.npz", user_ids=np.array([str(uuid4())] * 5), vectors=np.ones((5, 512)))
@@ -279,15 +279,15 @@ def test_load__tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert reports == [(2, 5), (4, 5), (5, 5), (2, None), (4, None), (6, None)]
 
 
-def test_load__large_rows_make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, projected: list[list[UUID]]) -> None:
+def test_load__large_rows__make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync_batches: list[list[UUID]]) -> None:
     monkeypatch.setattr(load, "BYTES_IN_A_BATCH", 10_000)
     rows = [row(user.pk, vector=ones()) for user in UserFactory.create_batch(5)]
     upsert_embeddings([json_lines(tmp_path / "x.jsonl", rows)])
-    assert [len(batch) for batch in projected] == [2, 2, 1]
+    assert [len(batch) for batch in sync_batches] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "x.csv",
@@ -300,28 +300,28 @@ def test_load__large_rows_make_smaller_batches(tmp_path: Path, monkeypatch: pyte
         ("none.jsonl", "'none.jsonl' cannot be read: No such file or directory"),
     ],
 )
-def test_load__inputs_are_checked_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+def test_load__bad_input_name__loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     rejects = tmp_path / "rejects.jsonl"
     good = json_lines(tmp_path / "good.jsonl", [row(UserFactory.create().pk, vector=ones())])
     with pytest.raises(UserFacingError) as raised:
         upsert_embeddings([good, name], rejects=rejects)
-    assert str(raised.value) == said
+    assert str(raised.value) == message
     assert not ProfileEmbedding.objects.exists() and not rejects.exists()
 
 
-def test_load__standard_input_twice() -> None:
+def test_load__standard_input_twice__is_refused() -> None:
     with pytest.raises(UserFacingError, match=r"^Standard input, '-', can be read only once\. Name '-' once\.$"):
         upsert_embeddings(["-", "-"])
 
 
-def test_load__standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load__closed_standard_input__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UserFacingError, match=r"^Standard input, '-', is closed\. Redirect a file to it, or name a file\.$"):
         upsert_embeddings(["-"])
 
 
-def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, projected: list[list[UUID]]) -> None:
+def test_load__damaged_file__stops_and_reports_what_was_loaded(tmp_path: Path, sync_batches: list[list[UUID]]) -> None:
     users = UserFactory.create_batch(300)
     path, rejects = tmp_path / "x.npz", tmp_path / "rejects.jsonl"
     vectors = np.ones((300, 512), np.float32)
@@ -337,17 +337,17 @@ def test_load__stops_at_a_damaged_file_and_says_what_is_loaded(tmp_path: Path, p
         " Loaded before that: 255 rows. Repair this, then run the command again: rows may be loaded twice."
     )
     assert (raised.value.loaded.loaded, raised.value.loaded.rejected) == (255, 1)
-    assert ProfileEmbedding.objects.count() == 255 and len(projected[0]) == 255
+    assert ProfileEmbedding.objects.count() == 255 and len(sync_batches[0]) == 255
     assert len(rejects.read_text().splitlines()) == 1
 
 
-def test_load__blank_input_is_reported(tmp_path: Path) -> None:
+def test_load__blank_input__is_reported(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["", " "])
     with pytest.raises(LoadInterrupted, match=r"x\.jsonl' contains no rows\. Check the job that writes it\. Loaded before that: 0 rows\."):
         upsert_embeddings([path])
 
 
-def test_load__name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_load__file_name_is_not_utf8__is_escaped(tmp_path: Path) -> None:
     path = tmp_path / "\udcff.jsonl"
     path.write_text("{")
     (reported,) = upsert_embeddings([str(path)], rejects=tmp_path / "rejects").first_rejections
@@ -355,13 +355,13 @@ def test_load__name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "rejects").read_text())["file"] == str(path)
 
 
-def test_load__name_of_a_file_with_controls(tmp_path: Path) -> None:
-    """A terminal would obey them, and a log would have a second line."""
+def test_load__file_name_with_control_characters__is_escaped(tmp_path: Path) -> None:
+    """A terminal would execute them, and a log would get a second line."""
     (reported,) = upsert_embeddings([json_lines(tmp_path / "a\n\x1b[31mb é.jsonl", ["{"])]).first_rejections
     assert reported == f"{tmp_path}/a\\n\\x1b[31mb é.jsonl:1: not JSON: Expecting property name enclosed in double quotes at character 2"
 
 
-def test_load__first_rejections_only(tmp_path: Path) -> None:
+def test_load__many_rejections__returns_the_first_20(tmp_path: Path) -> None:
     loaded = upsert_embeddings([json_lines(tmp_path / "x.jsonl", ["{"] * 30)])
     assert (loaded.rejected, len(loaded.first_rejections)) == (30, 20)
 
@@ -373,10 +373,10 @@ def test_load__leaves_no_temporary_table(tmp_path: Path) -> None:
         assert cursor.fetchone() == (0,)
 
 
-# --- any mixture of rows, against a model ---------------------------------------------------------------------------------------------
+# --- Any rows, against a reference implementation -------------------------------------------------------------------------------------
 
-PEOPLE = [UUID(int=number) for number in range(1, 6)]
-ERASED, NOBODY = UUID(int=8), UUID(int=9)
+USERS = [UUID(int=number) for number in range(1, 6)]
+DELETED, UNKNOWN = UUID(int=8), UUID(int=9)
 
 GOOD_FIELDS = st.fixed_dictionaries(
     {},
@@ -391,32 +391,32 @@ BAD_FIELDS = st.sampled_from(
     [{"vector": None}, {"vector": ones(0)}, {"vector": [1]}, {"location": {"lat": 91, "lon": 0}}, {"interests": [""]}, {"other": 1}]
 )
 ROWS = st.lists(
-    st.tuples(st.sampled_from([*PEOPLE, ERASED, NOBODY]), GOOD_FIELDS | BAD_FIELDS) | st.sampled_from(["{", "[]", "\0"]), max_size=12
+    st.tuples(st.sampled_from([*USERS, DELETED, UNKNOWN]), GOOD_FIELDS | BAD_FIELDS) | st.sampled_from(["{", "[]", "\0"]), max_size=12
 )
 
 
-def loaded_by_the_model(rows: list[Any]) -> tuple[dict[UUID, dict[str, Any]], int]:
-    """What the rows mean, said once more in the plainest way; and how many of them are bad."""
-    people: dict[UUID, dict[str, Any]] = {}
+def expected_embeddings(rows: list[Any]) -> tuple[dict[UUID, dict[str, Any]], int]:
+    """Return the expected embeddings by user, and the number of bad rows, by a simple reference implementation."""
+    expected: dict[UUID, dict[str, Any]] = {}
     bad = 0
     for content in rows:
         if (
             isinstance(content, str)
-            or content[0] not in PEOPLE
-            or content[0] in people
+            or content[0] not in USERS
+            or content[0] in expected
             or not is_good(content[1])
             or "vector" not in content[1]
         ):
             bad += 1
             continue
         user_id, fields = content
-        people[user_id] = {
+        expected[user_id] = {
             "vector": fields["vector"],
             "location": fields.get("location"),
-            "interests": list(dict.fromkeys(fields.get("interests") or [])),  # each once
+            "interests": list(dict.fromkeys(fields.get("interests") or [])),  # without duplicates
             "video_features": fields.get("video_features"),
         }
-    return people, bad
+    return expected, bad
 
 
 def is_good(fields: dict[str, Any]) -> bool:
@@ -436,23 +436,23 @@ def is_good(fields: dict[str, Any]) -> bool:
 @pytest.mark.no_cover
 @settings(max_examples=40)
 @given(rows=ROWS.filter(bool), cut=st.integers(1, 11), batch=st.integers(1, 5))
-def test_load__any_mixture_of_rows(
+def test_load__any_rows__equals_the_reference_implementation(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker, rows: list[Any], cut: int, batch: int
 ) -> None:
     folder = tmp_path_factory.mktemp("mixture")
     User.objects.all().delete()
     ErasedUser.objects.all().delete()
-    for user_id in PEOPLE:
+    for user_id in USERS:
         UserFactory.create(id=user_id)
-    UserFactory.create(id=ERASED, deleted=True)
+    UserFactory.create(id=DELETED, deleted=True)
     lines = [content if isinstance(content, str) else row(content[0], **content[1]) for content in rows]
     files = [json_lines(folder / f"{number}.jsonl", part) for number, part in enumerate((lines[:cut], lines[cut:])) if part]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "ROWS_IN_A_BATCH", batch)
         loaded = upsert_embeddings(files, rejects=folder / "rejects")
-    people, bad = loaded_by_the_model(rows)
-    assert (loaded.read, loaded.loaded, loaded.rejected) == (len(rows), len(people), bad)
+    expected, bad = expected_embeddings(rows)
+    assert (loaded.read, loaded.loaded, loaded.rejected) == (len(rows), len(expected), bad)
     names = ("vector", "location", "interests", "video_features")
-    assert {embedding.pk: {name: getattr(embedding, name) for name in names} for embedding in ProfileEmbedding.objects.all()} == people
-    places = [(line["file"], line["line"]) for line in map(json.loads, (folder / "rejects").read_text().splitlines())]
-    assert places == sorted(set(places)) and len(places) == bad
+    assert {embedding.pk: {name: getattr(embedding, name) for name in names} for embedding in ProfileEmbedding.objects.all()} == expected
+    positions = [(line["file"], line["line"]) for line in map(json.loads, (folder / "rejects").read_text().splitlines())]
+    assert positions == sorted(set(positions)) and len(positions) == bad

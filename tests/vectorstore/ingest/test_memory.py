@@ -1,4 +1,4 @@
-"""Loading takes as much memory for four times the rows: measured in a process of its own, with everything that is allocated."""
+"""Memory of loading does not grow with the number of rows, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.commands import environment
 
 ROWS = 2000
 ALLOWED_GROWTH = 6 << 20
-"""In bytes. The vectors of the additional rows alone have 12 MB, and as Python's numbers many times that."""
+"""Bytes. The vectors of the additional rows alone need 12 MB, and much more as Python floats."""
 
 CHILD = """
 import resource, sys
@@ -46,7 +46,7 @@ def npz(path: Path, count: int) -> None:
 
 
 def parquet(path: Path, count: int) -> None:
-    """One row group: read whole, it would be all in memory."""
+    """Write one row group, which would not fit the limit if it were read at once."""
     numbers = np.random.default_rng(1).standard_normal(count * 512).astype(np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers), 512)
     pq.write_table(pa.table({"user_id": user_ids(count), "vector": vectors}), path, row_group_size=count)
@@ -55,16 +55,16 @@ def parquet(path: Path, count: int) -> None:
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.django_db
-def test_load__memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """Small files of every format, then large ones: the peak stays where it was."""
+def test_load__larger_files__need_no_more_memory(tmp_path: Path) -> None:
+    """Load small files of every format, then large ones."""
     files = []
     for count in (ROWS, 4 * ROWS):
-        for ending, write in ((".jsonl", json_lines), (".npz", npz), (".parquet", parquet)):
-            files.append(tmp_path / f"{count}{ending}")
+        for suffix, write in ((".jsonl", json_lines), (".npz", npz), (".parquet", parquet)):
+            files.append(tmp_path / f"{count}{suffix}")
             write(files[-1], count)
     command = [sys.executable, "-c", CHILD, *map(str, files)]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=True, timeout=300)
-    results = [[int(number) for number in line.split()] for line in ran.stdout.splitlines()]
-    assert [result[:2] for result in results] == [[ROWS, ROWS]] * 3 + [[4 * ROWS, 4 * ROWS]] * 3  # nobody has these ids
+    finished = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=True, timeout=300)
+    results = [[int(number) for number in line.split()] for line in finished.stdout.splitlines()]
+    assert [result[:2] for result in results] == [[ROWS, ROWS]] * 3 + [[4 * ROWS, 4 * ROWS]] * 3  # no user has these ids
     peaks = [peak for *_, peak in results]
     assert max(peaks) - peaks[2] < ALLOWED_GROWTH

@@ -1,4 +1,4 @@
-"""No file takes more than 256 MiB above the start, of the process and its decoder together: measured in processes of their own."""
+"""Loading any file needs at most 256 MiB, with its decoder, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.commands import environment
 from vectorstore.schema.initialize import initialize
 
 MEMORY = 256
-"""In MiB."""
+"""MiB."""
 
 CHILD = """
 import resource, sys
@@ -54,23 +54,23 @@ for file in sys.argv[1:]:
 
 
 def run(*files: Path, queue_only: bool = True) -> list[str]:
-    """Load the files one after the other in one process. Return how each ended; fail where it took too much memory."""
-    command = [sys.executable, "-c", CHILD, "queue only" if queue_only else "and write", *map(str, files)]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    results = [line.split("\t") for line in ran.stdout.splitlines()]
+    """Load the files in one process and return how each ended. Fail if one needs too much memory."""
+    command = [sys.executable, "-c", CHILD, "queue only" if queue_only else "sync", *map(str, files)]
+    finished = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=600)
+    assert finished.returncode == 0, finished.stderr
+    results = [line.split("\t") for line in finished.stdout.splitlines()]
     too_large = [(file.name, int(peak)) for file, (peak, _) in zip(files, results, strict=True) if int(peak) > MEMORY]
     assert not too_large
     return [ended for _, ended in results]
 
 
-def line_without_end(path: Path) -> None:
+def endless_line(path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate(400 << 20)
 
 
-def lists_in_lists(path: Path) -> None:
-    """Python needs 20 times as much for them."""
+def nested_lists(path: Path) -> None:
+    """Write nested lists, for which Python needs 20 times the size of the file."""
     path.write_text(('{"interests":[' + "[]," * 349_000 + "[]]}\n") * 10)
 
 
@@ -88,14 +88,14 @@ def parquet(path: Path, field: str, values: Any) -> None:
 
 
 def large_rows(path: Path) -> None:
-    """A batch of them has 256 MB."""
+    """Write rows of which one batch has 256 MB."""
     user_ids = [str(UUID(int=number + 1)) for number in range(300)]
     pq.write_table(pa.table({"user_id": user_ids, "video_features": [[0.5] * 120_000] * 300}), path, compression="zstd")
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "line.jsonl": (line_without_end, "0 loaded, 1 rejected"),
-    "lists.jsonl": (lists_in_lists, "0 loaded, 10 rejected"),
+    "line.jsonl": (endless_line, "0 loaded, 1 rejected"),
+    "lists.jsonl": (nested_lists, "0 loaded, 10 rejected"),
     "bzip2.npz": (lambda path: npz(path, zipfile.ZIP_BZIP2, 150_000), "refused: : user_ids is compressed with "),
     "deflated.npz": (lambda path: npz(path, zipfile.ZIP_DEFLATED, 150_000), "0 loaded, 150000 rejected"),
     "interests.parquet": (
@@ -116,7 +116,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", HOSTILE)
-def test_load__hostile_file(tmp_path: Path, name: str) -> None:
+def test_load__hostile_file__stays_within_the_limit(tmp_path: Path, name: str) -> None:
     write, ended = HOSTILE[name]
     write(tmp_path / name)
     assert run(tmp_path / name) == [ended]
@@ -131,8 +131,8 @@ def largest_rows(user_ids: list[UUID]) -> Iterator[dict[str, Any]]:
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
-def test_load__rows_that_are_as_large_as_may_be(tmp_path: Path) -> None:
-    """New rows, then changed ones, as JSON Lines and as Parquet: PostgreSQL gets more bytes than the text has."""
+def test_load__largest_rows__stays_within_the_limit(tmp_path: Path) -> None:
+    """New and changed rows, as JSON Lines and Parquet. PostgreSQL receives more bytes than the file has."""
     count = 700
     rows = list(largest_rows([user.pk for user in UserFactory.create_batch(count)]))
     lines, table = tmp_path / "x.jsonl", tmp_path / "x.parquet"
@@ -145,8 +145,8 @@ def test_load__rows_that_are_as_large_as_may_be(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_load__points_that_are_as_large_as_may_be(server: QdrantServer, tmp_path: Path) -> None:
-    """With their points, by REST and by gRPC: a batch of rows is small enough for its points, too."""
+def test_load__largest_points__stays_within_the_limit(server: QdrantServer, tmp_path: Path) -> None:
+    """A batch of rows is small enough for its points too, by REST and by gRPC."""
     initialize()
     count, lines = 700, tmp_path / "x.jsonl"
     rows = largest_rows([user.pk for user in UserFactory.create_batch(count)])

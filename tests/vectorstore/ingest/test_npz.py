@@ -1,4 +1,4 @@
-""".npz: what is streamed, and what is refused in one line."""
+"""Reading .npz files."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ ANNE = UUID("11111111-1111-4111-8111-111111111111")
 refusal = partial(file_error, check_npz)
 
 
-def saved(path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], *, deflated: bool = False, **others: Any) -> Path:
+def save(path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], *, deflated: bool = False, **others: Any) -> Path:
     file = path / "vectors.npz"
     (np.savez_compressed if deflated else np.savez)(file, user_ids=user_ids, vectors=vectors, **others)
     return file
 
 
-def good(count: int = 2) -> tuple[NDArray[Any], NDArray[Any]]:
+def valid_arrays(count: int = 2) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.array([str(UUID(int=number)) for number in range(1, count + 1)]), np.ones((count, 512), np.float32)
 
 
 @pytest.mark.parametrize("deflated", [False, True])
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
-def test_read__every_row_in_order(tmp_path: Path, dtype: str, *, deflated: bool) -> None:
+def test_read__rows__come_in_order(tmp_path: Path, dtype: str, *, deflated: bool) -> None:
     count = 2 * ROWS_AT_A_TIME + 3
-    user_ids, _ = good(count)
+    user_ids, _ = valid_arrays(count)
     vectors = np.arange(1, count + 1).repeat(512).reshape(count, 512).astype(dtype)
-    path = saved(tmp_path, user_ids, vectors, deflated=deflated)
+    path = save(tmp_path, user_ids, vectors, deflated=deflated)
     assert check_npz(path) == count
     rows = list(read_npz(path, "given"))
     assert [(row.file, row.line) for row in rows] == [("given", number) for number in range(1, count + 1)]
@@ -63,16 +63,16 @@ def test_read__every_row_in_order(tmp_path: Path, dtype: str, *, deflated: bool)
     ],
     ids=["U36", "S36", "U40", "V16"],
 )
-def test_read__ids_as_text_and_as_bytes(tmp_path: Path, user_ids: NDArray[Any]) -> None:
-    (row,) = read_npz(saved(tmp_path, user_ids, np.ones((1, 512))), "x")
+def test_read__ids_as_text_or_bytes__are_read(tmp_path: Path, user_ids: NDArray[Any]) -> None:
+    (row,) = read_npz(save(tmp_path, user_ids, np.ones((1, 512))), "x")
     assert isinstance(row, Row) and row.content.user_id == ANNE
 
 
-def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
-    user_ids, vectors = good(4)
+def test_read__bad_rows__are_rejected(tmp_path: Path) -> None:
+    user_ids, vectors = valid_arrays(4)
     vectors[1, 4], vectors[2] = np.inf, 0
     user_ids[3] = "x"
-    found = list(read_npz(saved(tmp_path, user_ids, vectors), "x.npz"))
+    found = list(read_npz(save(tmp_path, user_ids, vectors), "x.npz"))
     assert isinstance(found[0], Row)
     rejections = [entry for entry in found[1:] if isinstance(entry, Rejection)]
     assert [(entry.line, entry.kind, entry.reason) for entry in rejections] == [
@@ -86,27 +86,27 @@ def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "user_ids", [np.frombuffer(np.full(36, 0x7FFFFFFF, "<u4").tobytes(), "<U36"), np.array([b"\xff"])], ids=["beyond Unicode", "not UTF-8"]
 )
-def test_read__text_that_is_none(tmp_path: Path, user_ids: NDArray[Any]) -> None:
-    (found,) = read_npz(saved(tmp_path, user_ids, np.ones((1, 512))), "x")
+def test_read__id_is_not_a_text__is_rejected(tmp_path: Path, user_ids: NDArray[Any]) -> None:
+    (found,) = read_npz(save(tmp_path, user_ids, np.ones((1, 512))), "x")
     assert isinstance(found, Rejection)
     assert (found.kind, found.reason) == (Kind.BAD_USER_ID, "user_id is not a text")
     assert found.original() == {"user_id": user_ids.tobytes().hex(), "vector": [1.0] * 512}
 
 
 @pytest.mark.parametrize(
-    ("user_ids", "vectors", "said"),
+    ("user_ids", "vectors", "message"),
     [
-        (good(2)[0], np.ones((2, 511)), "FILE: vectors has the shape (2, 511) instead of (2, 512). Save a row of 512 for each id."),
-        (good(2)[0], np.ones((3, 512)), "FILE: vectors has the shape (3, 512) instead of (2, 512). Save a row of 512 for each id."),
-        (good(2)[0], np.ones(512), "FILE: vectors has the shape (512,) instead of (2, 512). Save a row of 512 for each id."),
-        (good(2)[0], np.ones((2, 512), int), "FILE: vectors contains <i8. Save floating-point numbers of 16, 32 or 64 bits."),
+        (valid_arrays(2)[0], np.ones((2, 511)), "FILE: vectors has the shape (2, 511) instead of (2, 512). Save a row of 512 for each id."),
+        (valid_arrays(2)[0], np.ones((3, 512)), "FILE: vectors has the shape (3, 512) instead of (2, 512). Save a row of 512 for each id."),
+        (valid_arrays(2)[0], np.ones(512), "FILE: vectors has the shape (512,) instead of (2, 512). Save a row of 512 for each id."),
+        (valid_arrays(2)[0], np.ones((2, 512), int), "FILE: vectors contains <i8. Save floating-point numbers of 16, 32 or 64 bits."),
         (
-            good(2)[0],
+            valid_arrays(2)[0],
             np.asfortranarray(np.ones((2, 512))),
             "FILE: vectors is stored by columns and cannot be read row by row. Save numpy.ascontiguousarray(...) of it.",
         ),
         (
-            good(2)[0].astype(object),
+            valid_arrays(2)[0].astype(object),
             np.ones((2, 512)),
             "FILE: user_ids contains pickled Python objects, which are never read. Save it as numbers or texts of a fixed length.",
         ),
@@ -121,29 +121,29 @@ def test_read__text_that_is_none(tmp_path: Path, user_ids: NDArray[Any]) -> None
             np.ones((2, 512)),
             "FILE: user_ids contains [('a', '<f4')]. Save it as plain numbers, texts or bytes.",
         ),
-        (good(0)[0].astype("U36"), np.ones((0, 512)), "FILE contains no rows. Check the job that writes it."),
+        (valid_arrays(0)[0].astype("U36"), np.ones((0, 512)), "FILE contains no rows. Check the job that writes it."),
     ],
 )
-def test_check__arrays_that_are_refused(tmp_path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], said: str) -> None:
-    assert refusal(saved(tmp_path, user_ids, vectors)) == said
+def test_check__unusable_arrays__are_refused(tmp_path: Path, user_ids: NDArray[Any], vectors: NDArray[Any], message: str) -> None:
+    assert refusal(save(tmp_path, user_ids, vectors)) == message
 
 
-def test_check__other_arrays(tmp_path: Path) -> None:
-    path = saved(tmp_path, *good(), extra=np.ones(1))
+def test_check__other_arrays__are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, *valid_arrays(), extra=np.ones(1))
     assert refusal(path) == "FILE contains extra, user_ids, vectors. Save exactly the arrays user_ids and vectors."
 
 
-def test_check__no_zip_file(tmp_path: Path) -> None:
+def test_check__not_a_zip_file__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(b"")
     assert refusal(path) == "FILE is damaged or not an .npz file: File is not a zip file."
 
 
-def test_check__directory(tmp_path: Path) -> None:
+def test_check__directory__is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "FILE cannot be read: Is a directory"
 
 
-def test_check__member_that_is_no_array(tmp_path: Path) -> None:
+def test_check__member_is_not_an_array__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("user_ids.npy", b"\x93NUMPY\3\0")
@@ -151,8 +151,8 @@ def test_check__member_that_is_no_array(tmp_path: Path) -> None:
     assert refusal(path) == "FILE: user_ids is not an array in numpy's format 1.0 or 2.0. Save it with numpy."
 
 
-def rewritten(path: Path, name: str, content: bytes) -> Path:
-    """The same archive with other CONTENT of one member."""
+def rewrite(path: Path, name: str, content: bytes) -> Path:
+    """Replace the content of the member ``name`` in the archive."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -161,28 +161,28 @@ def rewritten(path: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def test_check__fewer_rows_than_the_header_says(tmp_path: Path) -> None:
-    path = saved(tmp_path, *good(257))
+def test_check__fewer_rows_than_in_the_header__is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, *valid_arrays(257))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
     assert (
-        refusal(rewritten(path, "vectors.npy", content[:-1]))
+        refusal(rewrite(path, "vectors.npy", content[:-1]))
         == "FILE: vectors is damaged: it has fewer than 257 rows. Save it again with numpy."
     )
 
 
-def test_check__more_than_the_header_says(tmp_path: Path) -> None:
-    path = saved(tmp_path, *good(1))
+def test_check__more_data_than_in_the_header__is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, *valid_arrays(1))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
     assert (
-        refusal(rewritten(path, "vectors.npy", content + b"!"))
+        refusal(rewrite(path, "vectors.npy", content + b"!"))
         == "FILE: vectors is damaged: it has more data than 1 row. Save it again with numpy."
     )
 
 
-def packed(path: Path, method: int, *arrays: tuple[str, NDArray[Any]], claimed: int = 0) -> Path:
-    """An archive of ARRAYS whose list of members claims ``claimed`` bytes more of each than there are."""
+def write_archive(path: Path, method: int, *arrays: tuple[str, NDArray[Any]], claimed: int = 0) -> Path:
+    """Write an archive of ``arrays``. Its directory claims ``claimed`` bytes more than each member has."""
     file = path / "packed.npz"
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, array in arrays:
@@ -192,10 +192,10 @@ def packed(path: Path, method: int, *arrays: tuple[str, NDArray[Any]], claimed: 
     return file
 
 
-def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
-    """What is packed ends early: the rows before are read."""
-    user_ids, vectors = good(ROWS_AT_A_TIME + 1)
-    path = packed(tmp_path, zipfile.ZIP_DEFLATED, ("user_ids", user_ids), ("vectors", vectors))
+def test_read__fewer_rows_than_in_the_zip_directory__reads_the_rows_before(tmp_path: Path) -> None:
+    """The compressed data ends early."""
+    user_ids, vectors = valid_arrays(ROWS_AT_A_TIME + 1)
+    path = write_archive(tmp_path, zipfile.ZIP_DEFLATED, ("user_ids", user_ids), ("vectors", vectors))
     with zipfile.ZipFile(path) as archive:
         content = archive.read("vectors.npy")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -210,24 +210,24 @@ def test_read__fewer_rows_than_the_list_of_members_says(tmp_path: Path) -> None:
         next(reader)
 
 
-@pytest.mark.parametrize(("method", "said"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
-def test_check__packed_by_what_unpacks_without_a_limit(tmp_path: Path, method: int, said: str) -> None:
-    user_ids, vectors = good(1)
-    path = packed(tmp_path, method, ("user_ids", user_ids), ("vectors", vectors))
-    assert refusal(path) == f"FILE: user_ids is compressed with {said}. Save it with numpy.savez or numpy.savez_compressed."
+@pytest.mark.parametrize(("method", "message"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_check__compression_without_a_memory_limit__is_refused(tmp_path: Path, method: int, message: str) -> None:
+    user_ids, vectors = valid_arrays(1)
+    path = write_archive(tmp_path, method, ("user_ids", user_ids), ("vectors", vectors))
+    assert refusal(path) == f"FILE: user_ids is compressed with {message}. Save it with numpy.savez or numpy.savez_compressed."
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_check__member_twice(tmp_path: Path) -> None:
-    """The last one would silently replace the first."""
-    user_ids, vectors = good(1)
-    path = packed(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("user_ids", user_ids), ("vectors", vectors))
+def test_check__repeated_member__is_refused(tmp_path: Path) -> None:
+    """The last one would replace the first without an error."""
+    user_ids, vectors = valid_arrays(1)
+    path = write_archive(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("user_ids", user_ids), ("vectors", vectors))
     assert refusal(path) == "FILE contains one of its arrays twice. Save it again with numpy.savez."
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_check__more_rows_than_can_come_out_of_the_file(tmp_path: Path, method: int) -> None:
-    """Headers and the list of members claim 10,000 rows, and one is there."""
+def test_check__more_rows_than_the_file_can_contain__is_refused(tmp_path: Path, method: int) -> None:
+    """Headers and the zip directory claim 10,000 rows, and the file has one."""
     claimed = 10_000
     path = tmp_path / "claimed.npz"
     with zipfile.ZipFile(path, "w", method) as archive:
@@ -239,9 +239,9 @@ def test_check__more_rows_than_can_come_out_of_the_file(tmp_path: Path, method: 
     assert refusal(path) == "FILE: user_ids is damaged: it has fewer than 10,000 rows. Save it again with numpy."
 
 
-def test_check__members_larger_than_the_file(tmp_path: Path) -> None:
-    user_ids, vectors = good(1)
-    path = packed(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("vectors", vectors))
+def test_check__members_larger_than_the_file__are_refused(tmp_path: Path) -> None:
+    user_ids, vectors = valid_arrays(1)
+    path = write_archive(tmp_path, zipfile.ZIP_STORED, ("user_ids", user_ids), ("vectors", vectors))
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"so that the list of members is written again"
         for info in archive.infolist():
@@ -249,27 +249,27 @@ def test_check__members_larger_than_the_file(tmp_path: Path) -> None:
     assert refusal(path) == "FILE is damaged or not an .npz file: its members are larger than the file."
 
 
-def test_check__list_of_members_without_end(tmp_path: Path) -> None:
-    """zipfile would make an object of each of the entries."""
-    path = saved(tmp_path, *good(1))
+def test_check__huge_zip_directory__is_refused(tmp_path: Path) -> None:
+    """``zipfile`` would create an object for each entry."""
+    path = save(tmp_path, *valid_arrays(1))
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"so that the list of members is written again"
         archive.filelist.extend([archive.filelist[0]] * 20_000)
     assert refusal(path) == "FILE is damaged or not an .npz file: its list of members is longer than 1,048,576 bytes."
 
 
-def test_check__many_other_members(tmp_path: Path) -> None:
+def test_check__many_other_members__are_named_shortly(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(9):
             archive.writestr(f"{number}\n{'x' * 1000}", b"")
-    said = refusal(path)
-    assert said.startswith("FILE contains 0\\nxxx") and ", 4 more. Save exactly the arrays user_ids and vectors" in said
-    assert len(said) < 600
+    message = refusal(path)
+    assert message.startswith("FILE contains 0\\nxxx") and ", 4 more. Save exactly the arrays user_ids and vectors" in message
+    assert len(message) < 600
 
 
-def test_read__wrong_checksum(tmp_path: Path) -> None:
-    path = saved(tmp_path, *good(1))
+def test_read__wrong_checksum__is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, *valid_arrays(1))
     content = bytearray(path.read_bytes())
     content[content.rindex(np.float32(1).tobytes())] ^= 1  # the last number of the last vector
     path.write_bytes(content)
@@ -278,11 +278,11 @@ def test_read__wrong_checksum(tmp_path: Path) -> None:
 
 
 @given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=3), deflated=st.booleans())
-def test_read__damaged_anywhere(
+def test_read__file_damaged_anywhere__raises_no_other_error(
     tmp_path_factory: pytest.TempPathFactory, cut: float, flips: list[tuple[float, int]], *, deflated: bool
 ) -> None:
-    """A file that was cut off or changed anywhere: rows, rejections, or one line; never another error."""
-    path = saved(tmp_path_factory.mktemp("npz"), *good(2), deflated=deflated)
+    """The result is rows, rejections or one line."""
+    path = save(tmp_path_factory.mktemp("npz"), *valid_arrays(2), deflated=deflated)
     content = bytearray(path.read_bytes())
     for place, change in flips:
         content[int(place * len(content))] ^= change
@@ -292,14 +292,13 @@ def test_read__damaged_anywhere(
         list(read_npz(path, "x"))
 
 
-def test_read__unknown_numbers_of_rows_are_not_believed(tmp_path: Path) -> None:
-    """A header that claims a great many rows allocates nothing for them."""
-    path = saved(tmp_path, np.array([str(uuid4())]), np.ones((1, 512), np.float32))
+def test_check__header_claims_very_many_rows__allocates_no_memory(tmp_path: Path) -> None:
+    path = save(tmp_path, np.array([str(uuid4())]), np.ones((1, 512), np.float32))
     for name, header in (
         ("user_ids.npy", {"descr": "<U36", "shape": (10**15,)}),
         ("vectors.npy", {"descr": "<f4", "shape": (10**15, 512)}),
     ):
         stream = io.BytesIO()
         np.lib.format.write_array_header_1_0(stream, header | {"fortran_order": False})
-        rewritten(path, name, stream.getvalue())
+        rewrite(path, name, stream.getvalue())
     assert refusal(path) == "FILE: user_ids is damaged: it has fewer than 1,000,000,000,000,000 rows. Save it again with numpy."

@@ -1,4 +1,4 @@
-"""Parquet: what is read, and what is refused in one line."""
+"""Reading Parquet files."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ LOCATION = pa.struct([("lat", pa.float64()), ("lon", pa.float64())])
 refusal = partial(file_error, check_parquet)
 
 
-def saved(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
+def save(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
     path = folder / "x.parquet"
     pq.write_table(pa.table(columns), path, **options)
     return path
 
 
 def read(folder: Path, columns: dict[str, Any]) -> list[Entry]:
-    path = saved(folder, columns)
+    path = save(folder, columns)
     check_parquet(path)
     return list(read_parquet(path, "x.parquet"))
 
 
-def test_read__every_field(tmp_path: Path) -> None:
+def test_read__every_field__is_read(tmp_path: Path) -> None:
     columns = {
         "user_id": [str(ANNE), str(UUID(int=2))],
         "vector": pa.array([ONES, [2.0] * 512], pa.list_(pa.float32())),
@@ -60,15 +60,15 @@ def test_read__every_field(tmp_path: Path) -> None:
     assert (second.content.location, second.content.interests, second.content.video_features) == (None, (), None)
 
 
-def test_read__columns_left_out_stay_as_they_are(tmp_path: Path) -> None:
+def test_read__omitted_columns__are_unset(tmp_path: Path) -> None:
     (row,) = read(tmp_path, {"user_id": [str(ANNE)]})
     assert isinstance(row, Row)
     assert {row.content.vector, row.content.location, row.content.interests, row.content.video_features} == {UNSET}
 
 
-def test_read__many_row_groups_in_order(tmp_path: Path) -> None:
+def test_read__many_row_groups__come_in_order(tmp_path: Path) -> None:
     count = 2 * ROWS_AT_A_TIME + 5
-    path = saved(tmp_path, {"user_id": [str(UUID(int=number)) for number in range(count)]}, row_group_size=100)
+    path = save(tmp_path, {"user_id": [str(UUID(int=number)) for number in range(count)]}, row_group_size=100)
     assert check_parquet(path) == count
     rows = [row for row in read_parquet(path, "x") if isinstance(row, Row)]
     assert [row.content.user_id.int for row in rows] == list(range(count))
@@ -85,7 +85,7 @@ def test_read__many_row_groups_in_order(tmp_path: Path) -> None:
     ],
     ids=["large_string", "dictionary", "16 bytes", "uuid"],
 )
-def test_read__ways_to_write_a_uuid(tmp_path: Path, user_ids: Any) -> None:
+def test_read__uuid_in_another_type__is_read(tmp_path: Path, user_ids: Any) -> None:
     (row,) = read(tmp_path, {"user_id": user_ids})
     assert isinstance(row, Row) and row.content.user_id == ANNE
 
@@ -93,18 +93,18 @@ def test_read__ways_to_write_a_uuid(tmp_path: Path, user_ids: Any) -> None:
 @pytest.mark.parametrize(
     "kind", [pa.list_(pa.float16()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 512), pa.list_(pa.int32())], ids=str
 )
-def test_read__ways_to_write_a_vector(tmp_path: Path, kind: Any) -> None:
+def test_read__vector_in_another_type__is_read(tmp_path: Path, kind: Any) -> None:
     (row,) = read(tmp_path, {"user_id": [str(ANNE)], "vector": pa.array([ONES], kind)})
     assert isinstance(row, Row) and row.content.vector is not UNSET and row.content.vector.tolist() == ONES
 
 
-def test_read__the_index_of_pandas_is_no_field(tmp_path: Path) -> None:
+def test_read__pandas_index__is_ignored(tmp_path: Path) -> None:
     (row,) = read(tmp_path, {"user_id": [str(ANNE)], "__index_level_0__": [7]})
     assert isinstance(row, Row)
 
 
-def test_read__vectors_checked_all_at_once_say_the_same_of_each(tmp_path: Path) -> None:
-    """Where each row has 512 numbers; and a bad one among them is looked at by itself."""
+def test_read__vectors_checked_together__give_the_same_reasons(tmp_path: Path) -> None:
+    """Vectors of 512 numbers are checked together. A bad one is then checked alone, for its reason."""
     vectors = [[1.0] * 512, [0.0] * 512, [2.0] * 511 + [float("nan")], [3.0] * 512]
     columns = {"user_id": [str(UUID(int=number)) for number in range(3)] + ["x"], "vector": vectors, "interests": [["sea"]] * 4}
     path = tmp_path / "x.parquet"
@@ -119,7 +119,7 @@ def test_read__vectors_checked_all_at_once_say_the_same_of_each(tmp_path: Path) 
     ]
 
 
-def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
+def test_read__bad_rows__are_rejected(tmp_path: Path) -> None:
     vectors = [ONES, [1.0], None, [float("nan"), *ONES[1:]], [None, *ONES[1:]], ONES, ONES]
     locations = [None, None, None, None, None, {"lat": 91, "lon": 0}, {"lat": None, "lon": 0}]
     columns = {
@@ -143,13 +143,13 @@ def test_read__bad_rows_among_good_ones(tmp_path: Path) -> None:
         json.dumps(rejection.original(), allow_nan=False)
 
 
-def test_read__rejected_uuid_is_kept_as_text(tmp_path: Path) -> None:
+def test_read__rejected_row__keeps_its_uuid_as_text(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"user_id": pa.array([ANNE.bytes], pa.uuid()), "vector": [[-math.inf]]})
     assert isinstance(found, Rejection)
     assert found.original() == {"user_id": str(ANNE), "vector": ["-Infinity"]}
 
 
-def test_read__text_that_is_not_utf8(tmp_path: Path) -> None:
+def test_read__text_is_not_utf8__is_rejected(tmp_path: Path) -> None:
     broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
     (found,) = read(tmp_path, {"user_id": broken})
     assert isinstance(found, Rejection)
@@ -157,7 +157,7 @@ def test_read__text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"vector": [ONES]}, "FILE has no column 'user_id'. Add it."),
         (
@@ -175,31 +175,33 @@ def test_read__text_that_is_not_utf8(tmp_path: Path) -> None:
         ({"user_id": pa.array([], pa.string())}, "FILE contains no rows. Check the job that writes it."),
     ],
 )
-def test_check__columns_that_are_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
-    assert refusal(saved(tmp_path, columns)) == said
+def test_check__unusable_columns__are_refused(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    assert refusal(save(tmp_path, columns)) == message
 
 
-def test_check__column_twice(tmp_path: Path) -> None:
+def test_check__repeated_column__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table([["a"], ["b"]], names=["user_id", "user_id"]), path)
     assert refusal(path).startswith("FILE has an unknown or repeated column 'user_id'. Use only user_id,")
 
 
-def test_check__no_parquet_file(tmp_path: Path) -> None:
+def test_check__not_a_parquet_file__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(b"")
     assert refusal(path) == "FILE is damaged or not a Parquet file: Parquet file size is 0 bytes"
 
 
-def test_check__file_that_is_not_there(tmp_path: Path) -> None:
+def test_check__missing_file__is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.parquet") == "FILE cannot be read: No such file or directory"
 
 
 @given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=3))
-def test_read__damaged_anywhere(tmp_path_factory: pytest.TempPathFactory, cut: float, flips: list[tuple[float, int]]) -> None:
-    """A file that was cut off or changed anywhere: rows, rejections, or one line; never another error."""
+def test_read__file_damaged_anywhere__raises_no_other_error(
+    tmp_path_factory: pytest.TempPathFactory, cut: float, flips: list[tuple[float, int]]
+) -> None:
+    """The result is rows, rejections or one line."""
     columns = {"user_id": [str(ANNE)], "vector": pa.array([ONES], pa.list_(pa.float32())), "interests": [["sea"]]}
-    path = saved(tmp_path_factory.mktemp("parquet"), columns)
+    path = save(tmp_path_factory.mktemp("parquet"), columns)
     content = bytearray(path.read_bytes())
     for place, change in flips:
         content[int(place * len(content))] ^= change

@@ -1,4 +1,4 @@
-"""The process that decodes Parquet: files that decode to gigabytes, rows that are too long, and a process that ends early."""
+"""The process that decodes Parquet: its memory limit, rows that are too long, and a process that ends early."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from vectorstore.ingest.formats.parquet.reader import check_parquet, read_parque
 from vectorstore.ingest.rows import Kind, Rejection, Row
 
 ANNE = UUID("11111111-1111-4111-8111-111111111111")
-MANY = 20_000_000
-"""Elements of a list, which take less than 2,000 bytes in the file."""
+ELEMENT_COUNT = 20_000_000
+"""Number of elements in a list that takes less than 2,000 bytes in the file."""
 
 UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB. Write it again with smaller row groups and pages."
 NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run the command again."
@@ -44,11 +44,11 @@ def user_ids(count: int) -> list[str]:
     return [str(UUID(int=number + 1)) for number in range(count)]
 
 
-def one_list(values: Any) -> Any:
+def list_column(values: Any) -> Any:
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
 
 
-def saved(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
+def save(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
     path = folder / "x.parquet"
     pq.write_table(pa.table(columns), path, **{"compression": "zstd"} | options)
     return path
@@ -59,41 +59,43 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_process, "frames_of", frames_in_process)
 
 
-BOMBS: dict[str, Callable[[], Any]] = {
-    "interests": lambda: pa.DictionaryArray.from_arrays(pa.array(np.zeros(MANY, np.int32), pa.int32()), pa.array(["a"])),
-    "video_features": lambda: pa.array(np.zeros(MANY, np.float32), pa.float32()),
+LARGE_LISTS: dict[str, Callable[[], Any]] = {
+    "interests": lambda: pa.DictionaryArray.from_arrays(pa.array(np.zeros(ELEMENT_COUNT, np.int32), pa.int32()), pa.array(["a"])),
+    "video_features": lambda: pa.array(np.zeros(ELEMENT_COUNT, np.float32), pa.float32()),
 }
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("field", BOMBS)
-def test_read__list_that_decodes_to_hundreds_of_megabytes(tmp_path: Path, field: str) -> None:
-    path = saved(tmp_path, {"user_id": [str(ANNE)], field: one_list(BOMBS[field]())})
+@pytest.mark.parametrize("field", LARGE_LISTS)
+def test_read__list_that_decodes_to_hundreds_of_megabytes__is_refused(tmp_path: Path, field: str) -> None:
+    path = save(tmp_path, {"user_id": [str(ANNE)], field: list_column(LARGE_LISTS[field]())})
     assert path.stat().st_size < 2000
     assert refusal(path) == UNDECODABLE.format(1)
 
 
 @pytest.mark.at_length
-@pytest.mark.parametrize("interests", [lambda: one_list(pa.nulls(MANY)), lambda: pa.array([["x" * (4 * MANY)]])], ids=["nulls", "one text"])
-def test_read__interests_that_decode_to_hundreds_of_megabytes(tmp_path: Path, interests: Any) -> None:
-    path = saved(tmp_path, {"user_id": [str(ANNE)], "interests": interests()}, use_dictionary=False)
+@pytest.mark.parametrize(
+    "interests", [lambda: list_column(pa.nulls(ELEMENT_COUNT)), lambda: pa.array([["x" * (4 * ELEMENT_COUNT)]])], ids=["nulls", "one text"]
+)
+def test_read__interests_that_decode_to_hundreds_of_megabytes__are_refused(tmp_path: Path, interests: Any) -> None:
+    path = save(tmp_path, {"user_id": [str(ANNE)], "interests": interests()}, use_dictionary=False)
     assert refusal(path) == UNDECODABLE.format(1)
 
 
 @pytest.mark.long
-def test_read__rows_that_together_need_more_than_the_memory_are_decoded_one_by_one(tmp_path: Path) -> None:
-    """Each of them is too long; the last one is not, and none is reported twice."""
+def test_read__batch_needs_too_much_memory__decodes_rows_one_by_one(tmp_path: Path) -> None:
+    """Every row but the last is too long, and none is reported twice."""
     count = 150
-    path = saved(tmp_path, {"user_id": user_ids(count + 1), "interests": [["x" * (LONGEST_ROW + 1)]] * count + [["sea"]]})
+    path = save(tmp_path, {"user_id": user_ids(count + 1), "interests": [["x" * (LONGEST_ROW + 1)]] * count + [["sea"]]})
     *rejected, last = read_parquet(path, "x")
     assert [entry.line for entry in rejected if isinstance(entry, Rejection)] == list(range(1, count + 1))
     assert isinstance(last, Row) and (last.line, last.content.interests) == (count + 1, ("sea",))
 
 
-def test_read__by_the_real_process(tmp_path: Path) -> None:
-    """It leaves no process, also where only a part of the rows is read."""
+def test_read__real_process__reads_all_rows_and_ends(tmp_path: Path) -> None:
+    """The process ends, even if only a part of the rows is read."""
     count = 2 * ROWS_AT_A_TIME + 1
-    path = saved(tmp_path, {"user_id": user_ids(count)})
+    path = save(tmp_path, {"user_id": user_ids(count)})
     before = children()
     assert check_parquet(path) == count
     rows = list(read_parquet(path, "x"))
@@ -105,7 +107,7 @@ def test_read__by_the_real_process(tmp_path: Path) -> None:
 
 
 def children() -> set[int]:
-    """The processes that this one has started and not yet waited for. A thread that ends meanwhile is left out."""
+    """Return the child processes of this process. A thread that ends meanwhile is skipped."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -115,10 +117,10 @@ def children() -> set[int]:
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()], ids=str)
-def test_read__row_that_is_too_long_among_others(tmp_path: Path, kind: Any) -> None:
+def test_read__row_is_too_long__is_rejected(tmp_path: Path, kind: Any) -> None:
     """In a dictionary, a long text is stored once and used often."""
     interests = [["sea"], [f"{'x' * 200_000}{number % 5}" for number in range(6)], ["lake"], ["x" * (LONGEST_ROW + 1)]]
-    path = saved(tmp_path, {"user_id": [*user_ids(3), "y" * 2000], "interests": pa.array(interests, pa.list_(kind))})
+    path = save(tmp_path, {"user_id": [*user_ids(3), "y" * 2000], "interests": pa.array(interests, pa.list_(kind))})
     first, long, third, last = read_parquet(path, "x.parquet")
     assert isinstance(first, Row) and isinstance(third, Row) and third.content.interests == ("lake",)
     assert isinstance(long, Rejection) and isinstance(last, Rejection)
@@ -127,17 +129,17 @@ def test_read__row_that_is_too_long_among_others(tmp_path: Path, kind: Any) -> N
 
 
 @pytest.mark.usefixtures("in_process")
-def test_read__list_of_nulls_that_is_too_long(tmp_path: Path) -> None:
-    (found,) = read_parquet(saved(tmp_path, {"user_id": [str(ANNE)], "interests": one_list(pa.nulls(LONGEST_ROW))}), "x")
+def test_read__list_of_nulls_is_too_long__is_rejected(tmp_path: Path) -> None:
+    (found,) = read_parquet(save(tmp_path, {"user_id": [str(ANNE)], "interests": list_column(pa.nulls(LONGEST_ROW))}), "x")
     assert isinstance(found, Rejection) and found.kind == Kind.TOO_LONG
 
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("field", ["user_id", "vector"])
-def test_read__page_checksum_that_is_wrong(tmp_path: Path, field: str) -> None:
+def test_read__wrong_page_checksum__is_refused(tmp_path: Path, field: str) -> None:
     numbers = np.arange(1, 513, dtype=np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers), 512)
-    path = saved(
+    path = save(
         tmp_path,
         {"user_id": [str(ANNE)], "vector": vectors},
         compression="none",
@@ -152,8 +154,8 @@ def test_read__page_checksum_that_is_wrong(tmp_path: Path, field: str) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_check__more_ids_than_the_file_can_hold(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"user_id": pa.nulls(10_000_000, pa.string())}, row_group_size=10_000_000)
+def test_check__more_ids_than_the_file_can_contain__is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, {"user_id": pa.nulls(10_000_000, pa.string())}, row_group_size=10_000_000)
     with pytest.raises(
         UserFacingError, match=r"Parquet file: it claims 10,000,000 rows, but [\d,]+ bytes cannot contain so many distinct ids$"
     ):
@@ -161,62 +163,62 @@ def test_check__more_ids_than_the_file_can_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_check__list_of_columns_that_is_too_long(tmp_path: Path) -> None:
-    path = saved(tmp_path, {f"{'x' * 1000}{number}": [1] for number in range(100)})
+def test_check__list_of_columns_is_too_long__is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, {f"{'x' * 1000}{number}": [1] for number in range(100)})
     with pytest.raises(UserFacingError, match=r"its list of columns is longer than 65,536 bytes$"):
         check_parquet(path)
 
 
 @pytest.mark.usefixtures("in_process")
-def test_check__names_and_types_are_cut(tmp_path: Path) -> None:
+def test_check__long_names_and_types__are_shortened(tmp_path: Path) -> None:
     fields = [(f"{'x' * 100}\n{number}", pa.int8()) for number in range(20)]
     for columns in ({"user_id": ["x"], "y" * 5000: [1]}, {"user_id": ["x"], "location": pa.array([None], pa.struct(fields))}):
         with pytest.raises(UserFacingError) as raised:
-            check_parquet(saved(tmp_path, columns))
+            check_parquet(save(tmp_path, columns))
         assert len(str(raised.value)) < 500 and "\n" not in str(raised.value)
 
 
-def answer_with(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, bytes]]) -> list[tuple[int, int]]:
-    """Have the process answer RUNS, one for each start. Return what it is started with."""
-    left, started = iter(runs), []
+def replace_process(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, bytes]]) -> list[tuple[int, int]]:
+    """Replace the process: each start sends the next of ``runs``. Return a list that receives the arguments of each start."""
+    left, starts = iter(runs), []
 
     def frames_of(path: Path, rows_at_a_time: int, skip: int) -> Iterator[tuple[bytes, bytes]]:
-        started.append((rows_at_a_time, skip))
+        starts.append((rows_at_a_time, skip))
         yield from next(left)
 
     monkeypatch.setattr(parquet_process, "frames_of", frames_of)
-    return started
+    return starts
 
 
 @pytest.mark.parametrize("last", [[], [(decoder.NO_MEMORY, b"")]], ids=["killed", "out of memory"])
-def test_read__process_that_ends_early_is_started_once_more(
+def test_read__process_ends_early__is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: list[tuple[bytes, bytes]]
 ) -> None:
-    path = saved(tmp_path, {"user_id": user_ids(3)})
+    path = save(tmp_path, {"user_id": user_ids(3)})
     two_rows = list(frames_in_process(path, 2, 0))[:2]
     third_row = list(frames_in_process(path, 1, 2))
-    started = answer_with(monkeypatch, [*two_rows, *last], third_row)
+    starts = replace_process(monkeypatch, [*two_rows, *last], third_row)
     assert [row.line for row in read_parquet(path, "x")] == [1, 2, 3]
-    assert started == [(ROWS_AT_A_TIME, 0), (1, 2)]
-    answer_with(monkeypatch, [*two_rows, *last], last)
+    assert starts == [(ROWS_AT_A_TIME, 0), (1, 2)]
+    replace_process(monkeypatch, [*two_rows, *last], last)
     assert refusal(path) == UNDECODABLE.format(3)
-    answer_with(monkeypatch, last)
+    replace_process(monkeypatch, last)
     with pytest.raises(UserFacingError, match=r"is damaged, or its list of columns needs more than 128 MiB\. Write it again"):
         check_parquet(path)
 
 
-def test_frames__end_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process that crashes has not written whole is not used, and a length that it cannot have written is not believed."""
-    for written in (b"", b"B\0\0", b"B\0\0\0\x05abcd", b"B\xff\xff\xff\xff"):
+def test_frame__incomplete_or_impossible__ends_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crashed process leaves an incomplete frame. A length that is too large is not trusted."""
+    for content in (b"", b"B\0\0", b"B\0\0\0\x05abcd", b"B\xff\xff\xff\xff"):
         path = tmp_path / "frame"
-        path.write_bytes(written)
+        path.write_bytes(content)
         with path.open("rb") as stream:
             assert parquet_process._frame(stream) is None
 
 
 @pytest.mark.usefixtures("in_process")
-def test_decoder__skips_whole_row_groups_and_parts(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
+def test_decoder__skip__skips_row_groups_and_parts(tmp_path: Path) -> None:
+    path = save(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
     for skip in range(26):
         left = [
             answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)
@@ -239,9 +241,9 @@ def test_plain_batch__keeps_the_values(list_of: Any, kind: Any) -> None:
     assert isinstance(plain.type, (pa.ListType, pa.LargeListType))
 
 
-def test_program__ends_when_the_parent_reads_no_more(tmp_path: Path) -> None:
-    """Where the parent was killed, writing fails."""
-    path, others = saved(tmp_path, {"user_id": user_ids(20_000)}), children()
+def test_program__parent_stops_reading__ends(tmp_path: Path) -> None:
+    """Writing to the closed pipe fails."""
+    path, others = save(tmp_path, {"user_id": user_ids(20_000)}), children()
     frames = parquet_process.frames_of(path, 1, 0)
     next(frames)
     (pid,) = children() - others
@@ -250,24 +252,26 @@ def test_program__ends_when_the_parent_reads_no_more(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
-def test_read__process_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a fork that the system refuses, nor a program that is not there, says anything about the file."""
-    path = saved(tmp_path, {"user_id": [str(ANNE)]})
+def test_read__process_cannot_start__is_reported_without_blaming_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses a fork, or the program is missing."""
+    path = save(tmp_path, {"user_id": [str(ANNE)]})
 
-    def refuse(*_arguments: object, **_options: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     with monkeypatch.context() as patched:
-        patched.setattr("subprocess.Popen", refuse)
+        patched.setattr("subprocess.Popen", fail)
         assert refusal(path) == NOT_STARTED.format("Cannot allocate memory")
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
     assert refusal(path) == NOT_STARTED.format("No such file or directory")
 
 
 @pytest.mark.parametrize(("program", "code"), [("import os; os.kill(os.getpid(), 9)", -9), ("raise MemoryError", 1)])
-def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int) -> None:
-    """As while it imports pyarrow, where no memory is left."""
-    path = saved(tmp_path, {"user_id": [str(ANNE)]})
+def test_read__process_ends_before_it_starts_decoding__is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int
+) -> None:
+    """As when no memory is available while it imports pyarrow."""
+    path = save(tmp_path, {"user_id": [str(ANNE)]})
     (tmp_path / "early.py").write_text(program)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(decoder, "__name__", "early")
@@ -277,12 +281,12 @@ def test_read__process_that_ends_before_it_has_begun(tmp_path: Path, monkeypatch
 SILENT = "The process that decodes FILE sent nothing for 0.5 seconds and was ended. Check the disk of the file, then run the command again."
 
 
-@pytest.mark.parametrize("stopped", ["before it has begun", "between two rows"])
-def test_read__process_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str) -> None:
-    """The rows that it has sent are read, and then it is ended."""
+@pytest.mark.parametrize("stopped", ["before it starts decoding", "between two rows"])
+def test_read__process_stops__is_ended_after_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str) -> None:
+    """The rows that it has already sent are read first."""
     monkeypatch.setattr(answers, "SECONDS", 0.5)
-    path, others = saved(tmp_path, {"user_id": user_ids(20_000)}), children()
-    if stopped == "before it has begun":
+    path, others = save(tmp_path, {"user_id": user_ids(20_000)}), children()
+    if stopped == "before it starts decoding":
         (tmp_path / "early.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setattr(decoder, "__name__", "early")
@@ -300,8 +304,8 @@ def test_read__process_that_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert children() == others
 
 
-def test_answers__process_that_is_slow_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sends for longer than it may be silent."""
+def test_answers__slow_process__is_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than the timeout, but never pauses for so long."""
     monkeypatch.setattr(answers, "SECONDS", 2)
     program = "import os, time\nfor _ in range(12): time.sleep(0.3); os.write(1, b'x')"
     with subprocess.Popen([sys.executable, "-c", program], bufsize=0, stdout=subprocess.PIPE) as process:
@@ -309,8 +313,8 @@ def test_answers__process_that_is_slow_is_not_silent(tmp_path: Path, monkeypatch
         assert answers.Answers(process.stdout, tmp_path).read() == b"x" * 12
 
 
-def test_answers__time_in_which_this_process_was_stopped_does_not_count(tmp_path: Path) -> None:
-    """As after Ctrl-Z and fg."""
+def test_answers__this_process_was_stopped__its_time_does_not_count(tmp_path: Path) -> None:
+    """As after Ctrl-Z and ``fg``."""
     program = """
         import os, sys
         from pathlib import Path
@@ -336,7 +340,7 @@ def test_answers__time_in_which_this_process_was_stopped_does_not_count(tmp_path
 
 
 @pytest.mark.usefixtures("in_process")
-def test_decoder__gives_a_sign_of_life_while_it_skips(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"user_id": user_ids(7)}, row_group_size=5)
+def test_decoder__skipping_rows__sends_a_frame_for_each_batch(tmp_path: Path) -> None:
+    path = save(tmp_path, {"user_id": user_ids(7)}, row_group_size=5)
     tags = [tag for tag, _ in frames_in_process(path, 1, 4)]
     assert tags == [decoder.SUMMARY, *[decoder.SKIPPED] * 4, *[decoder.BATCH] * 3, decoder.END]

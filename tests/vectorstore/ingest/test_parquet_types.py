@@ -1,4 +1,4 @@
-"""The same rows give the same result as JSON Lines and as Parquet, in whichever types pandas, polars and DuckDB write them."""
+"""Rows give the same result as JSON Lines and as Parquet, in every type that pandas, polars and DuckDB write."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LISTS = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view]
 
 
 def content_of(entries: Iterable[Entry]) -> list[object]:
-    """What is compared: the content of a row, or why it was rejected."""
+    """Return what is compared: the content of each row, or why it was rejected."""
     return [plain(entry) for entry in entries]
 
 
@@ -79,17 +79,17 @@ def by_parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[ob
 
 
 def by_pylist(rows: Sequence[dict[str, Any]], **kinds: Any) -> dict[str, Any]:
-    """Columns of the types ``kinds``; the others are as pyarrow infers them."""
+    """Return columns of the types ``kinds``. pyarrow infers the other types."""
     return {name: pa.array([row[name] for row in rows], kinds.get(name)) for name in rows[0]}
 
 
 @pytest.mark.parametrize("field", ["vector", "location", "interests", "video_features"])
-def test_read__column_of_nulls(tmp_path: Path, field: str) -> None:
+def test_read__column_of_nulls__equals_json_lines(tmp_path: Path, field: str) -> None:
     rows = [{"user_id": str(UUID(int=number + 1)), field: None} for number in range(3)]
     assert by_parquet(tmp_path, by_pylist(rows)) == by_json_lines(rows)
 
 
-def test_read__user_ids_that_are_all_null(tmp_path: Path) -> None:
+def test_read__user_ids_are_all_null__equals_json_lines(tmp_path: Path) -> None:
     rows = [{"user_id": None}]
     assert by_parquet(tmp_path, by_pylist(rows)) == by_json_lines(rows)
 
@@ -97,23 +97,23 @@ def test_read__user_ids_that_are_all_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["vector", "interests", "video_features"])
 @pytest.mark.parametrize("value", [[], [None]], ids=["empty", "null inside"])
 @pytest.mark.parametrize("list_of", LISTS)
-def test_read__lists_without_a_type(tmp_path: Path, field: str, value: list[None], list_of: Any) -> None:
+def test_read__lists_without_a_type__equals_json_lines(tmp_path: Path, field: str, value: list[None], list_of: Any) -> None:
     rows: list[dict[str, Any]] = [{"user_id": str(ANNE), field: value}, {"user_id": str(UUID(int=1)), field: None}]
     assert by_parquet(tmp_path, by_pylist(rows, **{field: list_of(pa.null())})) == by_json_lines(rows)
 
 
-def test_read__location_of_nulls(tmp_path: Path) -> None:
+def test_read__location_of_nulls__equals_json_lines(tmp_path: Path) -> None:
     rows = [{"user_id": str(ANNE), "location": {"lat": None, "lon": None}}]
     assert by_parquet(tmp_path, by_pylist(rows)) == by_json_lines(rows)
 
 
 @pytest.mark.parametrize("kind", TEXTS, ids=str)
-def test_read__texts(tmp_path: Path, kind: Any) -> None:
-    """An interest of 16 bytes is a text, and no UUID."""
+def test_read__every_string_type__equals_json_lines(tmp_path: Path, kind: Any) -> None:
+    """An interest of 16 bytes is a text, not a UUID."""
     rows: list[dict[str, Any]] = [
         {"user_id": str(ANNE), "interests": ["sea", "sixteen letters!", "caf\u00e9"]},
         {"user_id": UUID(int=5).hex, "interests": [""]},
-        {"user_id": "nobody", "interests": None},
+        {"user_id": "invalid", "interests": None},
     ]
     encoded = pa.array([row["user_id"] for row in rows]).cast(kind)
     columns = {"user_id": encoded, "interests": pa.array([row["interests"] for row in rows], pa.list_(kind))}
@@ -121,13 +121,13 @@ def test_read__texts(tmp_path: Path, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(16), pa.uuid()], ids=str)
-def test_read__user_ids_of_16_bytes(tmp_path: Path, kind: Any) -> None:
+def test_read__user_ids_of_16_bytes__equals_json_lines(tmp_path: Path, kind: Any) -> None:
     ids = [ANNE, UUID(int=3)]
     columns = {"user_id": pa.array([user_id.bytes for user_id in ids], kind)}
     assert by_parquet(tmp_path, columns) == by_json_lines([{"user_id": str(user_id)} for user_id in ids])
 
 
-def test_read__dictionaries_that_change_from_row_group_to_row_group(tmp_path: Path) -> None:
+def test_read__dictionary_changes_between_row_groups__equals_json_lines(tmp_path: Path) -> None:
     ids = [str(UUID(int=number + 1)) for number in range(2 * ROWS_AT_A_TIME + 3)]
     interests = [[f"interest {number // 100}", "sea"] for number in range(len(ids))]
     chunks = [slice(start, start + 100) for start in range(0, len(ids), 100)]
@@ -141,7 +141,7 @@ def test_read__dictionaries_that_change_from_row_group_to_row_group(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", NUMBERS, ids=str)
-def test_read__coordinates(tmp_path: Path, kind: Any) -> None:
+def test_read__coordinates_of_every_number_type__equals_json_lines(tmp_path: Path, kind: Any) -> None:
     places = [{"lat": 52, "lon": -13}, {"lat": 91, "lon": 0}, None, {"lat": None, "lon": 1}]
     rows = [{"user_id": str(UUID(int=number + 1)), "location": place} for number, place in enumerate(places)]
     location = pa.struct([("lat", kind), ("lon", kind)])
@@ -150,7 +150,7 @@ def test_read__coordinates(tmp_path: Path, kind: Any) -> None:
 
 
 def as_written(rows: Sequence[dict[str, Any]], kind: pa.DataType) -> list[dict[str, Any]]:
-    """Whole coordinates of a type that has decimals are written with them: messages show ``91.0``."""
+    """Return the rows as JSON Lines has them. Types with decimals give ``91.0``, which messages show."""
     if pa.types.is_integer(kind):
         return list(rows)
     return [
@@ -158,7 +158,7 @@ def as_written(rows: Sequence[dict[str, Any]], kind: pa.DataType) -> list[dict[s
     ]
 
 
-def test_read__coordinates_of_many_digits(tmp_path: Path) -> None:
+def test_read__coordinates_of_many_digits__equals_json_lines(tmp_path: Path) -> None:
     place = {"lat": Decimal("52.52000659999999987654321"), "lon": Decimal("13.40495400000000000000001")}
     kind = pa.decimal128(30, 23)
     columns = {"user_id": [str(ANNE)], "location": pa.array([place], pa.struct([("lat", kind), ("lon", kind)]))}
@@ -168,19 +168,19 @@ def test_read__coordinates_of_many_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*NUMBERS, pa.uint64()], ids=str)
 @pytest.mark.parametrize("list_of", [*LISTS, lambda kind: pa.list_(kind, 512)], ids=["list", "large", "view", "large view", "fixed size"])
-def test_read__vectors(tmp_path: Path, kind: Any, list_of: Any) -> None:
+def test_read__vectors_of_every_type__equals_json_lines(tmp_path: Path, kind: Any, list_of: Any) -> None:
     vectors = [[*range(512)], [0] * 512, None, [7] * 511 + [None]]
     rows = [{"user_id": str(UUID(int=number + 1)), "vector": vector} for number, vector in enumerate(vectors)]
     assert by_parquet(tmp_path, by_pylist(rows, vector=list_of(kind))) == by_json_lines(rows)
 
 
-def test_read__numbers_beyond_what_32_bits_hold_exactly(tmp_path: Path) -> None:
-    """2**60 + 2**36 + 1 lies just above the middle of two 32-bit numbers, and in 64 bits right on it."""
+def test_read__numbers_beyond_32_bits__are_rounded_once(tmp_path: Path) -> None:
+    """2**60 + 2**36 + 1 is just above the middle of two 32-bit numbers. Rounded to 64 bits first, it is exactly the middle."""
     rows = [{"user_id": str(ANNE), "vector": [2**60 + 2**36 + 1] * 512}]
     assert by_parquet(tmp_path, by_pylist(rows)) == by_json_lines(rows)
 
 
-def test_read__texts_of_an_extension_type(tmp_path: Path) -> None:
+def test_read__extension_type__equals_json_lines(tmp_path: Path) -> None:
     columns = {"user_id": pa.array([str(ANNE)], pa.json_())}
     assert by_parquet(tmp_path, columns) == by_json_lines([{"user_id": str(ANNE)}])
 
@@ -195,14 +195,14 @@ ROWS = st.lists(
             "interests": st.none() | st.lists(st.sampled_from(["sea", " sea ", "cafe\u0301", "", "\t", "0123456789abcdef"]) | st.none()),
             "video_features": st.none() | st.lists(EIGHTHS | st.none(), max_size=3),
         }
-    ).map(lambda row: {name: row[name] for name in FIELDS}),  # of two faults, the first in the row is named
+    ).map(lambda row: {name: row[name] for name in FIELDS}),  # the message names the first of two errors in a row
     min_size=1,
     max_size=5,
 )
 
 
 def with_decimals(value: Any) -> Any:
-    """The numbers as Arrow takes them for a decimal column."""
+    """Return the value with numbers that Arrow accepts for a decimal column."""
     match value:
         case float():
             return Decimal(value)
@@ -217,7 +217,9 @@ FRACTIONS = [kind for kind in NUMBERS if not pa.types.is_integer(kind)]
 
 
 @given(rows=ROWS, text=st.sampled_from(TEXTS), number=st.sampled_from(FRACTIONS), list_of=st.sampled_from(LISTS))
-def test_read__property(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], text: Any, number: Any, list_of: Any) -> None:
+def test_read__any_rows_in_any_types__equals_json_lines(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], text: Any, number: Any, list_of: Any
+) -> None:
     columns = by_pylist(
         with_decimals(rows) if pa.types.is_decimal(number) else rows,
         vector=list_of(number),
@@ -230,6 +232,6 @@ def test_read__property(tmp_path_factory: pytest.TempPathFactory, rows: list[dic
 
 
 @given(rows=ROWS)
-def test_read__property_of_inferred_types(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
-    """As pandas and polars do: the types follow from the values, and are ``null`` where there is none."""
+def test_read__any_rows_in_inferred_types__equals_json_lines(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
+    """As in pandas and polars, the types follow from the values. A column without a value has the type ``null``."""
     assert by_parquet(tmp_path_factory.mktemp("parquet"), by_pylist(rows)) == by_json_lines(rows)

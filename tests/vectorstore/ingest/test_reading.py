@@ -1,4 +1,4 @@
-"""Inputs that are no ordinary files."""
+"""Inputs that are not ordinary files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vectorstore.ingest.formats.parquet.reader import check_parquet
 
 
 @pytest.mark.parametrize(("check", "ending"), [(check_npz, "npz"), (check_parquet, "parquet")])
-def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int], ending: str) -> None:
+def test_check__pipe_or_device__is_refused(tmp_path: Path, check: Callable[[Path], int], ending: str) -> None:
     device = tmp_path / f"device.{ending}"
     device.symlink_to("/dev/zero")
     with open_pipe(tmp_path / f"pipe.{ending}") as one:
@@ -30,8 +30,8 @@ def test_check__a_pipe_and_a_device(tmp_path: Path, check: Callable[[Path], int]
 
 @pytest.mark.parametrize("read", [check_json_lines, lambda path: next(read_json_lines(path, "x"))], ids=["check", "read"])
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/tty", "/dev/ptmx"])
-def test_json_lines__device(tmp_path: Path, device: str, read: Callable[[Path], object]) -> None:
-    """/dev/zero has no end, and a terminal waits for its user."""
+def test_json_lines__device__is_refused(tmp_path: Path, device: str, read: Callable[[Path], object]) -> None:
+    """Such a device may have no end, and a terminal waits for input."""
     path = tmp_path / "x.jsonl"
     path.symlink_to(device)
     with pytest.raises(UserFacingError) as refused:

@@ -1,4 +1,4 @@
-"""The rejects file: whose eyes it is for, and which file may be replaced."""
+"""The rejects file: who may read it, and which existing file it replaces."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from vectorstore.ingest.rows import Kind, Rejection
 BAD = Rejection("a.jsonl", 3, Kind.NOT_JSON, "not JSON", lambda: "{\ud800")
 
 
-def test_rejects__one_line_each(tmp_path: Path) -> None:
+def test_rejects__each_rejection__is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     with rejects_file(path, []) as write:
         write(BAD)
-        assert path.read_bytes().endswith(b"}\n")  # at once, and whole: a killed run leaves what it wrote
+        assert path.read_bytes().endswith(b"}\n")  # each line is written at once, so a killed run leaves complete lines
         write(BAD)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"file": "a.jsonl", "line": 3, "reason": "not JSON", "row": "{\ud800"}] * 2
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])
-def test_rejects__for_the_eyes_of_the_owner_only(tmp_path: Path, umask: int) -> None:
+def test_rejects__only_the_owner_may_read_the_file(tmp_path: Path, umask: int) -> None:
     path, before = tmp_path / "rejects.jsonl", os.umask(umask)
     try:
         with rejects_file(path, []) as write:
@@ -42,7 +42,7 @@ def test_rejects__for_the_eyes_of_the_owner_only(tmp_path: Path, umask: int) -> 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_rejects__of_an_earlier_run_are_replaced_also_by_none(tmp_path: Path) -> None:
+def test_rejects__file_of_an_earlier_run__is_replaced_even_without_rejections(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     with rejects_file(path, []) as write:
         write(BAD)
@@ -57,7 +57,7 @@ def test_rejects__of_an_earlier_run_are_replaced_also_by_none(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["precious\n", '{"user_id": "x"}\n', "[]", "[" * 100_000])
-def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -> None:
+def test_rejects__another_file__is_never_replaced(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(content)
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
@@ -67,7 +67,7 @@ def test_rejects__another_file_is_never_replaced(tmp_path: Path, content: str) -
 
 
 @pytest.mark.parametrize("content", [b"[" + b"[]," * 3_000_000 + b"[]]\n", b'{"file": "a", "line": 1, "reason": "' + b"x" * 9_000_000])
-def test_rejects__of_another_file_only_the_beginning_is_read(tmp_path: Path, content: bytes) -> None:
+def test_rejects__large_other_file__is_read_only_at_its_beginning(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     tracemalloc.start()
@@ -82,7 +82,7 @@ def test_rejects__of_another_file_only_the_beginning_is_read(tmp_path: Path, con
 
 @pytest.mark.parametrize("file", ["a.jsonl", '\\"/' + "\udcff" * 4000])
 @pytest.mark.parametrize("end", [None, 150_000], ids=["whole", "torn"])
-def test_rejects__of_an_earlier_run_are_replaced_also_where_the_first_row_is_long(tmp_path: Path, file: str, end: int | None) -> None:
+def test_rejects__file_of_an_earlier_run_with_a_long_row__is_replaced(tmp_path: Path, file: str, end: int | None) -> None:
     path = tmp_path / "rejects.jsonl"
     fields = {"file": file, "line": 1, "reason": 'a "quoted" reason', "row": "x" * 200_000}
     path.write_text(json.dumps(fields)[:end])
@@ -91,8 +91,8 @@ def test_rejects__of_an_earlier_run_are_replaced_also_where_the_first_row_is_lon
     assert path.read_bytes() == b""
 
 
-def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
-    """Also where it is a rejects file, and by another name."""
+def test_rejects__input_file__is_never_replaced(tmp_path: Path) -> None:
+    """This holds also for a rejects file, and for a link to it."""
     path, link = tmp_path / "rejects.jsonl", tmp_path / "link"
     with rejects_file(path, []) as write:
         write(BAD)
@@ -102,12 +102,12 @@ def test_rejects__an_input_is_never_replaced(tmp_path: Path) -> None:
     assert path.stat().st_size > 0
 
 
-def test_rejects__directory(tmp_path: Path) -> None:
+def test_rejects__directory__is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError, match="exists and is not a rejects file"), rejects_file(tmp_path, []):
         pass
 
 
-def test_rejects__folder_that_is_not_there(tmp_path: Path) -> None:
+def test_rejects__missing_folder__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none" / "x"
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []):
         pass
@@ -124,7 +124,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_rejects__full_disk(tmp_path: Path) -> None:
+def test_rejects__full_disk__is_reported(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []) as write, full_disk():
         write(BAD)
@@ -132,7 +132,7 @@ def test_rejects__full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "link to rejects", "dangling link", "fifo", "device"])
-def test_rejects__never_through_a_link_or_into_a_pipe(kind: str, tmp_path: Path) -> None:
+def test_rejects__link_pipe_or_device__is_refused(kind: str, tmp_path: Path) -> None:
     path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
     content = b"" if kind == "link" else b'{"file": "a", "line": 1, "reason": "b", "row": "c"}\n'
     if kind == "fifo":
@@ -149,7 +149,7 @@ def test_rejects__never_through_a_link_or_into_a_pipe(kind: str, tmp_path: Path)
     assert victim.read_bytes() == content if kind.startswith("link") else not victim.exists()
 
 
-def test_rejects__another_name_of_the_old_file_keeps_its_content(tmp_path: Path) -> None:
+def test_rejects__hard_link_to_the_old_file__keeps_its_content(tmp_path: Path) -> None:
     path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
     victim.touch()
     path.hardlink_to(victim)
@@ -161,7 +161,7 @@ def test_rejects__another_name_of_the_old_file_keeps_its_content(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two accounts")
-def test_rejects__of_another_account_are_never_replaced(tmp_path: Path) -> None:
+def test_rejects__file_of_another_account__is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "rejects.jsonl"
     path.touch(mode=0o666)
     os.chown(path, 65534, 65534)
@@ -170,24 +170,24 @@ def test_rejects__of_another_account_are_never_replaced(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_size) == (65534, 0)
 
 
-def test_rejects__a_link_that_appears_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects__link_created_meanwhile__is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, victim = tmp_path / "rejects.jsonl", tmp_path / "victim"
     victim.touch()
 
-    def planted(path: Path, inputs: object) -> None:
+    def create_link(path: Path, inputs: object) -> None:
         path.symlink_to(victim)
 
-    monkeypatch.setattr(rejects, "_require_replaceable", planted)
+    monkeypatch.setattr(rejects, "_require_replaceable", create_link)
     with pytest.raises(UserFacingError, match="is not an ordinary file"), rejects_file(path, []) as write:
         write(BAD)
     assert victim.read_bytes() == b""
 
 
-def test_rejects__errors_of_the_block_are_its_own(tmp_path: Path) -> None:
+def test_rejects__error_in_the_block__is_not_translated(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="of the block"), rejects_file(tmp_path / "x", []):
         raise OSError("of the block")
 
 
-def test_rejects__dropped_where_nobody_asked() -> None:
+def test_rejects__no_file_requested__drops_rejections() -> None:
     with rejects_file(None, []) as write:
         write(BAD)

@@ -1,4 +1,4 @@
-"""The points of those who were loaded: all of them, by gRPC from two threads."""
+"""Sending points after a load, by gRPC from two threads."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vectorstore.queue.entries import is_empty
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.results import BatchResult
 
-PEOPLE = 1000
+USER_COUNT = 1000
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_server_grpc: QdrantServer) -> None:
+def test_sync_users__writes_all_points_and_empties_the_queue(qdrant_server_grpc: QdrantServer) -> None:
     initialize()
-    user_ids = make_users(PEOPLE)
-    give_embeddings(user_ids, np.random.default_rng(1).standard_normal((PEOPLE, 512)).astype(np.float32))
-    assert sending.sync_users(user_ids) == BatchResult(written=PEOPLE)
+    user_ids = make_users(USER_COUNT)
+    give_embeddings(user_ids, np.random.default_rng(1).standard_normal((USER_COUNT, 512)).astype(np.float32))
+    assert sending.sync_users(user_ids) == BatchResult(written=USER_COUNT)
     with qdrant() as client:
-        assert client.count(collection_name()).count == PEOPLE
+        assert client.count(collection_name()).count == USER_COUNT
     assert is_empty()
 
 
@@ -37,25 +37,25 @@ def test_send__everybody_has_a_point_and_nobody_is_left_on_the_queue(qdrant_serv
     ("url", "grpc_port", "count", "threads"), [("x", 1, 1000, 2), ("x", 1, 256, 1), ("x", 0, 1000, 1), ("", 1, 1000, 1)]
 )
 @pytest.mark.django_db
-def test_send__threads_where_they_help(
+def test_sync_users__uses_threads_only_for_many_users_by_grpc(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, url: str, grpc_port: int, count: int, threads: int
 ) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = url, grpc_port
-    met, seen = threading.Barrier(threads, timeout=30), []
+    all_threads, synced = threading.Barrier(threads, timeout=30), []
 
     def sync_users(user_ids: list[UUID]) -> BatchResult:
-        met.wait()  # nobody goes on before all are there
-        seen.extend(user_ids)
+        all_threads.wait()  # no thread continues before all have started
+        synced.extend(user_ids)
         return BatchResult(written=len(user_ids))
 
     monkeypatch.setattr("vectorstore.sync.inline.sync_users", sync_users)
     user_ids = [uuid4() for _ in range(count)]
     assert sending.sync_users(user_ids) == BatchResult(written=count)
-    assert sorted(seen) == sorted(user_ids)
+    assert sorted(synced) == sorted(user_ids)
 
 
 @pytest.mark.django_db
-def test_send__store_that_is_unavailable_is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_users__store_unavailable__is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "x", 1
 
     def sync_users(user_ids: list[UUID]) -> BatchResult:
