@@ -1,4 +1,4 @@
-"""Fixtures: a vector store with its collection."""
+"""A vector store with its collection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import pytest
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.schema.initialize import initialize
 from vectorstore.verification import merge_join
+
+
+def version(number: int) -> str:
+    """Return the name of the collection with this number."""
+    return f"{collection_name()}_v{number}"
 
 
 @pytest.fixture
@@ -20,14 +25,14 @@ def collection(store: str) -> str:
 def live(store: str) -> str:
     """Each store in turn, with an empty collection. Return the collection's name."""
     initialize()
-    return f"{collection_name()}_v1"
+    return version(1)
 
 
 @pytest.fixture
 def every_live(every_store: str) -> str:
     """As ``live``, and the server by gRPC too."""
     initialize()
-    return f"{collection_name()}_v1"
+    return version(1)
 
 
 @pytest.fixture

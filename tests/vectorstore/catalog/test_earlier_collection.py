@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from qdrant_client import models
 
+from tests.support.collections import version
 from tests.support.commands import manage
 from vectorstore.catalog.ownership import EARLIER_KEYS, ForeignCollection, ownership_problem
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -15,20 +16,16 @@ from vectorstore.schema.initialize import initialize
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def v1() -> str:
-    return f"{collection_name()}_v1"
-
-
 def make_earlier(key: str) -> None:
     initialize()
     with qdrant() as client:
-        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
-        client.update_collection(v1(), metadata={key: "as it was"})
+        client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.update_collection(version(1), metadata={key: "as it was"})
 
 
 def line(key: str) -> str:
     return (
-        f"The collection {v1()!r} was created by an earlier version (its metadata has {key!r}): nothing was changed."
+        f"The collection {version(1)!r} was created by an earlier version (its metadata has {key!r}): nothing was changed."
         " Set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
 
@@ -36,7 +33,7 @@ def line(key: str) -> str:
 def everything() -> tuple[Any, ...]:
     with qdrant() as client:
         names = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
-        return names, client.get_collection(v1()).config.metadata, client.scroll(v1(), with_vectors=True)
+        return names, client.get_collection(version(1)).config.metadata, client.scroll(version(1), with_vectors=True)
 
 
 @pytest.mark.at_length("server")
@@ -56,5 +53,5 @@ def test_earlier_collection__is_refused_in_one_line_and_not_changed(store: str, 
 def test_earlier_collection__each_key_tells_it(embedded_qdrant: object, key: str) -> None:
     make_earlier(key)
     with qdrant() as client, pytest.raises(ForeignCollection) as raised:
-        ownership_problem(client, v1(), client.get_collection(v1()))
+        ownership_problem(client, version(1), client.get_collection(version(1)))
     assert str(raised.value) == line(key)

@@ -4,11 +4,12 @@ import pytest
 from qdrant_client import models
 
 from findme.core.errors import UserFacingError
+from tests.support.collections import version
 from tests.support.commands import manage
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency import preflight
 from vectorstore.models import StoreState
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialize
 
 pytestmark = pytest.mark.django_db
@@ -16,14 +17,10 @@ pytestmark = pytest.mark.django_db
 ANOTHER = "5f0c1f0e-0000-4000-8000-000000000000"
 
 
-def v1() -> str:
-    return f"{collection_name()}_v1"
-
-
 def refusal() -> str | None:
     with qdrant() as client:
         try:
-            check_owner(client, v1())
+            check_owner(client, version(1))
         except UserFacingError as error:
             return str(error)
     return None
@@ -31,12 +28,12 @@ def refusal() -> str | None:
 
 def set_metadata(**metadata: object) -> None:
     with qdrant() as client:
-        client.update_collection(v1(), metadata=metadata)
+        client.update_collection(version(1), metadata=metadata)
 
 
 def put_a_point() -> None:
     with qdrant() as client:
-        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 512)])
 
 
 def test_check_stores_ours__what_init_qdrant_makes_is(every_store: str) -> None:
@@ -49,7 +46,7 @@ def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
     initialize()
     set_metadata(**{DATABASE: ANOTHER})
     assert refusal() == (
-        f"The collection {v1()!r} belongs to another database ({ANOTHER!r}): nothing was written. Adopt it with"
+        f"The collection {version(1)!r} belongs to another database ({ANOTHER!r}): nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
@@ -60,7 +57,7 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
     assert refusal() is None
     put_a_point()
     assert refusal() == (
-        f"The collection {v1()!r} has points, but no owner in its metadata: nothing was written. Adopt it with"
+        f"The collection {version(1)!r} has points, but no owner in its metadata: nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
@@ -68,7 +65,7 @@ def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str)
 def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str) -> None:
     initialize()
     set_metadata(**{ADOPTING: True})
-    assert str(refusal()).startswith(f"The adoption of the collection {v1()!r} is not finished: nothing was written.")
+    assert str(refusal()).startswith(f"The adoption of the collection {version(1)!r} is not finished: nothing was written.")
 
 
 @pytest.mark.at_length("server")
@@ -82,8 +79,8 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
         "The collection {!r} belongs to another database ({!r}): {}. Adopt it with manage.py init_qdrant --adopt,"
         " or set QDRANT_COLLECTION to another name.\n"
     )
-    assert manage("sync_qdrant", "--once") == (2, "", line.format(v1(), ours, "nothing was written"))
-    assert manage("init_qdrant") == (2, "", line.format(v1(), ours, "nothing was changed"))
+    assert manage("sync_qdrant", "--once") == (2, "", line.format(version(1), ours, "nothing was written"))
+    assert manage("init_qdrant") == (2, "", line.format(version(1), ours, "nothing was changed"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,6 +14,7 @@ from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
+from tests.support.collections import version
 from tests.support.commands import manage, refused, run_python, started, stdout_of
 from tests.support.processes import ended
 from vectorstore.catalog import registry
@@ -36,10 +37,6 @@ EMBEDDED = " Embedded in '{path}', without graphs, thresholds and payload indexe
 output = partial(stdout_of, "init_qdrant")
 
 
-def v1() -> str:
-    return f"{collection_name()}_v1"
-
-
 def embedded_note(store: str, settings: Settings) -> str:
     return EMBEDDED.format(path=settings.QDRANT_PATH) if store == "embedded" else ""
 
@@ -56,9 +53,9 @@ def everything_there() -> list[Any]:
 
 def missing() -> str:
     return (
-        f"  collection {v1()!r}: missing, expected there (in place)\n"
-        f"  noted {v1()!r}: missing, expected live (in place)\n"
-        f"  alias {collection_name()!r}: missing, expected {v1()} (in place)\n"
+        f"  collection {version(1)!r}: missing, expected there (in place)\n"
+        f"  noted {version(1)!r}: missing, expected live (in place)\n"
+        f"  alias {collection_name()!r}: missing, expected {version(1)} (in place)\n"
     )
 
 
@@ -66,7 +63,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     store: str, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note = embedded_note(store, settings)
-    name = f"{collection_name()} ({v1()})"
+    name = f"{collection_name()} ({version(1)})"
     assert output(capsys, "--plan") == f"{name}: 3 would be changed.\n{missing()}"
     assert output(capsys) == f"{name}: 3 to change.\n{missing()}Done. The result was read back and compared.\n"
     assert output(capsys) == f"{name}: nothing to do.{note}\n"
@@ -80,7 +77,7 @@ def test_init_qdrant__says_who_is_queued_for_a_collection_that_is_new(store: str
         "\nDone. The result was read back and compared.\n2 users are queued and searchable after the next sync. If no sync_qdrant --watch runs, run manage.py sync_qdrant --once.\n"
     )
     with qdrant() as client:
-        client.delete_collection(v1())
+        client.delete_collection(version(1))
     assert json.loads(output(capsys, "--json"))["queued"] == 2
     assert "queued" not in output(capsys)
 
@@ -95,7 +92,7 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
-    assert f"  collection {v1()!r}: missing, expected there (in place)\n" in capsys.readouterr().out
+    assert f"  collection {version(1)!r}: missing, expected there (in place)\n" in capsys.readouterr().out
     assert everything_there() == []
 
 
@@ -103,14 +100,16 @@ def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.Captur
 def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest.CaptureFixture[str]) -> None:
     initialize()
     with qdrant() as client:
-        client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
-        client.delete_payload_index(v1(), "age")
+        client.update_collection(version(1), hnsw_config=models.HnswConfigDiff(m=8))
+        client.delete_payload_index(version(1), "age")
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--check")
     assert ended_with.value.code == 1
     differences = "  hnsw_config.m: 8, expected 16 (graph rebuild)\n  payload_schema.age: missing, expected integer (in place)\n"
-    assert capsys.readouterr().out == f"{collection_name()} ({v1()}): 2 differ.\n{differences}"
-    assert output(capsys) == f"{collection_name()} ({v1()}): 2 to change.\n{differences}Done. The result was read back and compared.\n"
+    assert capsys.readouterr().out == f"{collection_name()} ({version(1)}): 2 differ.\n{differences}"
+    assert (
+        output(capsys) == f"{collection_name()} ({version(1)}): 2 to change.\n{differences}Done. The result was read back and compared.\n"
+    )
 
 
 def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +117,7 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
     reported = json.loads(output(capsys, "--check", "--json"))
     assert {name: reported[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
         "alias": collection_name(),
-        "collection": v1(),
+        "collection": version(1),
         "embedded": store == "embedded",
         "differences": 0,
         "changed": False,
@@ -126,13 +125,13 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
     states = {one["what"]: one["state"] for one in reported["comparisons"]}
     of_a_server = "equal" if store == "server" else "not applicable"
     assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {of_a_server}
-    assert {states[what] for what in (f"collection {v1()!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
+    assert {states[what] for what in (f"collection {version(1)!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
     assert {"what": "params.vectors.size", "defined": 512, "live": 512, "state": "equal", "change": None} in reported["comparisons"]
 
 
 def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     with qdrant() as client:
-        client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
+        client.create_collection(version(1), vectors_config=models.VectorParams(size=256, distance=COSINE))
     reported = json.loads(output(capsys, "--plan", "--json"))
     size = {"what": "params.vectors.size", "defined": 512, "live": 256, "state": "different", "change": "new collection"}
     assert size in reported["comparisons"]
@@ -164,9 +163,9 @@ def test_init_qdrant__refuses_what_takes_a_new_collection(
     store: str, vectors: models.VectorParams, difference: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with qdrant() as client:
-        client.create_collection(v1(), vectors_config=vectors)
+        client.create_collection(version(1), vectors_config=vectors)
     before = everything_there()
-    line = f"In {v1()!r}, {difference} (new collection): nothing was changed. Build a new collection with manage.py reindex_qdrant."
+    line = f"In {version(1)!r}, {difference} (new collection): nothing was changed. Build a new collection with manage.py reindex_qdrant."
     assert refused("init_qdrant") == line
     assert output(capsys, "--plan").endswith(f"\nIt would be refused. {line}\n")
     assert everything_there() == before
@@ -224,7 +223,7 @@ def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.M
     """Qdrant says yes to several changes that it does not make."""
     initialize()
     with qdrant() as client:
-        client.update_collection(v1(), hnsw_config=models.HnswConfigDiff(m=8))
+        client.update_collection(version(1), hnsw_config=models.HnswConfigDiff(m=8))
     monkeypatch.setattr(SyncCollectionsApi, "update_collection", lambda *_args, **_options: SimpleNamespace(result=True))
     with pytest.raises(UserFacingError) as raised:
         initialize()
@@ -248,7 +247,7 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
     with pytest.raises(SystemExit) as ended_with:
         call_command("init_qdrant", "--wait", "0.2")
     assert ended_with.value.code == 1
-    assert capsys.readouterr().err == f"{v1()} is still yellow after 0.2 s. Qdrant continues in the background.\n"
+    assert capsys.readouterr().err == f"{version(1)} is still yellow after 0.2 s. Qdrant continues in the background.\n"
 
 
 @pytest.mark.qdrant_server
@@ -288,7 +287,7 @@ def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytes
     monkeypatch.setattr(QdrantClient, "get_collection", red)
     with pytest.raises(UserFacingError) as raised:
         initialize()
-    assert str(raised.value) == f"Qdrant reports the collection {v1()!r} as red (no space left). Check Qdrant's log."
+    assert str(raised.value) == f"Qdrant reports the collection {version(1)!r} as red (no space left). Check Qdrant's log."
 
 
 def test_initialize__hands_over_the_plan_before_it_changes(store: str) -> None:
@@ -375,7 +374,7 @@ def test_init_qdrant__killed_at_any_step_goes_on(
     assert run_python(KILLED, steps)[0] == -signal.SIGKILL
     with qdrant() as client:
         assert plan(client).differences
-        assert client.collection_exists(v1()) is (steps > 0)
+        assert client.collection_exists(version(1)) is (steps > 0)
         assert not client.collection_exists(collection_name())
     assert "\nDone. The result was read back and compared.\n" in output(capsys)
     assert not compare().differences
@@ -386,7 +385,7 @@ def test_init_qdrant__killed_at_any_step_goes_on(
 def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None:
     assert manage("init_qdrant", "--check")[::2] == (1, "")
     with qdrant() as client:
-        client.create_collection(v1(), vectors_config=models.VectorParams(size=256, distance=COSINE))
+        client.create_collection(version(1), vectors_config=models.VectorParams(size=256, distance=COSINE))
     code, stdout, stderr = manage("init_qdrant")
     assert (code, stdout, stderr.count("\n")) == (2, "", 1)
 
@@ -404,10 +403,10 @@ def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str
     QueueEntry.objects.all().delete()
     initialize()
     row = VectorCollection.objects.get()
-    assert (row.name, row.state, row.alias) == (v1(), "live", collection_name())
+    assert (row.name, row.state, row.alias) == (version(1), "live", collection_name())
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
     with qdrant() as client:
-        reported = client.get_collection(v1()).config.metadata
+        reported = client.get_collection(version(1)).config.metadata
     assert reported == metadata_of(row)
     initialize()
     assert QueueEntry.objects.count() == 1
@@ -421,7 +420,7 @@ def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(s
         VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
     with qdrant() as client:
-        client.delete_collection(v1())
+        client.delete_collection(version(1))
     initialize()
     assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
 
@@ -434,7 +433,7 @@ def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store
     sync_once(timeout=20)
     with qdrant() as client:
         assert checkpoint.reset_checkpoint(client)
-        client.delete_collection(v1())
+        client.delete_collection(version(1))
     initialize()
     done = sync_once(timeout=20)
     assert (done.written, done.remaining.length, done.unavailable) == (3, 0, None)
@@ -453,7 +452,7 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
     sync_once(timeout=20)
     VectorCollection.objects.all().delete()
     with qdrant() as client:
-        client.update_collection(v1(), metadata={"findme_definition": None})
+        client.update_collection(version(1), metadata={"findme_definition": None})
         alias = models.DeleteAlias(alias_name=collection_name())
         client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=alias)])
 

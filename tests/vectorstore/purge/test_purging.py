@@ -21,6 +21,7 @@ from qdrant_client import models
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.collections import version
 from tests.support.commands import manage, started
 from tests.support.sessions import watched_session
 from tests.support.waiting import wait_until
@@ -64,10 +65,6 @@ def folder(memory_path: Path, settings: Settings, db: None) -> Iterator[Path]:
 def _use(server: QdrantServer, settings: Settings) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", 0
     settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT = "users", 2
-
-
-def name(number: int) -> str:
-    return f"{collection_name()}_v{number}"
 
 
 def create_users(user_count: int) -> ProfileEmbedding:
@@ -118,9 +115,9 @@ def places(folder: Path, needles: dict[str, bytes]) -> dict[str, set[str]]:
 def is_in_a_reported_segment(folder: Path, needle: bytes) -> bool:
     """Return whether the bytes are in a segment that the server reports, and not only in the files of one that was replaced."""
     with qdrant() as client:
-        ids = {one.id for one in segments(every_node(client, ()), name(1))}
+        ids = {one.id for one in segments(every_node(client, ()), version(1))}
     files = (
-        path for one in ids for path in (folder / "storage" / "collections" / name(1)).glob(f"*/segments/{one}/**/*") if path.is_file()
+        path for one in ids for path in (folder / "storage" / "collections" / version(1)).glob(f"*/segments/{one}/**/*") if path.is_file()
     )
     return any(needle in path.read_bytes() for path in files)
 
@@ -148,38 +145,38 @@ def test_purge__leaves_no_byte_of_an_erased_user(folder: Path, user_count: int) 
     (after,) = create()
 
     result = purge(dry_run=True)
-    assert result.collections == (VacuumResult(name(1), 0, 0, 1, small=1 if user_count == FEW else 0),)
+    assert result.collections == (VacuumResult(version(1), 0, 0, 1, small=1 if user_count == FEW else 0),)
     assert [(one.snapshot.name, one.holds, one.deleted) for one in result.stale_snapshots] == [
         (after.name, Holds.LOG, False),
         (before.name, Holds.POINTS, False),
     ]
-    assert (result.logs, result.dropped, result.pending, result.clean) == ((name(1),), (), 0, False)
+    assert (result.logs, result.dropped, result.pending, result.clean) == ((version(1),), (), 0, False)
     assert places(folder, needles)["segments"] == {"vector", "payload", "id"}
 
     result = purge()
     proven = not server_deletes_files_later()
     assert [(one.deleted, one.remaining, one.proven) for one in result.collections] == [(1, 0, proven)]
-    assert (result.logs, result.clean) == ((name(1),), False)
+    assert (result.logs, result.clean) == ((version(1),), False)
     if not proven:
         result = purge(storage=[folder / "storage"])
-        assert result.collections == (VacuumResult(name(1), 0, 0, 0),)
-        assert (result.logs, result.clean) == ((name(1),), False)
+        assert result.collections == (VacuumResult(version(1), 0, 0, 0),)
+        assert (result.logs, result.clean) == ((version(1),), False)
     assert places(folder, needles).keys() == {"wal", "snapshots"}
     assert compare().differences == []
     assert StoreState.current().saved_optimizer_settings == {}
 
     result = purge(snapshots=True)
-    assert result.collections == (VacuumResult(name(1), 0, 0, 0, proven=proven),)
+    assert result.collections == (VacuumResult(version(1), 0, 0, 0, proven=proven),)
     assert [(one.snapshot.name, one.deleted) for one in result.stale_snapshots] == [(before.name, True), (after.name, False)]
     assert [one.name for one in list_snapshots().snapshots] == [after.name]
 
     result = purge(snapshots=True, log=True, storage=[folder / "storage"])
-    assert result.dropped == (name(1),)
-    assert [(one.snapshot.name, one.snapshot.collection, one.deleted) for one in result.stale_snapshots] == [(after.name, name(1), True)]
+    assert result.dropped == (version(1),)
+    assert [(one.snapshot.name, one.snapshot.collection, one.deleted) for one in result.stale_snapshots] == [(after.name, version(1), True)]
     assert places(folder, needles) == {}
     assert (result.logs, result.clean) == ((), True)
     with qdrant() as client:
-        assert alias_target(client) == name(2)
+        assert alias_target(client) == version(2)
         assert client.count(collection_name(), exact=True).count == user_count - 1
     assert compare().differences == []
     assert purge().clean
@@ -190,7 +187,7 @@ def test_purge__nothing_was_erased__is_clean(folder: Path) -> None:
     create_users(3)
     create()
     result = purge()
-    assert result == PurgeResult(False, (VacuumResult(name(1), 0, 0, 0),), (), (), (), (), 0)
+    assert result == PurgeResult(False, (VacuumResult(version(1), 0, 0, 0),), (), (), (), (), 0)
     assert result.clean
 
 
@@ -201,7 +198,7 @@ def test_purge__time_of_the_removal_is_unknown__reports_snapshots_and_logs(folde
     create()
     result = purge()
     assert [one.holds for one in result.stale_snapshots] == [Holds.POINTS]
-    assert result.logs == (name(1),)
+    assert result.logs == (version(1),)
 
 
 def test_purge__snapshots_of_a_dropped_collection__are_deleted(folder: Path) -> None:
@@ -221,23 +218,23 @@ def test_purge__snapshots_of_a_dropped_collection__are_deleted(folder: Path) -> 
     assert places(folder, needles) == {}
     assert result.clean
     with qdrant() as client:
-        assert [one.name for one in client.get_collections().collections] == [name(3)]
+        assert [one.name for one in client.get_collections().collections] == [version(3)]
 
 
 def test_purge__snapshots_of_an_earlier_collection_of_the_same_name__are_deleted(folder: Path) -> None:
     """After a rollback and a drop, the next collection gets the same name, and the old snapshots."""
     create_users(3)
     with qdrant() as client:
-        client.create_collection(name(2), vectors_config={})
-        client.create_snapshot(name(2))
-        client.delete_collection(name(2))
+        client.create_collection(version(2), vectors_config={})
+        client.create_snapshot(version(2))
+        client.delete_collection(version(2))
     (found,) = purge().stale_snapshots
-    assert found.snapshot.collection == name(2)
+    assert found.snapshot.collection == version(2)
     wait_until(lambda: time.time() > found.snapshot.made_at.timestamp() + 3)
     reindex()
-    assert [one.collection for one in list_snapshots().snapshots] == [name(2)]
+    assert [one.collection for one in list_snapshots().snapshots] == [version(2)]
     result = purge(snapshots=True)
-    assert [(one.snapshot.collection, one.holds, one.deleted) for one in result.stale_snapshots] == [(name(2), Holds.POINTS, True)]
+    assert [(one.snapshot.collection, one.holds, one.deleted) for one in result.stale_snapshots] == [(version(2), Holds.POINTS, True)]
     assert result.clean
 
 
@@ -248,7 +245,7 @@ def test_purge__snapshots_of_a_shard_and_of_the_server__deletes_the_first_and_re
     server_snapshot, shard_snapshot = create_other_snapshots()
     erase(embedding)
     assert list_snapshots().snapshots == ()
-    found = [(shard_snapshot, name(1), 0, Holds.POINTS), (server_snapshot, "", None, Holds.POINTS)]
+    found = [(shard_snapshot, version(1), 0, Holds.POINTS), (server_snapshot, "", None, Holds.POINTS)]
     result = purge(dry_run=True)
     assert [(one.snapshot.name, one.snapshot.collection, one.snapshot.shard, one.holds) for one in result.stale_snapshots] == found
     assert not any(one.deleted for one in result.stale_snapshots)
@@ -296,12 +293,12 @@ def test_purge__shard_snapshots_of_a_dropped_collection__are_deleted(folder: Pat
     needles = traces(embedding)
     with qdrant() as client:
         for shard in range(3):
-            client.create_shard_snapshot(name(2), shard, wait=True)
+            client.create_shard_snapshot(version(2), shard, wait=True)
     reindex()
     erase(embedding)
     result = purge(snapshots=True)
     assert [(one.snapshot.collection, one.snapshot.shard, one.deleted) for one in result.stale_snapshots] == [
-        (name(2), n, True) for n in range(3)
+        (version(2), n, True) for n in range(3)
     ]
     assert "snapshots" not in places(folder, needles)
 
@@ -309,7 +306,7 @@ def test_purge__shard_snapshots_of_a_dropped_collection__are_deleted(folder: Pat
 def create_other_snapshots() -> tuple[str, str]:
     """Create a snapshot of the whole server and one of a shard. Return their names."""
     with qdrant() as client:
-        server_snapshot, shard_snapshot = client.create_full_snapshot(wait=True), client.create_shard_snapshot(name(1), 0, wait=True)
+        server_snapshot, shard_snapshot = client.create_full_snapshot(wait=True), client.create_shard_snapshot(version(1), 0, wait=True)
     assert server_snapshot is not None
     assert shard_snapshot is not None
     return server_snapshot.name, shard_snapshot.name
@@ -318,10 +315,10 @@ def create_other_snapshots() -> tuple[str, str]:
 def test_purge__unregistered_collection__is_reported_and_kept(folder: Path) -> None:
     create_users(3)
     with qdrant() as client:
-        client.create_collection(name(7), vectors_config={})
+        client.create_collection(version(7), vectors_config={})
     result = purge(log=True)
-    assert (result.unknown, result.clean) == ((name(7),), False)
-    assert result.dropped == (name(1),)
+    assert (result.unknown, result.clean) == ((version(7),), False)
+    assert result.dropped == (version(1),)
 
 
 def test_purge__user_on_the_queue__is_reported_as_pending(folder: Path) -> None:
@@ -337,7 +334,7 @@ def test_purge__user_on_the_queue__is_reported_as_pending(folder: Path) -> None:
 def test_purge__replaced_segment_is_still_in_the_folder__is_not_proven(folder: Path) -> None:
     """A folder that no server reports as a segment belongs to a replaced one. While it exists, the purge is not proven."""
     create_users(3)
-    replaced_segment = folder / "storage" / "collections" / name(1) / "0" / "segments" / "3f8a1c1e-0f5e-4f2b-9a52-6a6f0d1f2b33"
+    replaced_segment = folder / "storage" / "collections" / version(1) / "0" / "segments" / "3f8a1c1e-0f5e-4f2b-9a52-6a6f0d1f2b33"
     replaced_segment.mkdir()
     (result,) = purge(storage=[folder / "storage"], seconds=0.3).collections
     assert (result.proven, result.leftover) == (False, 1)
@@ -345,7 +342,7 @@ def test_purge__replaced_segment_is_still_in_the_folder__is_not_proven(folder: P
     assert (code, stderr) == (1, "")
     assert stdout.splitlines() == [
         (
-            f"{name(1)}: segments rewritten: 0, deleted points purged with them: 0;"
+            f"{version(1)}: segments rewritten: 0, deleted points purged with them: 0;"
             " folders of replaced segments that Qdrant has not deleted yet: 1. Run it again."
         ),
         "Erased data may remain, as listed above.",
@@ -359,7 +356,7 @@ def test_purge__another_storage_folder_is_refused(folder: Path, wrong: str) -> N
     erase(create_users(FEW))
     with pytest.raises(
         UserFacingError,
-        match=rf"^The segment [0-9a-f-]{{36}} of '{name(1)}' is not in --storage '{folder / wrong}': nothing was changed\.",
+        match=rf"^The segment [0-9a-f-]{{36}} of '{version(1)}' is not in --storage '{folder / wrong}': nothing was changed\.",
     ):
         purge(storage=[folder / wrong])
     assert purge(dry_run=True).collections[0].remaining == 1
@@ -401,9 +398,9 @@ def test_purge__graph_is_being_built__rewrites_the_new_segment(folder: Path) -> 
         _have_graphs_built(800 + attempt)
         erase(embedding)
         with qdrant() as client:
-            assert client.get_collection(name(1)).status == "yellow"
+            assert client.get_collection(version(1)).status == "yellow"
         (result,) = purge(dry_run=True).collections
-        assert result == VacuumResult(name(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
+        assert result == VacuumResult(version(1), 0, 0, int(is_in_a_reported_segment(folder, needle)))
         if result.remaining:
             break
     assert result.remaining
@@ -415,7 +412,7 @@ def test_purge__graph_is_being_built__rewrites_the_new_segment(folder: Path) -> 
     with pytest.raises(UserFacingError) as raised:
         purge(seconds=0)
     assert str(raised.value) == (
-        f"Qdrant is still rewriting segments of '{name(1)}' after 0 s without progress. Wait until the collection is green, or increase"
+        f"Qdrant is still rewriting segments of '{version(1)}' after 0 s without progress. Wait until the collection is green, or increase"
         " --wait, then run the command again."
     )
 
@@ -445,7 +442,7 @@ def test_purge__qdrant_reports_progress__waits_longer(folder: Path, monkeypatch:
     """A large segment takes hours. Only the progress that Qdrant reports changes meanwhile."""
     erase(create_users(MANY))
     with qdrant() as client:
-        first = segments(every_node(client, ()), name(1))
+        first = segments(every_node(client, ()), version(1))
     steps = count()
 
     def segments_slowly(nodes: Sequence[Node], collection: str) -> list[Segment]:
@@ -465,15 +462,15 @@ def _add_points(count: int) -> None:
     vectors = np.random.default_rng(1).normal(size=(count, 512)).tolist()
     ids: list[models.ExtendedPointId] = [*range(count)]
     with qdrant() as client:
-        client.upsert(name(1), models.Batch(ids=ids, vectors=vectors), wait=True)
+        client.upsert(version(1), models.Batch(ids=ids, vectors=vectors), wait=True)
 
 
 def _have_graphs_built(ef_construct: int) -> None:
     """Have Qdrant build slow graphs, again for each new value. Return when it builds them."""
     with qdrant() as client:
         optimizers, graph = models.OptimizersConfigDiff(indexing_threshold=100), models.HnswConfigDiff(m=32, ef_construct=ef_construct)
-        client.update_collection(name(1), optimizers_config=optimizers, hnsw_config=graph)
-        wait_until(lambda: client.get_collection(name(1)).status == "yellow")
+        client.update_collection(version(1), optimizers_config=optimizers, hnsw_config=graph)
+        wait_until(lambda: client.get_collection(version(1)).status == "yellow")
 
 
 # --- Retained collections ------------------------------------------------------------------------------------------------------------
@@ -487,15 +484,15 @@ def test_purge__retained_collection__needs_drop_retained_for_its_log(folder: Pat
     with pytest.raises(UserFacingError) as raised:
         purge(log=True, snapshots=True)
     assert str(raised.value) == (
-        f"'{name(1)}' is retained and has its own write-ahead log: nothing was changed. Add --drop-retained (reindex_qdrant --rollback is then"
+        f"'{version(1)}' is retained and has its own write-ahead log: nothing was changed. Add --drop-retained (reindex_qdrant --rollback is then"
         " impossible), or wait until its retention ends."
     )
     assert places(folder, needles)["segments"]
     result = purge()
-    assert {one.collection: (one.deleted, one.remaining) for one in result.collections} == {name(1): (1, 0), name(2): (1, 0)}
-    assert set(result.logs) == {name(1), name(2)}
+    assert {one.collection: (one.deleted, one.remaining) for one in result.collections} == {version(1): (1, 0), version(2): (1, 0)}
+    assert set(result.logs) == {version(1), version(2)}
     result = purge(log=True, drop_retained=True)
-    assert result.dropped == (name(1), name(2))
+    assert result.dropped == (version(1), version(2))
     assert places(folder, needles) == {}
     assert result.clean
 
@@ -511,7 +508,7 @@ def test_purge__node_is_unavailable__keeps_the_retained_collection(folder: Path,
     monkeypatch.setattr(f"{purge.__module__}.require_all_nodes", fail)
     with pytest.raises(StoreUnavailable, match=r"^A node is dead\. Nothing was begun\.$"):
         purge(log=True, drop_retained=True)
-    assert registry.retained() == [name(1)]
+    assert registry.retained() == [version(1)]
     purge(drop_retained=True)
     assert registry.retained() == []
 
@@ -527,7 +524,7 @@ def test_purge__killed__next_run_restores_the_settings(folder: Path, settings: S
     """After the next run, nothing differs from the definition."""
     erase(create_users(user_count))
     with qdrant() as client:
-        before = client.get_collection(name(1)).config
+        before = client.get_collection(version(1)).config
     url, changes, reached = settings.QDRANT_URL, list[str](), list[str]()
 
     def is_silent(request: str) -> bool:
@@ -543,11 +540,11 @@ def test_purge__killed__next_run_restores_the_settings(folder: Path, settings: S
     settings.QDRANT_URL = url
     assert process.returncode == -signal.SIGKILL, output
     changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if user_count == MANY else {"on_disk_payload": True}
-    assert StoreState.current().saved_optimizer_settings == {name(1): changed}
+    assert StoreState.current().saved_optimizer_settings == {version(1): changed}
     assert bool(compare().differences) == (moment == "after the settings change")
     assert [(one.remaining) for one in purge().collections] == [0]
     with qdrant() as client:
-        assert client.get_collection(name(1)).config == before
+        assert client.get_collection(version(1)).config == before
     assert compare().differences == []
     assert StoreState.current().saved_optimizer_settings == {}
 
@@ -556,8 +553,8 @@ def test_purge__saved_settings_were_changed_since__follows_the_definition(folder
     create_users(3)
     state = StoreState.current()
     state.saved_optimizer_settings = {
-        name(1): {"deleted_threshold": 0.7, "vacuum_min_vector_number": 1234},
-        name(9): {"on_disk_payload": True},
+        version(1): {"deleted_threshold": 0.7, "vacuum_min_vector_number": 1234},
+        version(9): {"on_disk_payload": True},
     }
     state.save()
     purge()
@@ -576,16 +573,16 @@ def test_purge_qdrant__prints_what_remains_and_what_it_deletes(folder: Path) -> 
     code, stdout, stderr = manage("purge_qdrant", "--dry-run")
     assert (code, stderr) == (1, "")
     assert stdout.splitlines() == [
-        f"{name(1)}: deleted points in its segments: 1.",
+        f"{version(1)}: deleted points in its segments: 1.",
         f"The snapshot {before.name} of {made_at} is older than the last erasure: --snapshots deletes it.",
-        f"{name(1)}: its write-ahead log may hold erased points. Add --log to rebuild the collection with a new log.",
+        f"{version(1)}: its write-ahead log may hold erased points. Add --log to rebuild the collection with a new log.",
         "Erased data may remain, as listed above.",
     ]
     code, stdout, stderr = manage("purge_qdrant", "--dry-run", "--snapshots", "--log")
     assert (code, stderr) == (1, "")
     assert stdout.splitlines() == [
-        f"{name(1)} would be dropped, with its write-ahead log.",
-        f"{name(1)}: deleted points in its segments: 1.",
+        f"{version(1)} would be dropped, with its write-ahead log.",
+        f"{version(1)}: deleted points in its segments: 1.",
         f"The snapshot {before.name} of {made_at} would be deleted.",
         "Erased data may remain, as listed above.",
     ]
@@ -594,4 +591,4 @@ def test_purge_qdrant__prints_what_remains_and_what_it_deletes(folder: Path) -> 
     assert (code, stderr) == (0, "")
     output = json.loads(stdout)
     assert output["clean"]
-    assert output["purged"]["dropped"] == [name(1)]
+    assert output["purged"]["dropped"] == [version(1)]

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from findme.core.commands.progress import ignore_progress
 from tests.factories import ProfileEmbeddingFactory
+from tests.support.collections import version
 from vectorstore.catalog.alias import alias_target
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -21,10 +22,6 @@ def create_live(users: int = 0) -> list[UUID]:
     created = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(users))
     sync_once(timeout=60)
     return created
-
-
-def version(number: int) -> str:
-    return f"{collection_name()}_v{number}"
 
 
 def states() -> dict[str, str]:

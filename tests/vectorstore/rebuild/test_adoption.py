@@ -19,6 +19,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
+from tests.support.collections import version
 from tests.support.commands import run_python
 from tests.support.threads import in_thread
 from tests.vectorstore.storm.agreement import disagreements
@@ -41,10 +42,6 @@ FAR = 10**12
 """A version above all that this database has allocated."""
 
 
-def first_collection() -> str:
-    return f"{collection_name()}_v1"
-
-
 def point(point_id: UUID | int, **payload: Any) -> models.PointStruct:
     return models.PointStruct(id=point_id if isinstance(point_id, int) else str(point_id), vector=[0.5] * 512, payload=payload)
 
@@ -58,10 +55,10 @@ def create_foreign_collection(points: list[models.PointStruct], owner: str | Non
     """Create the collection as init_qdrant of the other database does."""
     initialize()
     with qdrant() as client:
-        client.update_collection(first_collection(), metadata={DATABASE: owner})
+        client.update_collection(version(1), metadata={DATABASE: owner})
     VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
-    fill(first_collection(), points)
+    fill(version(1), points)
 
 
 def versions(collection: str) -> dict[str, int | None]:
@@ -120,11 +117,11 @@ def test_adopt__collection_of_another_database__is_adopted(every_store: str, own
         1,
         "green",
     )
-    assert versions(first_collection()) == dict.fromkeys(map(str, known[:2]), FAR)
+    assert versions(version(1)) == dict.fromkeys(map(str, known[:2]), FAR)
     assert last_allocated() > FAR + 7
     assert set(QueueEntry.objects.exclude(user_id=None).values_list("user_id", flat=True)) >= set(known)
-    assert_adopted(first_collection(), above=FAR)
-    assert [entry[2:] for entry in audited()] == [(first_collection(), "started"), (first_collection(), "done")]
+    assert_adopted(version(1), above=FAR)
+    assert [entry[2:] for entry in audited()] == [(version(1), "started"), (version(1), "done")]
 
 
 UNUSABLE_VERSIONS = (None, "new", -3, 1.5, True, 2**53, 2**60, 1e300, [5])
@@ -137,9 +134,9 @@ def test_adopt__unusable_versions__points_are_written_again(store: str) -> None:
     )
     adopted()
     assert last_allocated() < 2**53
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
     with qdrant() as client:
-        records = client.scroll(first_collection(), limit=100)[0]
+        records = client.scroll(version(1), limit=100)[0]
     assert "foreign" not in {record.payload["gender"] for record in records if record.payload}
 
 
@@ -151,46 +148,46 @@ def test_adopt__collection_registered_as_live__is_adopted(store: str) -> None:
     user_id = ProfileEmbeddingFactory.create().pk
     initialize()
     QueueEntry.objects.all().delete()
-    fill(first_collection(), [point(user_id, version=FAR), point(uuid4(), version=FAR)])
+    fill(version(1), [point(user_id, version=FAR), point(uuid4(), version=FAR)])
     StoreState.objects.update(database_id=OTHER_DATABASE)
     adopted()
-    assert_adopted(first_collection(), above=FAR)
+    assert_adopted(version(1), above=FAR)
 
 
 def test_adopt__points_with_numbers_as_ids__are_removed(store: str) -> None:
     create_foreign_collection([point(1), point(2, version=5)])
     assert adopted().removed == 2
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
 
 
 def test_adopt__replaces_the_checkpoint_of_the_other_database(store: str) -> None:
     create_foreign_collection([point(ProfileEmbeddingFactory.create().pk, version=3)])
     with qdrant() as client:
         client.update_collection(
-            first_collection(), metadata={"findme_checkpoint": {"id": "theirs", "version": FAR, "at": "2026-01-01T00:00:00Z"}, "theirs": 1}
+            version(1), metadata={"findme_checkpoint": {"id": "theirs", "version": FAR, "at": "2026-01-01T00:00:00Z"}, "theirs": 1}
         )
     adopted()
     with qdrant() as client:
-        metadata = client.get_collection(first_collection()).config.metadata
+        metadata = client.get_collection(version(1)).config.metadata
     assert metadata is not None
     assert (metadata["findme_checkpoint"]["id"], metadata["theirs"]) == (StoreState.current().checkpoint["id"], 1)
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
 
 
 def test_adopt__own_collection__is_only_initialized(store: str) -> None:
     user_id = ProfileEmbeddingFactory.create().pk
     initialize()
     sync_once(timeout=20)
-    fill(first_collection(), [point(uuid4(), version=FAR)])
+    fill(version(1), [point(uuid4(), version=FAR)])
     assert adopted().removed == 0
-    assert len(versions(first_collection())) == 2
+    assert len(versions(version(1))) == 2
     assert not QueueEntry.objects.exists()
-    assert str(user_id) in versions(first_collection())
+    assert str(user_id) in versions(version(1))
 
 
 def whole_state() -> list[Any]:
     with qdrant() as client:
-        configs = [client.get_collection(name).config for name in (first_collection(), collection_name()) if client.collection_exists(name)]
+        configs = [client.get_collection(name).config for name in (version(1), collection_name()) if client.collection_exists(name)]
     return [
         configs,
         versions(collection_name()),
@@ -241,13 +238,13 @@ def test_init_qdrant__adopt__prints_the_plan_and_the_result(embedded_qdrant: obj
     before = whole_state()
     call_command("init_qdrant", "--adopt", "--dry-run")
     plan = capsys.readouterr().out
-    assert plan.startswith(f"{collection_name()} ({first_collection()}): 2 would be changed.")
+    assert plan.startswith(f"{collection_name()} ({version(1)}): 2 would be changed.")
     assert f"\n  metadata.findme_database: {OTHER_DATABASE}, expected {StoreState.current().database_id} (adoption)\n" in plan
     assert plan.endswith("\nOf 2 points, 1 has no user in PostgreSQL and would be removed.\n")
     assert whole_state() == before
     call_command("init_qdrant", "--adopt")
     assert capsys.readouterr().out.endswith(
-        f"{first_collection()} belongs to this database now: 1 point without a user was removed, and all users are queued for manage.py sync_qdrant.\nDone. The result was read back and compared.\n"
+        f"{version(1)} belongs to this database now: 1 point without a user was removed, and all users are queued for manage.py sync_qdrant.\nDone. The result was read back and compared.\n"
     )
     call_command("init_qdrant", "--adopt", "--json")
     reported = json.loads(capsys.readouterr().out)
@@ -265,9 +262,9 @@ OTHER_SETTINGS: dict[str, dict[str, Any]] = {
 
 def create_with_other_settings(settings_name: str, *, aliased: bool) -> None:
     with qdrant() as client:
-        client.create_collection(first_collection(), **OTHER_SETTINGS[settings_name])
+        client.create_collection(version(1), **OTHER_SETTINGS[settings_name])
         if aliased:
-            point_alias(client, collection_name(), first_collection())
+            point_alias(client, collection_name(), version(1))
 
 
 def outcome(*arguments: str) -> tuple[int, str]:
@@ -320,21 +317,21 @@ def test_init_qdrant__unregistered_collection_with_other_settings__errors_lead_t
     create_with_other_settings(settings_name, aliased=aliased)
     if points:
         with qdrant() as client:
-            client.upsert(first_collection(), [models.PointStruct(id=1, vector=[1.0] * (4 if "four" in settings_name else 512))])
+            client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * (4 if "four" in settings_name else 512))])
     assert commands_to_type() == ["init_qdrant", *(["init_qdrant --adopt"] if points else []), "reindex_qdrant"]
     assert compare().differences == []
     sync_once(timeout=20)
     assert versions(collection_name()).keys() == {str(known)}
     assert [row.name for row in VectorCollection.objects.all()] == [f"{collection_name()}_v2"]
     with qdrant() as client:
-        assert not client.collection_exists(first_collection())
+        assert not client.collection_exists(version(1))
 
 
 def test_init_qdrant__adopt__reports_what_needs_a_new_collection(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     create_with_other_settings("vectors of four numbers", aliased=False)
     with qdrant() as client:
-        client.upsert(first_collection(), [models.PointStruct(id=1, vector=[1.0] * 4)])
-    message = f"In {first_collection()!r}, params.vectors.size: 4, expected 512 (new collection) and was not changed. Build a new collection with manage.py reindex_qdrant.\n"
+        client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 4)])
+    message = f"In {version(1)!r}, params.vectors.size: 4, expected 512 (new collection) and was not changed. Build a new collection with manage.py reindex_qdrant.\n"
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     assert capsys.readouterr().out.endswith(message)
     assert outcome("init_qdrant", "--adopt") == (1, "")
@@ -390,13 +387,13 @@ def test_adopt__killed_at_any_step__is_resumed(qdrant_server: object, at: str, n
     create_foreign_collection([point(known[0], version=FAR), point(uuid4(), version=FAR + 1)])
     kill_adoption(at, nth)
     with qdrant() as client:
-        unfinished = client.get_collection(first_collection()).config.metadata or {}
+        unfinished = client.get_collection(version(1)).config.metadata or {}
     if unfinished.get(DATABASE) == OTHER_DATABASE or unfinished.get(ADOPTING):
         with pytest.raises(UserFacingError, match="--adopt"):
             initialize()
     adopted()
     assert last_allocated() > FAR + 1
-    assert_adopted(first_collection(), above=FAR)
+    assert_adopted(version(1), above=FAR)
 
 
 @pytest.mark.parametrize(("at", "nth"), ADOPTION_STEPS)
@@ -409,7 +406,7 @@ def test_adopt__killed_at_any_step__housekeeping_keeps_the_collection(embedded_q
     kill_adoption(at, nth)
     assert registry.expired() == []
     adopted()
-    assert_adopted(first_collection(), above=FAR)
+    assert_adopted(version(1), above=FAR)
 
 
 @pytest.mark.parametrize("at", ["reset_checkpoint", "sync_users"])
@@ -418,7 +415,7 @@ def test_adopt__killed_after_the_claim__plain_init_finishes_it(store: str, at: s
     create_foreign_collection([point(known, version=FAR), point(uuid4(), version=FAR + 1)])
     kill_adoption(at)
     initialize()
-    assert_adopted(first_collection(), above=FAR)
+    assert_adopted(version(1), above=FAR)
 
 
 @pytest.mark.parametrize("step", ["raise_above", "checkpoint.reset_checkpoint"])
@@ -450,10 +447,10 @@ def test_adopt__real_collection_under_the_alias_name__is_replaced(every_store: s
     result = adopted()
     assert (result.survey.points, result.survey.orphans, result.removed) == (2, 1, 1)
     assert result.replaced is not None
-    assert (result.replaced.collection, result.replaced.users, result.replaced.points) == (first_collection(), 3, 3)
+    assert (result.replaced.collection, result.replaced.users, result.replaced.points) == (version(1), 3, 3)
     assert result.replaced.gap_seconds < 5
     assert versions(collection_name()).keys() == projectable_users()
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
 
 
 def test_adopt__real_collection_with_many_orphans__is_kept(store: str) -> None:
@@ -462,9 +459,9 @@ def test_adopt__real_collection_with_many_orphans__is_kept(store: str) -> None:
         adopted()
     with qdrant() as client:
         assert client.count(collection_name()).count == 101
-        assert not client.collection_exists(first_collection())
+        assert not client.collection_exists(version(1))
     adopted(force=True)
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
 
 
 def test_adopt__incomplete_replacement__real_collection_is_kept(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,14 +469,14 @@ def test_adopt__incomplete_replacement__real_collection_is_kept(store: str, monk
     create_guide_collection([point(known[0])])
     monkeypatch.setattr("vectorstore.rebuild.replace.backfill", lambda *_args, **_options: None)
     QueueEntry.objects.all().delete()
-    with pytest.raises(UserFacingError, match=f"'{first_collection()}' is not accepted: 2 missing"):
+    with pytest.raises(UserFacingError, match=f"'{version(1)}' is not accepted: 2 missing"):
         adopted()
     with qdrant() as client:
         assert collection_name() not in {one.alias_name for one in client.get_aliases().aliases}
         assert client.count(collection_name()).count == 1
     monkeypatch.undo()
     adopted()
-    assert_adopted(first_collection())
+    assert_adopted(version(1))
 
 
 REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "point_alias", "follow"]
@@ -495,7 +492,7 @@ def test_adopt__replacement_killed_at_any_step__is_resumed(qdrant_server: object
     known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
     create_guide_collection([point(known[0]), point(uuid4())])
     with qdrant() as client:
-        client.create_collection(first_collection(), vectors_config=VECTORS)  # this name is taken, so the new collection gets another one
+        client.create_collection(version(1), vectors_config=VECTORS)  # this name is taken, so the new collection gets another one
     kill_adoption(at)
     if at in {"point_alias", "follow"}:
         initialize()
@@ -538,5 +535,5 @@ def test_adopt__concurrent_writers_and_a_worker__stores_agree(qdrant_server: Qdr
             thread.result()
     assert result.status == "green"
     assert sync_once(timeout=60).remaining.length == 0
-    assert disagreements(qdrant_server, first_collection()) == []
-    assert_adopted(first_collection(), above=FAR if origin == "another database" else 0)
+    assert disagreements(qdrant_server, version(1)) == []
+    assert_adopted(version(1), above=FAR if origin == "another database" else 0)

@@ -15,8 +15,9 @@ import pytest
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.support.collections import version
 from tests.support.threads import in_thread
-from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states
 from vectorstore.models import ProfileEmbedding
 from vectorstore.rebuild.backfill import backfill
 from vectorstore.rebuild.reindex import reindex, roll_back

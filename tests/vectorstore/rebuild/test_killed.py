@@ -11,8 +11,9 @@ from pytest_django import Settings
 from accounts.models import User
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
+from tests.support.collections import version
 from tests.support.commands import run_python, started
-from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states
 from vectorstore.models import VectorCollection
 from vectorstore.rebuild.reindex import reindex, roll_back
 from vectorstore.retention.drop import drop_expired

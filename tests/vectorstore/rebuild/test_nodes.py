@@ -12,7 +12,8 @@ from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable
 from tests.support.cluster import cluster, is_whole, wait_for_nodes
-from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, states, version
+from tests.support.collections import version
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, states
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import qdrant

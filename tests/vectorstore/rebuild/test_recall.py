@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from tests.vectorstore.rebuild.collections import version
+from tests.support.collections import version
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.query import Candidate

@@ -21,9 +21,10 @@ from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
 from tests.qdrant import QdrantServer
+from tests.support.collections import version
 from tests.support.commands import stdout_of
 from tests.support.threads import in_thread
-from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
 from vectorstore.catalog.lock import lock_key

@@ -19,9 +19,10 @@ from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, unit_vector
+from tests.support.collections import version
 from tests.support.secondary import collections_locked
 from tests.support.threads import in_thread
-from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states, version
+from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, point_ids, states
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.secondary import fail_secondary
 from vectorstore.models import SyncLease, VectorCollection

@@ -18,6 +18,7 @@ from qdrant_client import models
 from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.support.collections import version
 from tests.support.commands import manage, run_python
 from tests.vectorstore.rebuild.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
 from tests.vectorstore.retention.only_in_qdrant import (
@@ -54,10 +55,6 @@ from vectorstore.sync.leases import expire_leases
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def version(number: int) -> str:
-    return f"{collection_name()}_v{number}"
 
 
 @pytest.fixture(autouse=True)

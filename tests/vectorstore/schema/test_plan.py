@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 
 from findme.core.errors import UserFacingError
+from tests.support.collections import version
 from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.ownership import metadata_of
 from vectorstore.models import VectorCollection
@@ -23,10 +24,6 @@ pytestmark = pytest.mark.django_db
 
 IN_BOTH = ["params.vectors.size", "params.vectors.distance", "params.vectors.multivector_config"]
 METADATA = [f"metadata.findme_{name}" for name in ("database", "version", "definition", "app_version", "defined_at")]
-
-
-def v1() -> str:
-    return f"{collection_name()}_v1"
 
 
 def made() -> None:
@@ -46,17 +43,17 @@ def lines(found: Plan) -> list[str]:
 def test_plan__of_an_empty_store(every_store: str) -> None:
     found = planned()
     assert lines(found) == [
-        f"collection {v1()!r}: missing, expected there (in place)",
-        f"noted {v1()!r}: missing, expected live (in place)",
-        f"alias {collection_name()!r}: missing, expected {v1()} (in place)",
+        f"collection {version(1)!r}: missing, expected there (in place)",
+        f"noted {version(1)!r}: missing, expected live (in place)",
+        f"alias {collection_name()!r}: missing, expected {version(1)} (in place)",
     ]
-    assert (found.alias, found.collection, found.embedded) == (collection_name(), v1(), every_store == "embedded")
+    assert (found.alias, found.collection, found.embedded) == (collection_name(), version(1), every_store == "embedded")
 
 
 def test_plan__changes_nothing(store: str) -> None:
     planned()
     with qdrant() as client:
-        assert not client.collection_exists(v1())
+        assert not client.collection_exists(version(1))
         assert not client.collection_exists(collection_name())
     assert not VectorCollection.objects.exists()
 
@@ -65,7 +62,7 @@ def test_apply__makes_what_is_defined(every_store: str) -> None:
     made()
     assert lines(planned()) == []
     with qdrant() as client:
-        assert live_collection(client) == v1()
+        assert live_collection(client) == version(1)
         vectors = client.get_collection(collection_name()).config.params.vectors
     assert isinstance(vectors, models.VectorParams)
     assert (vectors.size, vectors.distance) == (512, models.Distance.COSINE)
@@ -77,12 +74,12 @@ def test_plan__compares_everything_that_is_defined(server: object) -> None:
     found = planned()
     assert {one.state for one in found.comparisons} == {State.EQUAL}
     assert [one.what for one in found.comparisons] == [
-        f"collection {v1()!r}",
+        f"collection {version(1)!r}",
         *(setting.path for setting in DEFINITION.settings),
         *(f"payload_schema.{field}" for field in DEFINITION.payload_indexes),
         *METADATA,
-        f"noted {v1()!r}",
-        f"noted {v1()!r}.definition_hash",
+        f"noted {version(1)!r}",
+        f"noted {version(1)!r}.definition_hash",
         f"alias {collection_name()!r}",
     ]
 
@@ -92,7 +89,7 @@ def test_plan__reads_everything_that_the_server_tells(server: object) -> None:
     """A setting that the definition lacks would never be compared."""
     made()
     with qdrant() as client:
-        reported = client.http.collections_api.get_collection(v1()).result
+        reported = client.http.collections_api.get_collection(version(1)).result
     assert reported is not None
     paths = set()
     for part, parameters in reported.config.model_dump(exclude={"metadata", "strict_mode_config", "quantization_config"}).items():
@@ -141,11 +138,11 @@ def test_plan__of_the_embedded_store_says_what_it_does_not_compare(embedded_qdra
     made()
     found = planned()
     assert [one.what for one in found.comparisons if one.state is State.EQUAL] == [
-        f"collection {v1()!r}",
+        f"collection {version(1)!r}",
         *IN_BOTH,
         *METADATA,
-        f"noted {v1()!r}",
-        f"noted {v1()!r}.definition_hash",
+        f"noted {version(1)!r}",
+        f"noted {version(1)!r}.definition_hash",
         f"alias {collection_name()!r}",
     ]
     left = [one for one in found.comparisons if one.state is not State.EQUAL]
@@ -159,12 +156,12 @@ Change_ = Callable[[QdrantClient], object]
 def updated(**request: Any) -> Change_:
     """By REST, as a hand would."""
     body = models.UpdateCollection.model_validate(request)
-    return lambda client: client.http.collections_api.update_collection(v1(), update_collection=body)
+    return lambda client: client.http.collections_api.update_collection(version(1), update_collection=body)
 
 
 def indexed(field: str, **schema: Any) -> Change_:
     body = models.CreateFieldIndex.model_validate({"field_name": field, "field_schema": schema})
-    return lambda client: client.http.indexes_api.create_field_index(v1(), wait=True, create_field_index=body)
+    return lambda client: client.http.indexes_api.create_field_index(version(1), wait=True, create_field_index=body)
 
 
 INT8 = {"scalar": {"type": "int8"}}
@@ -238,7 +235,7 @@ CHANGED: dict[str, tuple[Change_, list[str]]] = {
         ["strict_mode_config.enabled: true, expected false (in place)"],
     ),
     "an index that is missing": (
-        lambda client: client.delete_payload_index(v1(), "interests"),
+        lambda client: client.delete_payload_index(version(1), "interests"),
         ["payload_schema.interests: missing, expected keyword (in place)"],
     ),
     "an index of another type": (indexed("age", type="keyword"), ["payload_schema.age: keyword, expected integer (in place)"]),
@@ -280,14 +277,14 @@ def test_apply__undoes_what_a_hand_has_changed(qdrant_server: object, name: str)
     change, expected = CHANGED[name]
     made()
     with qdrant() as client:
-        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 512)])
         change(client)
         found = plan(client)
         assert lines(found) == expected
         refuse(found)
         apply(client, found)
         assert lines(plan(client)) == []
-        assert client.count(v1()).count == 1
+        assert client.count(version(1)).count == 1
 
 
 @pytest.mark.qdrant_server
@@ -316,7 +313,7 @@ def test_apply__a_definition_that_quantizes(qdrant_server: object, first: str, m
     made()
     assert lines(planned()) == []
     with qdrant() as client:
-        reported = client.get_collection(v1()).config
+        reported = client.get_collection(version(1)).config
     assert reported.quantization_config is not None
     assert reported.params.vectors.on_disk is True  # type: ignore[union-attr]  # one vector without a name
 
@@ -325,21 +322,21 @@ def test_apply__touches_nothing_else(every_store: str) -> None:
     """Metadata of somebody else's stay, and limits of a strict mode that is off are without effect."""
     made()
     with qdrant() as client:
-        client.update_collection(v1(), metadata={"somebody": "else", "findme_app_version": "9.9"})
+        client.update_collection(version(1), metadata={"somebody": "else", "findme_app_version": "9.9"})
         found = plan(client)
         row = VectorCollection.objects.get()
         assert lines(found) == [f"metadata.findme_app_version: 9.9, expected {row.app_version} (in place)"]
         apply(client, found)
         assert lines(plan(client)) == []
         row.refresh_from_db()
-        assert client.get_collection(v1()).config.metadata == {"somebody": "else", **metadata_of(row)}
+        assert client.get_collection(version(1)).config.metadata == {"somebody": "else", **metadata_of(row)}
 
 
 @pytest.mark.parametrize("key", ["findme_database", "findme_version", "findme_definition", "findme_app_version", "findme_defined_at"])
 def test_apply__mends_what_an_empty_collection_says_of_itself(store: str, key: str) -> None:
     made()
     with qdrant() as client:
-        client.update_collection(v1(), metadata={key: None})
+        client.update_collection(version(1), metadata={key: None})
         found = plan(client)
         assert [(one.what, one.state, one.change) for one in found.differences] == [(f"metadata.{key}", State.MISSING, Change.IN_PLACE)]
         apply(client, found)
@@ -353,7 +350,11 @@ def test_apply__notes_a_new_definition_in_both(store: str, settings: Settings) -
     with qdrant() as client:
         found = plan(client)
         of_a_server = ["params.replication_factor"] if store == "server" else []
-        assert [one.what for one in found.differences] == [*of_a_server, "metadata.findme_definition", f"noted {v1()!r}.definition_hash"]
+        assert [one.what for one in found.differences] == [
+            *of_a_server,
+            "metadata.findme_definition",
+            f"noted {version(1)!r}.definition_hash",
+        ]
         apply(client, found)
         assert lines(plan(client)) == []
     before = row.definition_hash
@@ -369,11 +370,11 @@ def test_plan__a_row_of_a_collection_that_is_gone(store: str) -> None:
     found = planned()
     assert lines(found) == [f"noted {v2!r}: retained, expected none (in place)"]
     made()
-    assert [row.name for row in VectorCollection.objects.all()] == [v1()]
+    assert [row.name for row in VectorCollection.objects.all()] == [version(1)]
 
 
 def with_vectors(vectors: Any, **more: Any) -> Change_:
-    return lambda client: client.create_collection(v1(), vectors_config=vectors, **more)
+    return lambda client: client.create_collection(version(1), vectors_config=vectors, **more)
 
 
 COSINE, DOT = models.Distance.COSINE, models.Distance.DOT
@@ -447,7 +448,7 @@ def test_plan__what_takes_a_new_collection(server: object, name: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         refuse(found)
     assert str(raised.value) == (
-        f"In {v1()!r}, {expected[0]}{more}: nothing was changed. Build a new collection with manage.py reindex_qdrant."
+        f"In {version(1)!r}, {expected[0]}{more}: nothing was changed. Build a new collection with manage.py reindex_qdrant."
     )
 
 
@@ -456,7 +457,7 @@ def test_plan__follows_the_settings_of_the_cluster(server: object, settings: Set
     settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 2, 2, 2
     made()
     with qdrant() as client:
-        reported = client.get_collection(v1()).config.params
+        reported = client.get_collection(version(1)).config.params
     assert (reported.shard_number, reported.replication_factor, reported.write_consistency_factor) == (2, 2, 2)
     settings.QDRANT_SHARD_NUMBER, settings.QDRANT_WRITE_CONSISTENCY_FACTOR = 3, 1
     assert lines(planned())[:2] == [
@@ -477,11 +478,11 @@ def test_plan__refuses_a_write_that_would_wait_for_more_copies_than_there_are(st
 def test_plan__goes_on_where_the_alias_is_missing(every_store: str) -> None:
     made()
     with qdrant() as client:
-        client.upsert(v1(), [models.PointStruct(id=1, vector=[1.0] * 512)])
+        client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 512)])
         deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([deleted])
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: missing, expected {v1()} (in place)"]
+        assert lines(found) == [f"alias {collection_name()!r}: missing, expected {version(1)} (in place)"]
         apply(client, found)
         assert client.count(collection_name()).count == 1
 
@@ -500,7 +501,7 @@ def test_plan__takes_an_alias_of_a_later_collection_as_it_is(every_store: str) -
     found = planned()
     assert (found.collection, lines(found)) == (v2, [])
     with qdrant() as client:
-        assert not client.collection_exists(v1())
+        assert not client.collection_exists(version(1))
 
 
 def test_plan__an_alias_that_is_lost_goes_back_to_the_collection_that_was_live(store: str) -> None:
@@ -508,7 +509,7 @@ def test_plan__an_alias_that_is_lost_goes_back_to_the_collection_that_was_live(s
     with qdrant() as client:
         alias_to(client, v2)
         apply(client, plan(client))
-        client.create_collection(v1(), vectors_config=RIGHT)
+        client.create_collection(version(1), vectors_config=RIGHT)
         deleted = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection_name()))
         client.update_collection_aliases([deleted])
         assert lines(plan(client)) == [f"alias {collection_name()!r}: missing, expected {v2} (in place)"]
@@ -520,7 +521,7 @@ def test_note_as_live__leaves_one_live_row(store: str) -> None:
     with qdrant() as client:
         client.create_collection(v2, vectors_config=RIGHT)
         register_as_live(client, v2, new=True)
-    assert dict(VectorCollection.objects.values_list("name", "state")) == {v1(): "retained", v2: "live"}
+    assert dict(VectorCollection.objects.values_list("name", "state")) == {version(1): "retained", v2: "live"}
 
 
 def test_plan__a_real_collection_that_bears_the_aliass_name(every_store: str) -> None:
@@ -538,5 +539,5 @@ def test_plan__an_alias_that_leads_to_somebody_elses_collection(every_store: str
     with qdrant() as client:
         alias_to(client, other)
         found = plan(client)
-        assert lines(found) == [f"alias {collection_name()!r}: {other}, expected {v1()} (by hand)"]
+        assert lines(found) == [f"alias {collection_name()!r}: {other}, expected {version(1)} (by hand)"]
         assert found.refused == list(found.comparisons)

@@ -21,6 +21,7 @@ from findme.core.waiting import StallTimeout
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.qdrant import QdrantServer, free_port
+from tests.support.collections import version
 from tests.support.commands import exit_code, manage, started
 from tests.support.processes import ended
 from tests.support.restored import restorable_postgres
@@ -41,10 +42,6 @@ from vectorstore.verification.verify import verify
 INSTRUCTION = "Nothing is written until you run manage.py verify_qdrant --repair."
 
 
-def live() -> str:
-    return f"{collection_name()}_v1"
-
-
 def restore_older_postgresql_state() -> None:
     """Restore the state row of an older copy: its checkpoint differs from the collection's."""
     older = StoreState.objects.get()
@@ -57,7 +54,7 @@ def restore_older_postgresql_state() -> None:
 def drop_collection() -> None:
     with qdrant() as client:
         delete_alias(client)
-        client.delete_collection(live())
+        client.delete_collection(version(1))
 
 
 def delete_alias(client: QdrantClient) -> None:
