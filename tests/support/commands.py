@@ -85,3 +85,11 @@ def refused(*arguments: object, **options: Any) -> str:
     assert raised.value.returncode == 2
     assert "\n" not in str(raised.value)
     return str(raised.value)
+
+
+def outcome(*arguments: str) -> tuple[int, str]:
+    """Run the command in this process. Return its exit code, and its error line if there is one."""
+    try:
+        return exit_code(*arguments), ""
+    except CommandError as error:
+        return error.returncode, str(error)

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from qdrant_client import models
 
 from tests.factories import unit_vector
-from tests.support.commands import manage
+from tests.support.commands import exit_code, manage
 from tests.support.users import create_synced_users
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.consistency.versions import last_allocated
@@ -25,11 +25,7 @@ def delete(name: str, *ids: UUID) -> None:
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """The exit code, and what is on stdout."""
-    code = 0
-    try:
-        call_command("verify_qdrant", *arguments)
-    except SystemExit as ended:
-        code = int(str(ended.code))
+    code = exit_code("verify_qdrant", *arguments)
     written = capsys.readouterr()
     assert written.err == ""
     return code, written.out

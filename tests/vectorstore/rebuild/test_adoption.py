@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError
 from pytest_django import Settings
 from qdrant_client import models
 
@@ -20,7 +19,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.privacy.audit import audited
 from tests.qdrant import QdrantServer
 from tests.support.collections import version
-from tests.support.commands import run_python
+from tests.support.commands import outcome, run_python
 from tests.support.threads import in_thread
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
@@ -265,17 +264,6 @@ def create_with_other_settings(settings_name: str, *, aliased: bool) -> None:
         client.create_collection(version(1), **OTHER_SETTINGS[settings_name])
         if aliased:
             point_alias(client, collection_name(), version(1))
-
-
-def outcome(*arguments: str) -> tuple[int, str]:
-    """Run the command in this process. Return its exit code, and its error line if there is one."""
-    try:
-        call_command(*arguments)
-    except CommandError as error:
-        return error.returncode, str(error)
-    except SystemExit as ended:
-        return int(str(ended.code)), ""
-    return 0, ""
 
 
 def commands_to_type() -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django.core.management import CommandError, call_command
 from qdrant_client import models
 
 from tests.factories import UserFactory, unit_vector
@@ -60,17 +59,6 @@ def everything() -> list[Any]:
         ]
     rows = [list(VectorCollection.objects.order_by("name").values()), list(QueueEntry.objects.order_by("pk").values())]
     return [aliases, content, rows, last_allocated()]
-
-
-def outcome(*arguments: str) -> tuple[int, str]:
-    """The exit code of a command, and the line of its error."""
-    try:
-        call_command(*arguments)
-    except CommandError as error:
-        return error.returncode, str(error)
-    except SystemExit as ended:
-        return int(str(ended.code)), ""
-    return 0, ""
 
 
 def refusal(count: int, limit: int = 0, *, what: str = "nothing was changed") -> str:

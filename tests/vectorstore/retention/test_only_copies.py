@@ -19,19 +19,9 @@ from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.collections import version
-from tests.support.commands import manage, run_python
+from tests.support.commands import manage, outcome, run_python
 from tests.vectorstore.rebuild.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
-from tests.vectorstore.retention.only_in_qdrant import (
-    everything,
-    names,
-    of_the_guides_program,
-    outcome,
-    point,
-    refusal,
-    there,
-    users,
-    write,
-)
+from tests.vectorstore.retention.only_in_qdrant import everything, names, of_the_guides_program, point, refusal, there, users, write
 from tests.vectorstore.snapshots.test_restoring import snapshot
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target

@@ -16,6 +16,7 @@ from pytest_django import Settings
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
 from tests.schema.rows import ask, settle
+from tests.support.commands import exit_code
 from tests.support.users import create_synced_users
 from vectorstore.consistency import capture_check
 from vectorstore.consistency.capture_check import CaptureCheck
@@ -48,11 +49,7 @@ def delete_without_capture(user: UUID) -> None:
 
 def output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> tuple[int, list[str], list[str]]:
     """Return the exit code, and the lines of stdout and stderr."""
-    code = 0
-    try:
-        call_command(command, *arguments)
-    except SystemExit as exited:
-        code = int(str(exited.code))
+    code = exit_code(command, *arguments)
     printed = capsys.readouterr()
     return code, printed.out.splitlines(), printed.err.splitlines()
 
