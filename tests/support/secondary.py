@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from qdrant_client import models
 
-from tests.support.threads import in_thread
+from tests.support.threads import held_in_thread
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import DATABASE, database_id
@@ -33,20 +31,6 @@ def state_of(name: str) -> tuple[str, str]:
     return row.state, row.failure_reason
 
 
-@contextmanager
-def collections_locked() -> Iterator[None]:
+def collections_locked() -> AbstractContextManager[None]:
     """Hold the lock on collections in another session during the block."""
-    held, over = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with collection_lock():
-            held.set()
-            over.wait(60)
-
-    holder = in_thread(hold)
-    try:
-        assert held.wait(60)
-        yield
-    finally:
-        over.set()
-        holder.result()
+    return held_in_thread(collection_lock())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from django.db import connections
 
-from tests.support.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 Result = TypeVar("Result")
 
@@ -59,3 +60,21 @@ class Running(Generic[Result]):
 def in_thread(function: Callable[[], Result]) -> Running[Result]:
     """Start the function."""
     return Running(function)
+
+
+@contextmanager
+def held_in_thread(resource: AbstractContextManager[object]) -> Iterator[None]:
+    """Let another thread hold the resource during the block."""
+    held, may_leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with resource:
+            held.set()
+            assert may_leave.wait(DEADLINE_SECONDS)
+
+    with in_thread(hold) as holder:
+        try:
+            wait_until(lambda: held.is_set() or holder.done(), "The resource is held")
+            yield
+        finally:
+            may_leave.set()

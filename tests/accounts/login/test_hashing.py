@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from io import StringIO
 from typing import Any
 from urllib.parse import urlencode
@@ -28,11 +27,11 @@ from accounts.login.hashing import hashing_turn
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.staff import signed_in, superuser
+from tests.support.threads import held_in_thread
 from tests.web import Web, serving
 
 NEW = "another-one-5"
 MEGABYTES_OF_A_HASH = 100
-DEADLINE = 60.0
 
 
 class FullArgon2(Argon2PasswordHasher):
@@ -48,24 +47,9 @@ def argon2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LOGIN_HASHES_AT_ONCE = 1
 
 
-@contextmanager
-def busy() -> Iterator[None]:
+def busy() -> AbstractContextManager[None]:
     """Let another thread hold the only place for the block."""
-    inside, may_leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with GATE.entered("192.0.2.1"):
-            inside.set()
-            may_leave.wait(DEADLINE)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert inside.wait(DEADLINE)
-    try:
-        yield
-    finally:
-        may_leave.set()
-        thread.join()
+    return held_in_thread(GATE.entered("192.0.2.1"))
 
 
 Page = Callable[[User], tuple[str, dict[str, str]]]

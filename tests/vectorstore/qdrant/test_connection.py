@@ -23,6 +23,7 @@ from findme.core.file_lock import lock_file
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.support.stubs import answering
+from tests.support.threads import held_in_thread
 from tests.vectorstore.qdrant.holder import holding, run_script
 from vectorstore.qdrant import embedded
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
@@ -92,23 +93,10 @@ def test_qdrant__embedded_makes_threads_wait(embedded_qdrant: Path) -> None:
 
 
 def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
-    held, resume = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with qdrant():
-            held.set()
-            resume.wait(60)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        assert held.wait(60)
+    with held_in_thread(qdrant()):
         settings.QDRANT_TIMEOUT = 0.2
         with pytest.raises(StoreUnavailable) as raised, qdrant():
             pass
-    finally:
-        resume.set()
-        thread.join()
     assert str(raised.value) == (
         f"The embedded vector store '{embedded_qdrant}' is in use by another thread of this process, {os.getpid()} (waited 0.2 s):"
         " run it again later, or set QDRANT_URL to a server."
