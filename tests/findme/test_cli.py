@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,16 +17,10 @@ from django.db import connection
 from accounts.models import User
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
 from tests.factories import UserFactory
+from tests.qdrant import free_port
 from tests.support.commands import manage_here
 from tests.support.processes import PRODUCTION, manage, python, start
 from tests.support.waiting import DEADLINE_SECONDS
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        port: int = end.getsockname()[1]
-        return port
 
 
 def url_of_the_test_server(database: str) -> str:

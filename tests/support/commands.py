@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import subprocess
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def outcome(*arguments: str) -> tuple[int, str]:
         return exit_code(*arguments), ""
     except CommandError as error:
         return error.returncode, str(error)
+
+
+@contextmanager
+def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``sync_qdrant --watch`` during the block."""
+    process = started("sync_qdrant", "--watch", *options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

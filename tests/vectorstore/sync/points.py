@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import connection
 from qdrant_client import models
@@ -12,6 +12,7 @@ from qdrant_client import models
 from tests.factories import unit_vector
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.removal import point_of
 
 
@@ -61,3 +62,10 @@ def queued(*user_ids: UUID) -> int:
     """Return the number of queue entries of these users, or of all users."""
     result = QueueEntry.objects.filter(user_id__in=user_ids) if user_ids else QueueEntry.objects.all()
     return result.count()
+
+
+def claimed(limit: int = 100) -> Claim:
+    """Claim users that are due. There must be some."""
+    claim = claim_due(uuid4(), limit)
+    assert claim is not None
+    return claim

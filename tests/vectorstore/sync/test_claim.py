@@ -25,7 +25,7 @@ from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import one, plain_sql, queued
+from tests.vectorstore.sync.points import claimed, one, plain_sql, queued
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
@@ -39,12 +39,6 @@ from vectorstore.sync.leases import finish, release
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("registered")]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-def claimed(limit: int = 10) -> Claim:
-    claim = claim_due(uuid4(), limit)
-    assert claim is not None
-    return claim
 
 
 # --- One holder ------------------------------------------------------------------------------------------------------------------

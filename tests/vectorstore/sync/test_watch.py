@@ -25,7 +25,7 @@ from django.utils.timezone import now
 from pytest_django import Settings
 
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
-from tests.support.commands import started
+from tests.support.commands import started, watching
 from tests.support.processes import ended
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
@@ -46,16 +46,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SHUTDOWN_SECONDS = 30
 """Far below the request timeout and the lease of these tests. The worker itself allows ten seconds."""
-
-
-@contextmanager
-def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
-    process = started("sync_qdrant", "--watch", *options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def is_sleeping() -> bool:

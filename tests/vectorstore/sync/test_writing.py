@@ -18,7 +18,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.support.secondary import secondary, state_of
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import a_point, ids, one, plain_sql, point, points, queued, version_of, write
+from tests.vectorstore.sync.points import a_point, claimed, ids, one, plain_sql, point, points, queued, version_of, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant import write as conditional_write
@@ -27,7 +27,7 @@ from vectorstore.qdrant.errors import RequestRejected, RestoreDetected, ServerEr
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import carry_out, work
-from vectorstore.sync.claims import Claim, claim_due
+from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import LeaseLost, renew
 from vectorstore.sync.removal import point_of
 from vectorstore.sync.results import BatchResult
@@ -37,12 +37,6 @@ pytestmark = pytest.mark.django_db
 
 State = VectorCollection.State
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-def claimed() -> Claim:
-    claim = claim_due(uuid4(), 100)
-    assert claim is not None
-    return claim
 
 
 def allocated_version() -> int:

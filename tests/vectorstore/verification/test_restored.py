@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.qdrant import QdrantServer, free_port, started_qdrant
-from tests.support.commands import manage, started
+from tests.support.commands import manage, watching
 from tests.support.processes import ended
 from tests.support.restored import restorable_postgres
 from tests.support.users import create_users
@@ -31,17 +29,6 @@ pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)
 
 def is_synced() -> bool:
     return not QueueEntry.objects.exists() and not SyncLease.objects.exists()
-
-
-@contextmanager
-def watching() -> Iterator[subprocess.Popen[str]]:
-    worker = started("sync_qdrant", "--watch")
-    try:
-        yield worker
-    finally:
-        if worker.poll() is None:
-            worker.kill()
-            worker.communicate()
 
 
 def renew_checkpoint() -> None:
