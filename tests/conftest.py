@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -26,11 +25,6 @@ pytest_plugins = [
 ]
 
 USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
-
-
-# How long an example takes says nothing: several runs share the machine.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Examples with the marker ``at_length`` are left out of a run, and are all of a run with ``--long``."""
+"""Examples with the marker ``at_length`` are left out of a run, and are all of a run with ``--long``; tests of Hypothesis are in both."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from findme.environment import BASE_DIR
 
 TESTS = """
+import hypothesis
 import pytest
 
-@pytest.mark.at_length("two", "20")
+@pytest.mark.at_length("two", "20-one")
 @pytest.mark.parametrize("name", ["one", "two"])
 @pytest.mark.parametrize("size", [10, 20])
 def test_some(name, size):
@@ -26,14 +27,18 @@ def test_all(size):
 
 def test_none():
     pass
+
+@hypothesis.given(number=hypothesis.strategies.integers())
+def test_given(number):
+    pass
 """
 
 
 @pytest.mark.parametrize(
     ("options", "chosen", "others"),
     [
-        ([], ["test_none", "test_some[10-one]"], 5),
-        (["--long"], ["test_all[10]", "test_all[20]", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"], 2),
+        ([], ["test_given", "test_none", "test_some[10-one]"], 5),
+        (["--long"], ["test_all[10]", "test_all[20]", "test_given", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"], 2),
     ],
 )
 def test_at_length(tmp_path: Path, options: list[str], chosen: list[str], others: int) -> None:

@@ -123,6 +123,7 @@ def running_web(port: int, folder: Path, **here: str) -> Iterator[subprocess.Pop
             process.kill()
 
 
+@pytest.mark.at_length("embedded")
 @pytest.mark.long
 @pytest.mark.parametrize("store", ["embedded", pytest.param("server", marks=pytest.mark.qdrant_server)])
 def test_web__becomes_healthy_and_ends_by_sigterm(store: str, empty: Database, memory_path: Path, request: pytest.FixtureRequest) -> None:

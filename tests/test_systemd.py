@@ -101,6 +101,7 @@ def verified(paths: list[Path]) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_daily__each_command_succeeds(migrated: Database, memory_path: Path) -> None:
     """systemd would not run those behind one that fails; what deletes personal data comes first."""

@@ -19,6 +19,7 @@ from tests.untraced import untraced
 RATIO = r"ratio [0-9.]+ \(goal: at least 0\.[58]\)"
 
 
+@pytest.mark.at_length("ingest", "sync")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "arguments", "output"),
@@ -35,6 +36,7 @@ def test_benchmark__prints_the_ratio_to_its_baseline(embedded_qdrant: Path, name
     assert re.match(output, ran.stdout, re.DOTALL), ran.stdout
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db
 def test_benchmark__without_a_database_url_uses_the_embedded_server(embedded_qdrant: Path) -> None:
     if os.environ.get("DATABASE_URL"):
@@ -53,6 +55,7 @@ def test_programs__are_found() -> None:
     assert {"capture", "ingest", "recall", "search", "sync", "sync_worker", "verify"} <= set(PROGRAMS)
 
 
+@pytest.mark.at_length("search", "sync_worker", "verify", "recall", "capture", "sync")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_benchmark__without_postgresql__ends_with_one_line_and_exit_code_2(tmp_path: Path, name: str) -> None:
     """Exit code 1 would mean that it was done, and that a goal was missed."""

@@ -118,7 +118,18 @@ def others(person: User) -> Iterator[tuple[str, Visit]]:
     yield "user menu", with_user_menu
 
 
-@pytest.mark.parametrize("group", [lists, rows, new_rows, others])
+def one_of_each(person: User) -> Iterator[tuple[str, Visit]]:
+    """The kinds of pages, for ``make test``."""
+    every = pages(person)
+    yield "a list with filters", with_filters
+    yield "a form with errors", pressed(every["new accounts_user"], "Save")
+    yield "a row", at(every["page accounts_user"])
+    yield "a refused action", refused_erasure(person)
+    yield "the user menu", with_user_menu
+
+
+@pytest.mark.at_length("lists", "rows", "new_rows", "others")
+@pytest.mark.parametrize("group", [one_of_each, lists, rows, new_rows, others], ids=lambda group: group.__name__)
 def test_pages__have_no_serious_problem(page: Page, person: User, group: Callable[[User], Iterator[tuple[str, Visit]]]) -> None:
     page.set_default_timeout(MINUTE)
     superuser(email=OFFICER)
@@ -131,6 +142,7 @@ def test_pages__have_no_serious_problem(page: Page, person: User, group: Callabl
     assert found == {}
 
 
+@pytest.mark.at_length
 def test_pages__before_and_after_the_session__have_no_serious_problem(page: Page, person: User) -> None:
     found: dict[str, list[str]] = {}
     page.set_default_timeout(MINUTE)

@@ -43,6 +43,7 @@ def open_action(page: Page, title: str) -> None:
     page.wait_for_url("**/privacy/**")
 
 
+@pytest.mark.at_length("phone")
 @BOTH
 def test_officer__finds_exports_and_anonymizes_a_user(page: Page, person: User, tmp_path: Path) -> None:
     staff(*RIGHTS, email=OFFICER)
@@ -85,6 +86,7 @@ def test_officer__finds_exports_and_anonymizes_a_user(page: Page, person: User, 
     assert point_of(person.pk) is None
 
 
+@pytest.mark.at_length
 def test_officer__deletes_several_users_for_good(page: Page, person: User) -> None:
     staff(*RIGHTS, email=OFFICER)
     log_in(page)
@@ -110,6 +112,7 @@ def test_officer__deletes_several_users_for_good(page: Page, person: User) -> No
     assert not User.objects.filter(pk__in=[person.pk, *others]).exists()
 
 
+SOME = ("index", "list accounts_user", "page accounts_user", "new matching_match", "erase")
 NAMELESS = """
 () => [...document.querySelectorAll('input, select, textarea, button')]
     .filter(field => field.type !== 'hidden' && field.checkVisibility({visibilityProperty: true}))
@@ -119,13 +122,17 @@ NAMELESS = """
 """Visible fields and buttons without a name for a screen reader."""
 
 
+@pytest.mark.at_length("every_kind")
+@pytest.mark.parametrize("kinds", [SOME, None], ids=["some_kinds", "every_kind"])
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
-def test_every_page__fits_and_has_labels(page: Page, person: User) -> None:
+def test_every_page__fits_and_has_labels(page: Page, person: User, kinds: tuple[str, ...] | None) -> None:
     """Check each page on a phone and on a desktop. The fixtures check that it loads only local files and has no errors."""
     superuser(email=OFFICER)
     log_in(page)
     wanting: dict[str, object] = {}
     for name, address in pages(person).items():
+        if kinds is not None and name not in kinds:
+            continue
         for size in (DESKTOP, PHONE):
             page.set_viewport_size(size)
             if size == DESKTOP:

@@ -108,6 +108,7 @@ def refuse_logins(page: Page) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+@pytest.mark.at_length("503")
 @pytest.mark.parametrize("status", [429, 503])
 def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers for a locked account and for too many log-ins at once."""

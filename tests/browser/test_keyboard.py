@@ -85,6 +85,7 @@ def test_skip_link__leads_past_the_navigation(page: Page, admin: User) -> None:
     tab_to(page, "Search", at_most=2)
 
 
+@pytest.mark.at_length("phone", "tablet")
 @pytest.mark.parametrize("size", [None, TABLET, PHONE], ids=["desktop", "tablet", "phone"])
 def test_user_menu__opens_closes_and_logs_out(page: Page, admin: User, size: dict[str, int] | None) -> None:
     if size:
@@ -129,6 +130,7 @@ def test_user_menu__closes_when_the_focus_leaves_it(page: Page, admin: User) -> 
     expect(page.get_by_role("button", name="Log out")).to_be_hidden()
 
 
+@pytest.mark.at_length("tablet")
 @pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
 def test_navigation__takes_the_focus_and_returns_it(page: Page, admin: User, size: dict[str, int]) -> None:
     page.set_viewport_size(size)  # type: ignore[arg-type]  # a ViewportSize
@@ -223,6 +225,7 @@ def test_error__takes_the_focus_and_leads_to_the_field(page: Page, admin: User) 
     expect(page.get_by_label("Full name")).to_be_focused()
 
 
+@pytest.mark.at_length
 def test_error__keeps_the_focus_when_a_script_arrives_late(page: Page, admin: User) -> None:
     """Django's change_form.js moves the focus to the first field of a new row, whenever it is loaded."""
     page.goto(reverse("admin:matching_match_add"))
@@ -240,6 +243,7 @@ def test_error__keeps_the_focus_when_a_script_arrives_late(page: Page, admin: Us
     expect(note).to_be_focused()
 
 
+@pytest.mark.at_length
 def test_error__overtaken_edit(page: Page, admin: User) -> None:
     person = UserFactory.create(bio="Old.")
     page.goto(reverse("admin:accounts_user_change", args=[person.pk]))
@@ -256,6 +260,7 @@ def test_error__overtaken_edit(page: Page, admin: User) -> None:
     assert (person.full_name, person.bio) == ("Mine", "New.")
 
 
+@pytest.mark.at_length
 def test_error__wrong_confirmation(page: Page, admin: User, person: User) -> None:
     page.goto(page_url(ERASE, [person.pk]))
     page.get_by_label("To confirm").fill("no")

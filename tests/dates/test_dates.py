@@ -93,6 +93,7 @@ def test_main__runs_the_tests_with_every_clock_moved(no_server: None, capfd: pyt
     assert not {path.name for path in Path("/dev/shm").glob(f"*faketime_*_{os.getpid()}")}
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 @needs_libfaketime
 @not_on_a_moved_clock

@@ -37,6 +37,7 @@ def test_main__nothing_listens() -> None:
     assert err.count("\n") == 1 and "secret" not in err
 
 
+@pytest.mark.at_length
 def test_main__an_unknown_host() -> None:
     code, out, err = manage("loaddata", "demo", DATABASE_URL="postgresql://u:secret@nowhere.invalid/db")
     assert (code, out) == (2, "")
@@ -50,6 +51,7 @@ def test_main__a_variable_of_libpq_leads_the_connection_astray__is_named() -> No
     assert err.endswith(" The environment sets PGHOSTADDR, PGSSLMODE, which libpq uses for options that DATABASE_URL does not set.\n")
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db
 def test_main__an_unknown_database() -> None:
     code, out, err = manage("showmigrations", DATABASE_URL=url_of_the_test_server("no_such_database"))
@@ -240,6 +242,7 @@ def test_check__productions_settings_show_no_warning() -> None:
     )
 
 
+@pytest.mark.at_length("DATABASE_URL", "ALLOWED_HOSTS")
 @pytest.mark.parametrize("name", REQUIRED_IN_PRODUCTION)
 def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
     code, _out, err = manage("check", "--deploy", **PRODUCTION | {name: ""})
@@ -247,6 +250,7 @@ def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
     assert f"(findme.E001) Not set: {name} ({REQUIRED_IN_PRODUCTION[name]}). Set what is missing" in err
 
 
+@pytest.mark.at_length("10.0.0.5", "unix")
 @pytest.mark.parametrize(("trusted", "warned"), [("", True), ("10.0.0.5", False), ("unix", False)])
 def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool) -> None:
     """A wrong TRUSTED_PROXIES would let everyone behind the proxy share the limits of the log-in."""

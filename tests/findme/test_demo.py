@@ -321,6 +321,7 @@ def start(empty: Database, tmp_path: Path) -> subprocess.Popen[str]:
     return empty.start("demo", "--exports", str(tmp_path / "exports"), settings="findme.settings")
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_demo__killed_twice__then_completes(empty: Database, tmp_path: Path) -> None:
     """On an empty database: it is killed while it creates the tables and while it anonymizes a user, and then completes."""

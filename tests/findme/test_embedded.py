@@ -67,6 +67,7 @@ def test_ensure_running__twice__finds_the_same_database(open_folder: Path) -> No
     assert value(first, "SELECT upper('ß é') || current_database() || current_user") == "ß Éfindmefindme"
 
 
+@pytest.mark.at_length("root")
 def test_ensure_running__every_folder_above__stays_unchanged(user: str, open_folder: Path, stage: Stage) -> None:
     before = modes_up_to_the_root(open_folder)
     stage.ensure(open_folder / "new" / "pg", user)
@@ -74,6 +75,7 @@ def test_ensure_running__every_folder_above__stays_unchanged(user: str, open_fol
     assert (open_folder / "new" / "pg" / "data").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.at_length("root")
 def test_ensure_running__ten_commands_at_once_start_it_once(user: str, open_folder: Path, stage: Stage) -> None:
     answers = [
         output_of(process) for process in [stage.start_ensuring(open_folder / "pg", user, wanted="started", umask=0o077) for _ in range(10)]
@@ -88,6 +90,7 @@ def test_ensure_running__in_a_path_with_blanks_quotes_and_more(open_folder: Path
     assert server.stop(folder) == 1
 
 
+@pytest.mark.at_length
 def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = open_folder / 'a "$HOME" `id`'
     odd.mkdir()
@@ -98,6 +101,7 @@ def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_fol
     assert copied.home == odd / f"binaries-{copied.version}"
 
 
+@pytest.mark.at_length("root")
 def test_ensure_running__after_a_crash_with_busy_children(user: str, open_folder: Path, stage: Stage) -> None:
     stage.ensure(open_folder / "pg", user)
     killed = running_in(open_folder / "pg")
@@ -124,6 +128,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.at_length("root")
 def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user: str, open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", user)
     wait_until(lambda: list((open_folder / "pg").glob("unfinished-*/base")) if (open_folder / "pg").exists() else [], poll_seconds=0.005)
@@ -135,6 +140,7 @@ def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user:
     assert list((open_folder / "pg").glob("unfinished-*")) == []
 
 
+@pytest.mark.at_length
 def test_ensure_running__initdb_is_killed(open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg")
     initdb = wait_until(lambda: [pid for pid in Path("/proc").glob("[0-9]*") if is_initdb_in(open_folder, pid)], poll_seconds=0.005)
@@ -151,6 +157,7 @@ def is_initdb_in(folder: Path, process: Path) -> bool:
     return words[0].endswith(b"/initdb") and any(word.startswith(os.fsencode(folder)) for word in words)
 
 
+@pytest.mark.at_length
 def test_ensure_running__process_id_of_killed_server_is_reused(open_folder: Path) -> None:
     killed = server.ensure_running(open_folder / "pg", durable=False)
     os.kill(killed.pid, signal.SIGKILL)
@@ -174,6 +181,7 @@ def test_ensure_running__server_is_stopping__waits_for_its_end(open_folder: Path
     assert int(output_of(process)) != first.pid
 
 
+@pytest.mark.at_length
 def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(open_folder: Path) -> None:
     first = server.ensure_running(open_folder / "pg", durable=False)
     pid_file = first.folder / "data" / "postmaster.pid"
@@ -278,6 +286,7 @@ def test_ensure_running__another_users_data_are_refused_in_one_line(open_folder:
     )
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__data_of_another_account_in_roots_folder__runs_as_that_account(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
@@ -288,6 +297,7 @@ def test_ensure_running__data_of_another_account_in_roots_folder__runs_as_that_a
     assert server.ensure_running(open_folder / "pg", durable=False).account == "daemon"
 
 
+@pytest.mark.at_length("True")
 @as_root
 @pytest.mark.parametrize("running", [False, True])
 def test_ensure_running__a_folder_of_another_account_is_refused(running: bool, open_folder: Path, stage: Stage) -> None:
@@ -385,6 +395,7 @@ def test_ensure_running__account_cannot_reach_the_folder__uses_the_fallback(clos
     assert not home.exists()
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__stays_where_the_data_are(closed_folder: Path, open_folder: Path) -> None:
     found = server.ensure_running(closed_folder / "pg", durable=False)
@@ -405,6 +416,7 @@ def test_ensure_running__stays_where_the_data_are(closed_folder: Path, open_fold
     )
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
     closed_folder: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -418,6 +430,7 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
     assert Path(f"/proc/{found.pid}/exe").readlink().is_relative_to(paths.fallback_directory())
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__fallback_copy__all_accounts_can_run_and_only_root_can_write_it(closed_folder: Path) -> None:
     before = os.umask(0o077)
@@ -515,6 +528,7 @@ def test_command__stop_and_status(open_folder: Path) -> None:
     assert not found.socket_folder.exists()
 
 
+@pytest.mark.at_length
 @as_root
 def test_command__stop_of_another_users_server_is_one_line(open_folder: Path, stage: Stage) -> None:
     found = server.ensure_running(open_folder / "pg", durable=False)

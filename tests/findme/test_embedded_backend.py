@@ -58,6 +58,7 @@ def test_backend__first_connection__starts_the_server_and_reports_it_once(
     assert said.out == "" and said.err == f"{server.running(open_folder / 'pg')}\n".replace("is running", "was started")
 
 
+@pytest.mark.at_length("serializable")
 @pytest.mark.parametrize("default", ["repeatable read", "serializable"])
 def test_backend__transactions_see_what_is_committed_whatever_the_default(
     connect: Connect, default: str, django_db_blocker: DjangoDbBlocker

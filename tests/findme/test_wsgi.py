@@ -45,6 +45,7 @@ def test_application__a_wrong_setting_in_one_line() -> None:
     )
 
 
+@pytest.mark.at_length("findme.asgi")
 @both
 def test_application__debug_is_off_unless_it_is_said(module: str) -> None:
     code = SHOW.format(module=module)

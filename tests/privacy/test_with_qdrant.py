@@ -202,6 +202,7 @@ def test_commands__qdrant_unavailable(settings: Any, tmp_path: Path) -> None:
     assert not User.objects.alive().filter(pk=person.pk).exists()
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_commands__as_processes__one_after_another(embedded_qdrant: Path, tmp_path: Path) -> None:
     """Run real processes and check their output and their result."""
@@ -292,6 +293,7 @@ def test_removals__sync_that_begins_before_the_commit__writes_nothing(
     assert point_of(person.pk) is None
 
 
+@pytest.mark.at_length("embedded-anonymize")
 @pytest.mark.parametrize("remove", [anonymize, erase])
 def test_removals__killed_after_the_deletion_of_the_point(collection: str, remove: Callable[[UUID], Any]) -> None:
     """The user is unchanged except for the point, which a sync writes again. The next attempt succeeds."""

@@ -121,8 +121,6 @@ def test_roles__each_has_only_the_rights_for_its_work(roles: Roles, tmp_path: Pa
     code, out, err = worker.manage("sync_qdrant", "--once", settings="findme.settings", **environment)
     assert (code, err) == (0, ""), out + err
     assert out.splitlines()[-1] == "1 point written, 0 removed."
-    assert worker.manage("verify_qdrant", settings="findme.settings", **environment)[0] == 0
-    assert worker.manage("refresh_ages", settings="findme.settings", **environment)[0] == 0
     with roles.connect("findme_worker") as session:
         for statement in (
             "SELECT email FROM users",
@@ -133,6 +131,16 @@ def test_roles__each_has_only_the_rights_for_its_work(roles: Roles, tmp_path: Pa
             "SELECT * FROM erased_users",
         ):
             refused(session, statement)
+
+
+@pytest.mark.long
+@pytest.mark.at_length
+def test_roles__the_worker_may_run_each_command_of_a_worker(roles: Roles, tmp_path: Path) -> None:
+    owner, worker = (roles.as_role(name) for name in ("findme_owner", "findme_worker"))
+    environment = {"DEBUG": "on", "QDRANT_URL": "", "QDRANT_PATH": str(tmp_path / "qdrant")}
+    assert owner.manage("init_qdrant", settings="findme.settings", **environment)[0] == 0
+    for command in (["sync_qdrant", "--once"], ["verify_qdrant"], ["refresh_ages"]):
+        assert worker.manage(*command, settings="findme.settings", **environment)[0] == 0, command
 
 
 @pytest.mark.long

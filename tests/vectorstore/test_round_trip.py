@@ -93,7 +93,7 @@ def asked(statement: str) -> list[Any]:
         return [row[0] for row in cursor.fetchall()]
 
 
-@pytest.mark.at_length("server")
+@pytest.mark.at_length
 def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dump = tmp_path / "all.json"
     code, out, err = manage("dumpdata", "--output", dump)
@@ -131,7 +131,7 @@ def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatc
         assert owner == target.query("SELECT database_id::text FROM vector_store_state")[0]
 
 
-@pytest.mark.at_length("server")
+@pytest.mark.at_length
 def test_round_trip__of_a_dump_with_the_state_of_another_database(
     source: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

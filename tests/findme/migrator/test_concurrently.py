@@ -67,6 +67,7 @@ def cancel(database: Database) -> None:
     database.query("SELECT pg_cancel_backend(%s)", pid)
 
 
+@pytest.mark.at_length
 def test_migrate__killed_while_it_builds__the_next_one_builds_it(notebook: Database) -> None:
     with old_snapshot(notebook):
         builder = notebook.start("migrate", settings=SETTINGS)
@@ -79,6 +80,7 @@ def test_migrate__killed_while_it_builds__the_next_one_builds_it(notebook: Datab
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
 
 
+@pytest.mark.at_length
 def test_migrate__interrupted_while_it_builds__says_what_is_left(notebook: Database) -> None:
     with old_snapshot(notebook):
         builder = notebook.start("migrate", settings=SETTINGS)

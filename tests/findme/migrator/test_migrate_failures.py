@@ -80,6 +80,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
     assert catalog(before_videos) == before
 
 
+@pytest.mark.at_length("False")
 @pytest.mark.parametrize("in_use", [False, True])
 def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Database, in_use: bool) -> None:
     settings = "SELECT current_setting('lock_timeout'), current_setting('client_connection_check_interval')"
@@ -155,6 +156,7 @@ def test_migrate__may_not_create_tables__is_not_done_in_one_line(migrated: Datab
     )
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_migrate__owner_of_the_database_who_is_no_superuser__may_do_all(migrated: Database) -> None:
     with role() as (user, password), database(owner=user) as made:
@@ -206,6 +208,7 @@ def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its
     assert roll_back(plan_rollback(3)).migrations[0] == last
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
     with before_videos.connect() as user:

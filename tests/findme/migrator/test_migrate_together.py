@@ -15,6 +15,7 @@ from tests.support.processes import ended
 from tests.support.threads import in_thread
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(empty: Database, template: Database) -> None:
     results = [ended(process) for process in [empty.start("migrate") for _ in range(10)]]

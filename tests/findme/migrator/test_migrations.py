@@ -44,6 +44,7 @@ def test_models__have_no_change_without_a_migration(migrated: Database) -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.long
 def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_nothing_and_up_again(empty: Database) -> None:

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ def installed_together(folder: Path) -> list[str]:
     return sorted(out.strip() for out, _ in ended)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_install__two_at_once_and_once_more(tmp_path: Path) -> None:
     folder = tmp_path / "a checkout"
@@ -45,6 +48,22 @@ def test_install__two_at_once_and_once_more(tmp_path: Path) -> None:
     assert str(folder) in done.stdout
     (folder / "requirements.lock").write_text("# another one\n")
     assert not is_current(folder)
+
+
+def test_install__two_at_once__the_second_waits_and_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements.lock").write_text("a-package==1.0\n")
+    begun: list[list[str]] = []
+
+    def slow(command: list[str], **_: object) -> None:
+        begun.append(command)
+        (tmp_path / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".venv" / "bin" / "python").touch()
+        time.sleep(0.1)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(install, [tmp_path] * 2)) == [False, True]
+    assert len(begun) == 3  # of the one that installed: the environment, pip install and pip check
 
 
 def test_install__that_failed_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +107,7 @@ def pip_of(version: str, folder: Path) -> list[str]:
     return [str(next(folder.glob("pip-*.whl")) / "pip")]
 
 
+@pytest.mark.at_length("22.3", "newest")
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["bundled", "22.3", "newest"])  # 22.3 comes with Python 3.11.0
 def test_install__from_an_index_with_later_releases(tmp_path: Path, version: str) -> None:

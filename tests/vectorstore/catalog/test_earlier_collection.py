@@ -36,7 +36,7 @@ def everything() -> tuple[Any, ...]:
         return names, client.get_collection(version(1)).config.metadata, client.scroll(version(1), with_vectors=True)
 
 
-@pytest.mark.at_length("server")
+@pytest.mark.at_length("server", "embedded-init_qdrant --check", "embedded-init_qdrant --adopt --force", "embedded-init_qdrant")
 @pytest.mark.parametrize(
     "arguments",
     [("init_qdrant",), ("init_qdrant", "--adopt", "--force"), ("init_qdrant", "--check"), ("sync_qdrant", "--once")],

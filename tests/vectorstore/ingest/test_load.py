@@ -24,6 +24,7 @@ from pytest_django import DjangoDbBlocker
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.models import ErasedUser
+from tests.at_length import examples
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
@@ -434,7 +435,7 @@ def is_good(fields: dict[str, Any]) -> bool:
 
 
 @pytest.mark.no_cover
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(rows=ROWS.filter(bool), cut=st.integers(1, 11), batch=st.integers(1, 5))
 def test_load__any_rows__equals_the_reference_implementation(
     tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker, rows: list[Any], cut: int, batch: int

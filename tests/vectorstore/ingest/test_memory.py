@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,12 @@ def parquet(path: Path, count: int) -> None:
     pq.write_table(pa.table({"user_id": user_ids(count), "vector": vectors}), path, row_group_size=count)
 
 
+ENDINGS: dict[Callable[[Path, int], None], str] = {json_lines: ".jsonl", npz: ".npz", parquet: ".parquet"}
+
+
 @pytest.mark.no_cover
 @pytest.mark.long
+@pytest.mark.at_length("json_lines", "parquet")
 @pytest.mark.django_db
 def test_load__larger_files__need_no_more_memory(tmp_path: Path) -> None:
     """Load small files of every format, then large ones."""

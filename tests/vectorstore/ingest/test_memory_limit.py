@@ -66,7 +66,7 @@ def run(*files: Path, queue_only: bool = True) -> list[str]:
 
 def endless_line(path: Path) -> None:
     with path.open("wb") as stream:
-        stream.truncate(400 << 20)
+        stream.truncate((MEMORY + 44) << 20)
 
 
 def nested_lists(path: Path) -> None:
@@ -112,6 +112,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.at_length("lists.jsonl", "bzip2.npz", "deflated.npz", "interests.parquet", "features.parquet", "rows.parquet")
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.django_db
@@ -128,6 +129,7 @@ def largest_rows(user_ids: list[UUID]) -> Iterator[dict[str, Any]]:
         yield {"user_id": str(user_id), "vector": [1] + [0] * 511, "interests": interests, "video_features": [0] * 1024}
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)

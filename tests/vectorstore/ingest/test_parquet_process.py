@@ -65,6 +65,7 @@ LARGE_LISTS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.at_length("video_features")
 @pytest.mark.long
 @pytest.mark.parametrize("field", LARGE_LISTS)
 def test_read__list_that_decodes_to_hundreds_of_megabytes__is_refused(tmp_path: Path, field: str) -> None:

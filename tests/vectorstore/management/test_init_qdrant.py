@@ -356,6 +356,7 @@ initialize()
 """
 
 
+@pytest.mark.at_length("embedded-0", "embedded-2")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("kind", "steps"),

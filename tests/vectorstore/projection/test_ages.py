@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accounts.age import age_on, today
+from tests.at_length import examples
 from tests.factories import ProfileEmbeddingFactory
 from tests.schema.rows import UNUSED_ID, ask, connect
 from tests.support.commands import started
@@ -39,7 +40,7 @@ from vectorstore.sync.removal import point_of
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 birth_dates = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
 example_settings = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=examples(60)
 )
 
 
@@ -331,6 +332,7 @@ def test_refresh__reports_its_progress() -> None:
     assert reported == [2, 4, 5]
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_refresh__killed_before_its_end__next_run_queues_all_users() -> None:

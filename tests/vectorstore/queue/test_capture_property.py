@@ -14,6 +14,7 @@ from django.db import DatabaseError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.at_length import examples
 from tests.schema.rows import ANN, BOB, CEM, ONE_WAY, UNUSED_ID, ask, insert, settle
 
 USER_IDS = [ANN, BOB, CEM, UNUSED_ID]
@@ -110,7 +111,7 @@ def entries(condition: str = "true") -> set[UUID]:
 
 def example(test: Callable[..., None]) -> Callable[..., None]:
     example_settings = settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150, deadline=None
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=examples(150), deadline=None
     )
     return example_settings(given(steps=st.lists(steps, min_size=1, max_size=8))(test))
 
@@ -136,7 +137,7 @@ def test_capture__random_statements__queue_every_user_with_a_changed_point(steps
 
 
 @pytest.mark.django_db
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30), deadline=None)
 @given(step=st.lists(statements, min_size=1, max_size=3))
 def test_capture__rolled_back_statements__queue_no_user(step: list[Statement]) -> None:
     with transaction.atomic():

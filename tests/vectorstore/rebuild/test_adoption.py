@@ -384,6 +384,7 @@ def test_adopt__killed_at_any_step__is_resumed(qdrant_server: object, at: str, n
     assert_adopted(version(1), above=FAR)
 
 
+@pytest.mark.at_length("register", "sync_users", "reset_checkpoint", "register_as_live", "update_collection")
 @pytest.mark.parametrize(("at", "nth"), ADOPTION_STEPS)
 def test_adopt__killed_at_any_step__housekeeping_keeps_the_collection(embedded_qdrant: object, at: str, nth: int) -> None:
     """This also holds for a collection without an alias: a user may need its points."""
@@ -397,6 +398,7 @@ def test_adopt__killed_at_any_step__housekeeping_keeps_the_collection(embedded_q
     assert_adopted(version(1), above=FAR)
 
 
+@pytest.mark.at_length("embedded-sync_users")
 @pytest.mark.parametrize("at", ["reset_checkpoint", "sync_users"])
 def test_adopt__killed_after_the_claim__plain_init_finishes_it(store: str, at: str) -> None:
     known = ProfileEmbeddingFactory.create().pk

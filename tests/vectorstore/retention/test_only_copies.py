@@ -153,6 +153,7 @@ def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_
     assert there() == set()
 
 
+@pytest.mark.at_length("register_as_live")
 @pytest.mark.parametrize("at", ["raise_above", "register_as_live"])
 def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant: object, at: str) -> None:
     """The sequence is above their versions by then: they are another database's all the same."""

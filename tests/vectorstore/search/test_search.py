@@ -25,6 +25,7 @@ from qdrant_client.models import Distance, PointStruct, VectorParams
 from accounts.age import age_on, today
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
+from tests.at_length import examples
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer
@@ -576,7 +577,9 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
 
 @pytest.mark.no_cover
 @pytest.mark.long
-@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@hypothesis_settings(
+    max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__embedded__equals_a_search_in_postgresql(
     embedded_qdrant: Path, population: list[dict[str, Any]], criteria: dict[str, Any]
@@ -590,7 +593,9 @@ def test_search__embedded__equals_a_search_in_postgresql(
 
 @pytest.mark.no_cover
 @pytest.mark.qdrant_server
-@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@hypothesis_settings(
+    max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__on_a_server__equals_a_search_in_postgresql(
     qdrant_server: Any, population: list[dict[str, Any]], criteria: dict[str, Any]

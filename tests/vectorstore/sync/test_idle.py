@@ -237,7 +237,7 @@ def test_sync_once__restored_while_unavailable__stops_waiting(
 
 
 @pytest.mark.long
-@pytest.mark.at_length("server")
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_restored_postgresql__empty_queue__every_command_notices(collection: str) -> None:
     user_ids = create_users(5)
@@ -300,6 +300,7 @@ def update_with_sql_and_sync(user_id: UUID) -> None:
     sync_users([user_id])
 
 
+@pytest.mark.at_length("anonymize", "soft_delete", "delete_with_sql", "update_with_sql_and_sync")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "remove", [erase, anonymize, soft_delete, delete_with_sql, update_with_sql_and_sync], ids=lambda remove: remove.__name__

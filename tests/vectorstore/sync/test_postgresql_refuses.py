@@ -42,6 +42,7 @@ def use_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(commands, "environment", lambda: variables)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("with_entry", [False, True])
 def test_once__read_only_postgresql__ends_at_once(read_only: None, with_entry: bool) -> None:
     create_users(int(with_entry))
@@ -65,6 +66,7 @@ def test_watch__read_only_postgresql__is_reported_once_then_the_worker_writes(re
             process.kill()
 
 
+@pytest.mark.at_length
 def test_once__refused_connection__ends_at_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("28P01", "Passwort-Authentifizierung für Benutzer »ann« fehlgeschlagen") as url:
         use_database(monkeypatch, url)

@@ -77,6 +77,7 @@ def own_server(request: pytest.FixtureRequest, memory_path: Path, settings: Sett
 # --- Shutdown --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length("15")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_watch__signal_while_idle__ends(embedded_collection: str, number: signal.Signals) -> None:
     with watching() as process:
@@ -232,6 +233,7 @@ def test_watch__started_while_postgresql_is_down__syncs_when_it_is_up(embedded_c
     assert points() == ids(user_ids)
 
 
+@pytest.mark.at_length
 def test_watch__missing_collection__waits_until_it_is_created(embedded_qdrant: Path) -> None:
     """``--once`` reports that the collection does not exist and ends. ``--watch`` waits for it."""
     user_ids = create_users(2)
@@ -265,6 +267,7 @@ def test_watch__runs_one_capture_check_repeatedly(embedded_collection: str, monk
     assert checks[0] is checks[1]
 
 
+@pytest.mark.at_length
 def test_watch__start__prints_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
     with watching() as process:
         assert process.stdout is not None

@@ -54,6 +54,7 @@ def restored_after(change: Callable[[], object]) -> Iterator[None]:
         yield
 
 
+@pytest.mark.at_length("embedded-anonymize", "embedded-soft_delete")
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__users_without_a_point__lists_them_and_writes_nothing(
     users: list[UUID], remove: Callable[[UUID], object], capsys: pytest.CaptureFixture[str]
@@ -88,6 +89,7 @@ def test_repair__user_on_the_restored_queue__is_listed(users: list[UUID], capsys
         assert str(waiting) in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.at_length("embedded-anonymize", "embedded-soft_delete")
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__user_was_erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
     """The removal allocates no version: only the sequence, which is too low, shows the restore."""

@@ -57,7 +57,7 @@ def record_due(moment: datetime) -> None:
 # --- Killed between repairing triggers and comparing ------------------------------------------------------------------------------
 
 
-@pytest.mark.at_length("server")
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_after_repairing_triggers__every_command_says_that_a_comparison_is_due(live: str) -> None:
     deleted, *_ = create_synced_users(3)

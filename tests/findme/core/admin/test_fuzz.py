@@ -23,6 +23,7 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.core.admin.pagination import BoundedPaginator
 from matching.models import Match
+from tests.at_length import examples
 from tests.factories import UserFactory
 from tests.findme.core.admin.admin_inputs import Input, Inputs, page
 from tests.findme.core.admin.test_lists import ROWS
@@ -140,15 +141,15 @@ def test_unused_views__do_not_exist(client: Client, address: str) -> None:
 
 
 def test_lists__parameters(client: Client, inputs: Inputs) -> None:
-    assert failures(client, inputs.lists(900)) == []
+    assert failures(client, inputs.lists(examples(900))) == []
 
 
 def test_lists__actions(client: Client, inputs: Inputs) -> None:
-    assert failures(client, inputs.actions(300)) == []
+    assert failures(client, inputs.actions(examples(300))) == []
 
 
 def test_pages__keys_and_parameters(client: Client, inputs: Inputs) -> None:
-    assert failures(client, inputs.pages(400)) == []
+    assert failures(client, inputs.pages(examples(400))) == []
 
 
 def test_forms__values(client: Client, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,4 +161,4 @@ def test_forms__values(client: Client, inputs: Inputs, monkeypatch: pytest.Monke
     with monkeypatch.context() as rendered:
         rendered.setattr("tests.findme.core.admin.test_fuzz.RENDERED", 1)
         posted = {(model, address): fields_of(client.get(address)) for model, address in addresses}
-    assert failures(client, inputs.forms(400, posted)) == []
+    assert failures(client, inputs.forms(examples(400), posted)) == []

@@ -105,6 +105,7 @@ def test_command__two_dashes_before_positional_arguments__are_accepted() -> None
         manage_here("upsert_embeddings", "--model=m", "--", "--file.jsonl")
 
 
+@pytest.mark.at_length("arguments1", "arguments2")
 @pytest.mark.parametrize("arguments", [("reindex_qdrant", "--retain=--"), ("migrate", "--settings=--"), ("check", "-v--")])
 def test_manage__two_dashes__in_a_process(arguments: tuple[str, ...]) -> None:
     code, out, err = manage(*arguments, DEBUG="on")

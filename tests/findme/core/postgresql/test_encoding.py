@@ -22,6 +22,7 @@ def problem(made: Database, encoding: str) -> str:
     return f"The database '{made.name}' has the encoding {encoding}, but FindMe needs UTF8"
 
 
+@pytest.mark.at_length("LATIN1")
 def test_migrate__not_utf8__is_rejected_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
     made, _ = other_encoding
     before = catalog(made)

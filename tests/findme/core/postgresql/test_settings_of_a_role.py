@@ -38,16 +38,25 @@ def test_commands__other_date_style(app: Database) -> None:
     assert app.manage("migrate", "--verbosity", "0")[::2] == (0, "")
 
 
-def test_commands__a_search_path_without_the_tables(app: Database) -> None:
+@pytest.mark.at_length("migrate", "migrate_--check", "rollback_1_--dry-run")
+@pytest.mark.parametrize(
+    "command", [["schema_version", "--check"], ["migrate"], ["migrate", "--check"], ["rollback", "1", "--dry-run"]], ids="_".join
+)
+def test_commands__a_search_path_without_the_tables(app: Database, command: list[str]) -> None:
     has(app, "search_path = foo")
     said = f"PostgreSQL: search_path is 'foo', and the tables of FindMe are in the schema public. {undo(app, 'search_path')}"
-    for command in (["schema_version", "--check"], ["migrate"], ["migrate", "--check"], ["rollback", "1", "--dry-run"]):
-        assert app.manage(*command) == (2, "", said)
+    assert app.manage(*command) == (2, "", said)
+
+
+def test_commands__a_search_path_without_the_tables__of_a_statement(app: Database) -> None:
+    has(app, "search_path = foo")
+    said = f"PostgreSQL: search_path is 'foo', and the tables of FindMe are in the schema public. {undo(app, 'search_path')}"
     code, out, err = app.manage("erase_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--soft", "--no-input")
     assert (code, out) == (2, "")
     assert err == said.replace("PostgreSQL: ", 'PostgreSQL: relation "users" does not exist: ')
 
 
+@pytest.mark.at_length("migrate_vectorstore_zero_--no-input", "loaddata_demo", "flush_--no-input")
 @pytest.mark.parametrize(
     "command",
     [
@@ -70,6 +79,7 @@ def test_commands__read_only_role__error_in_one_line(app: Database, command: lis
     assert f"default_transaction_read_only is 'on'. {undo(app, 'default_transaction_read_only').strip()}".lower() in err.lower()
 
 
+@pytest.mark.at_length
 def test_commands__statement_timeout__does_not_stop_a_migration(empty: Database) -> None:
     """Statements of the migrations take longer than the statement_timeout of the database."""
     Database("postgres").execute(f"ALTER DATABASE {empty.name} SET statement_timeout = '50ms'")
@@ -92,6 +102,7 @@ def test_commands__a_statement_that_takes_longer_than_its_limit__names_it(app: D
     )
 
 
+@pytest.mark.at_length
 def test_commands__a_session_that_ends_when_it_is_idle__names_the_setting(app: Database) -> None:
     has(app, "idle_session_timeout = 1")
     for command in (["schema_version", "--check"], ["showmigrations"]):

@@ -26,6 +26,7 @@ from tests.web import Answer, Web, serving
 from vectorstore.models import SyncWorker
 from vectorstore.schema.initialize import initialize
 
+BRIEFLY_CACHED = "import findme.wsgi\nfrom findme.web.health import watcher\nwatcher.CACHED_SECONDS = 0.5\n"
 PRODUCTION_OF_THE_TEST = {"DEBUG": "off", "SECURE_SSL_REDIRECT": "on", "ALLOWED_HOSTS": "findme.example"}
 
 
@@ -97,7 +98,7 @@ def test_readyz__in_production(web: Web) -> None:
 @pytest.mark.long
 def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Database) -> None:
     embedded_qdrant.mkdir()
-    with serving(**PRODUCTION_OF_THE_TEST) as web:
+    with serving(None, BRIEFLY_CACHED, **PRODUCTION_OF_THE_TEST) as web:
         becomes(web, is_ready)
         migrated.execute("ALTER TABLE users DISABLE TRIGGER USER")
         found = becomes(web, lambda status, _: status == 503)
@@ -119,7 +120,7 @@ def test_readyz__a_hung_postgresql(embedded_qdrant: Path, transactional_db: None
     embedded_qdrant.mkdir()
     with postgres_proxy() as postgresql:
         postgresql.open()
-        with serving(DATABASE_URL=f"{postgresql.url()}?connect_timeout=2", DEBUG="off") as web:
+        with serving(None, BRIEFLY_CACHED, DATABASE_URL=f"{postgresql.url()}?connect_timeout=2", DEBUG="off") as web:
             check_a_hung_postgresql(web, postgresql)
 
 
