@@ -172,7 +172,7 @@ def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
         pytest.skip("they start a server of their own, and there is no program qdrant")
     for _ in range(5):
         names = own_settings(folder) | environment
-        process = launch(path, folder, names)
+        process = launch(folder, names, path)
         try:
             if ready(process, names):
                 yield server_of(names, process.pid)
@@ -195,10 +195,10 @@ def own_settings(folder: Path) -> dict[str, str]:
     }
 
 
-def launch(path: str, folder: Path, names: dict[str, str]) -> subprocess.Popen[bytes]:
+def launch(folder: Path, names: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in names.items()}}
     with (folder / "qdrant.log").open("ab") as log:
-        return subprocess.Popen([path], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def server_of(names: dict[str, str], pid: int | None) -> QdrantServer:

@@ -1,8 +1,7 @@
-"""Three Qdrant nodes on loopback that are one cluster; each can be killed and brought back."""
+"""A Qdrant cluster of three nodes at loopback ports. Each node can be killed and started again."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.qdrant import QdrantServer, free_port, own_settings, program, ready, server_of, stop
+from tests.qdrant import QdrantServer, free_port, launch, own_settings, program, ready, server_of, stop
 from tests.support.waiting import wait_until
 
 NODES = 3
@@ -37,9 +36,7 @@ class Node:
         path = program()
         assert path is not None
         arguments = [path, "--uri", self.uri, *(["--bootstrap", self.first.uri] if self.first else [])]
-        environment = {**os.environ, **{f"QDRANT__{name}": value for name, value in self.names.items()}}
-        with (self.folder / "qdrant.log").open("ab") as log:
-            self.process = subprocess.Popen(arguments, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = launch(self.folder, self.names, *arguments)
         assert ready(self.process, self.names), (self.folder / "qdrant.log").read_text()[-2000:]
 
     def kill(self) -> None:
@@ -53,9 +50,9 @@ class Node:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[list[Node]]:
-    """The nodes, which all know one another. Skips where there is no program."""
+    """Start the nodes, and wait until each knows the others. Skip the test if there is no program ``qdrant``."""
     if program() is None:
-        pytest.skip("they start servers of their own, and there is no program qdrant")
+        pytest.skip("the test starts a Qdrant server, and there is no program qdrant")
     nodes: list[Node] = []
     try:
         for number in range(NODES):
@@ -70,7 +67,7 @@ def cluster(folder: Path) -> Iterator[list[Node]]:
 
 
 def is_whole(nodes: list[Node], collection: str) -> bool:
-    """Whether every replica of every shard is active, as each of the nodes sees it."""
+    """Return whether each node reports every replica of every shard as active."""
     return all(set(_states(node, collection)) == {"Active"} for node in nodes)
 
 

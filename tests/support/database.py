@@ -1,4 +1,4 @@
-"""Databases for one test, on the server that the tests use: to be migrated, broken and thrown away."""
+"""Databases and roles for one test, on the server that the tests use."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Database:
         self.name, self.user, self.password = name, user, password
 
     def connect(self) -> psycopg.Connection[Any]:
-        """A session of its own, each statement a transaction."""
+        """Open a session in autocommit mode."""
         return psycopg.connect(make_conninfo(**self._parameters()), autocommit=True)
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
-        """The first column of every row."""
+        """Return the first column of every row."""
         with self.connect() as session:
             return [row[0] for row in session.execute(statement.encode(), parameters or None).fetchall()]
 
@@ -52,20 +52,20 @@ class Database:
         return bool(self.query("SELECT to_regclass(%s) IS NOT NULL", relation)[0])
 
     def version(self) -> int:
-        """What psql would show, also while the first migration is on its way."""
+        """Return the number of applied migrations, also during the first migration."""
         return int(self.query("SELECT count(*) FROM schema_version")[0]) if self.has("schema_version") else 0
 
     def waits_for_a_lock(self) -> bool:
-        """Whether a session in this database waits for a table, a transaction or a snapshot."""
+        """Return whether a session in this database waits for a table, a transaction or a snapshot."""
         return bool(self.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"))
 
     def start(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> subprocess.Popen[str]:
-        """``manage.py`` in a process of its own, with more environment variables."""
+        """Start ``manage.py`` with additional environment variables."""
         environment = untraced() | {"DATABASE_URL": self.url(), "DJANGO_SETTINGS_MODULE": settings, "PYTHONWARNINGS": "error"} | variables
         return start_python(environment, "manage.py", *arguments)
 
     def manage(self, *arguments: str, settings: str = "tests.settings", **variables: str) -> tuple[int, str, str]:
-        """The exit code, standard output and standard error."""
+        """Return the exit code, stdout, and stderr without lines of progress, of ``manage.py``."""
         return ended(self.start(*arguments, settings=settings, **variables))
 
     def _parameters(self) -> dict[str, str]:
@@ -77,7 +77,10 @@ class Database:
 
 @contextmanager
 def database(template: str = "template0", owner: str | None = None, encoding: str | None = None) -> Iterator[Database]:
-    """A new one, copied from TEMPLATE, and dropped afterwards. One with an ``encoding`` has the locale C, which goes with each of them."""
+    """Create a database, and drop it afterwards.
+
+    With an ``encoding`` it has the locale C, because every encoding supports it.
+    """
     name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{secrets.token_hex(6)}"
     server = Database("postgres")
     with server.connect() as session:
@@ -98,7 +101,7 @@ def database(template: str = "template0", owner: str | None = None, encoding: st
 
 @contextmanager
 def role() -> Iterator[tuple[str, str]]:
-    """A role that may log in and nothing else, with its password; drop what it owns first."""
+    """Create a role that can only log in. Return its name and password. Drop its objects before the block ends."""
     name, password = f"test_{secrets.token_hex(6)}", secrets.token_hex(12)
     server = Database("postgres")
     server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
@@ -110,7 +113,7 @@ def role() -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def use_database(database: Database) -> Iterator[None]:
-    """Django's default connection, in every thread that makes one, goes to DATABASE."""
+    """Connect Django to the database, in every thread that opens a connection."""
     before = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = database.name

@@ -1,4 +1,4 @@
-"""The payload that a point is to have, from the models: the sync and verification read rows instead."""
+"""The expected payload of a point, from the models. The sync and the verification read rows instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vectorstore.projection.payload import Profile, payload_from
 
 
 def payload_of(user: User, embedding: ProfileEmbedding) -> dict[str, Any]:
-    """``payload_from`` the two rows, today."""
+    """Return the payload of today."""
     profile = Profile(
         user.pk,
         user.date_of_birth,

@@ -1,4 +1,4 @@
-"""PostgreSQL put back to an older copy, under whoever is connected."""
+"""Restore PostgreSQL to an older copy while other processes are connected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from findme.embedded.binaries import installed_binaries
 
 @contextmanager
 def restorable_postgres(*, dumped: bool = False) -> Iterator[Callable[[], None]]:
-    """A copy of the test's database as it is now; the function puts it in the place of the newer one, under whoever is connected.
+    """Copy the test's database. Return a function that replaces the database with the copy and ends its sessions.
 
     With ``dumped`` the copy is made by ``pg_dump`` and ``pg_restore``.
     """

@@ -1,4 +1,4 @@
-"""Secondary collections, and another process that changes collections."""
+"""Secondary collections, and another session that changes collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that are no Qdrant, or one that is not well: on a free loopback port, in a thread."""
+"""Stubs of servers at loopback ports: they are no Qdrant, or a Qdrant that fails."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 import grpc
 
 TLS_FOLDER = Path(__file__).parent / "tls"
-"""A certificate for 127.0.0.1 and localhost that signs itself, for a hundred years; its key is no secret."""
+"""A self-signed certificate for 127.0.0.1 and localhost. Its key is not secret."""
 
 HTML = "<html><body>Welcome to nginx!</body></html>"
 
 
 def root(version: str) -> dict[str, str]:
-    """What a Qdrant answers to ``GET /``."""
+    """Return what Qdrant answers to ``GET /``."""
     return {"title": "qdrant - vector search engine", "version": version, "commit": "0"}
 
 
 def error(words: str) -> dict[str, Any]:
-    """What a Qdrant answers when it does not do what it is asked."""
+    """Return the body of an error of Qdrant."""
     return {"status": {"error": words}, "time": 0.1}
 
 
@@ -35,14 +35,17 @@ def error(words: str) -> dict[str, Any]:
 def answering(
     status: int, body: object, *, version: str | None = "1.19.0", tls: bool = False, port: int = 0, **headers: str
 ) -> Iterator[int]:
-    """A server whose root is that of a Qdrant, unless VERSION is None, and which answers everything else with BODY: as JSON, if it is no string."""
+    """Start a server that answers every request with ``body``, as JSON unless it is a string. Return its port.
+
+    It answers ``GET /`` as Qdrant does, unless ``version`` is None.
+    """
     content = body if isinstance(body, str) else json.dumps(body)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(*((200, json.dumps(root(version))) if self.path == "/" and version else (status, content)))
 
-        do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  # the names that the parent calls
+        do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815  # names of the base class
 
         def _answer(self, status: int, text: str) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -53,12 +56,12 @@ def answering(
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the parent's name
-            """Nothing on stderr."""
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # name of the base class
+            """Write nothing to stderr."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Nothing on stderr: a client that speaks TLS, or none, is what is tried here."""
+            """Write nothing to stderr: tests connect with TLS, or without it, on purpose."""
 
     server = Server(("127.0.0.1", port), Handler)
     if tls:
@@ -77,14 +80,14 @@ def answering(
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """A server that takes connections and never answers, as one that is frozen does."""
+    """Start a server that accepts connections and never answers, as a frozen one. Return its port."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
         yield listening.getsockname()[1]
 
 
 @contextmanager
 def saying(words: bytes) -> Iterator[int]:
-    """A server that sends ``words`` to each client and closes the connection."""
+    """Start a server that sends ``words`` to each client and closes the connection. Return its port."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=64)) as listening:
         stop = threading.Event()
 
@@ -109,7 +112,7 @@ def saying(words: bytes) -> Iterator[int]:
 
 @contextmanager
 def answering_grpc(code: Any, words: str) -> Iterator[int]:
-    """A gRPC server that answers every call with an error."""
+    """Start a gRPC server that answers every call with an error. Return its port."""
 
     class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
         def service(self, handler_call_details: Any) -> Any:

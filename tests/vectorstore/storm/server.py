@@ -27,7 +27,7 @@ class Server:
 
     def start(self) -> None:
         for _ in range(5):
-            self.process = launch(self.path, self.folder, self.names)
+            self.process = launch(self.folder, self.names, self.path)
             if ready(self.process, self.names):
                 return
         raise AssertionError(f"qdrant does not start:\n{(self.folder / 'qdrant.log').read_text()[-2000:]}")
