@@ -47,7 +47,7 @@ serve: install ## Serve the admin on http://127.0.0.1:8000, or on a free port if
 	done; \
 	exit 2
 
-test: install ## Run the tests; more options of pytest: make test OPTIONS="-k search"
+test: install ## Run the tests, in less than five minutes on two cores; more options of pytest: make test OPTIONS="-k search"
 	@$(PYTEST) $(OPTIONS)
 
 coverage: install ## Run all tests with branch coverage and its minimum; needs a Qdrant server, as many tests do

@@ -19,6 +19,14 @@ def functions(path: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+def is_in_make_test(node: str) -> bool:
+    """Return whether ``make test`` runs examples of the test without a Qdrant server."""
+    path, _, name = node.partition("::")
+    tree = ast.parse((BASE_DIR / path).read_text(encoding="utf-8"))
+    decorators = [item.decorator_list for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == name]
+    return {ast.unparse(decorator) for decorator in decorators[0]}.isdisjoint({"pytest.mark.at_length", "pytest.mark.qdrant_server"})
+
+
 def test_protocol__has_twelve_rules() -> None:
     assert list(RULES) == [str(number) for number in range(1, 13)]
 
@@ -31,6 +39,7 @@ def test_rule__is_kept_by_one_module_and_proven_by_tests(number: str) -> None:
     assert (BASE_DIR / code(module)[0]).is_file()
     assert len(code(tests)) > 0
     assert set(code(tests)) <= set(NODES)
+    assert any(is_in_make_test(node) for node in code(tests))
 
 
 @pytest.mark.parametrize("node", NODES)
