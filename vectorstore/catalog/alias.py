@@ -59,30 +59,29 @@ def _is_write_target(target: str | None) -> bool:
     return registry.rows().write_targets().filter(name=target).exists()
 
 
-def switch_alias(client: QdrantClient, target: str, *, retain: timedelta | None = AT_ONCE) -> str | None:
+def switch_alias(client: QdrantClient, target: str, retain: timedelta | None) -> str | None:
     """Move the alias atomically to ``target``, which has passed the acceptance check, and return the previous live collection.
 
-    That collection is retained for ``retain`` (None: until an operator drops it). The caller holds ``collection_lock``. Raise UserFacingError if
-    ``target`` has failed in the meantime, or if the alias does not point to it afterwards.
+    That collection is retained for ``retain`` (None: until an operator drops it). The caller holds ``collection_lock``. Raise AliasNotMoved if
+    ``target`` has failed in the meantime, and UserFacingError if the alias does not point to it afterwards.
     """
-    before = alias_target(client)
-    prepare(target, retain)
-    client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
-    after = alias_target(client)
-    if after != target:
-        raise UserFacingError(
-            f"Qdrant answered that the alias {collection_name()!r} was moved, but it points to {after!r}: check its log, then run it again."
-        )
+    registry.prepare(target, retain)
+    before = point_alias(client, target)
     registry.reconcile(target)
     return before
 
 
-def prepare(target: str, retain: timedelta | None) -> None:
-    """Record that the alias is about to move to ``target``. Raise UserFacingError if ``target`` has failed in the meantime."""
-    if not registry.prepare(target, retain):
+def point_alias(client: QdrantClient, target: str) -> str | None:
+    """Create or move the alias in one request, and read it back. Return the collection that it pointed to before."""
+    before = alias_target(client)
+    client.update_collection_aliases(_moves(before, target), timeout=whole_timeout_seconds())
+    after = alias_target(client)
+    if after != target:
         raise UserFacingError(
-            f"{target!r} was marked as failed while it was being compared: check the reason in the admin, then run it again."
+            f"Qdrant answered that the alias {collection_name()!r} points to {target!r}, but it points to {after!r}. Check Qdrant's log, then run"
+            " this command again."
         )
+    return before
 
 
 def _moves(before: str | None, target: str) -> list[AliasOperations]:

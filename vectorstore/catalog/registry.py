@@ -19,6 +19,7 @@ from django.db.models import Case, ExpressionWrapper, Q, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.fields import DateTimeField
 
+from findme.core.errors import UserFacingError
 from findme.core.version import __version__
 from vectorstore.models import StoreState, VectorCollection
 from vectorstore.models.collections import VectorCollectionQuerySet
@@ -31,6 +32,14 @@ log = logging.getLogger(__name__)
 
 NOT_CREATED = "it has not been created yet"
 BEING_DROPPED = "it is being dropped"
+
+
+class AliasNotMoved(UserFacingError):
+    """A collection does not go live, because of ``problem``. The alias was not moved."""
+
+    def __init__(self, problem: str, next_step: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}. The alias was not moved. {next_step}")
 
 
 def rows() -> VectorCollectionQuerySet:
@@ -157,8 +166,8 @@ def all_but_live() -> list[str]:
     return list(rows().exclude(state=State.LIVE).order_by("name").values_list("name", flat=True))
 
 
-def prepare(name: str, retain: timedelta | None) -> bool:
-    """Record that the alias is about to move to ``name``. Return False if ``name`` has failed in the meantime or was dropped.
+def prepare(name: str, retain: timedelta | None) -> None:
+    """Record that the alias is about to move to ``name``. Raise AliasNotMoved if ``name`` has failed in the meantime or was dropped.
 
     ``name`` becomes ready: it no longer fails like a building collection. The live collection gets the time until which it will be retained (None:
     until an operator drops it).
@@ -166,7 +175,10 @@ def prepare(name: str, retain: timedelta | None) -> bool:
     with short_transaction():
         ready = rows().filter(name=name, state__in=[State.BUILDING, State.READY, State.RETAINED]).update(state=State.READY)
         rows().filter(state=State.LIVE).update(retain_until=None if retain is None else _from_now(retain))
-    return ready == 1
+    if ready == 0:
+        raise AliasNotMoved(
+            f"{name!r} was marked as failed while it was being compared", "Check the reason in the admin, then run this command again."
+        )
 
 
 def reconcile(target: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from math import floor
 
@@ -10,11 +11,12 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
 from findme.core.commands.progress import Report, ignore_progress
-from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from findme.core.waiting import Deadline
 from vectorstore.catalog.alias import alias_target
+from vectorstore.catalog.registry import AliasNotMoved
 from vectorstore.models import ProfileEmbedding, StoreState
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.recall import recall, sampled_vectors
 from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
@@ -24,6 +26,8 @@ MAX_RECALL_LOSS = 0.01
 MIN_RECALL_WITHOUT_LIVE = 0.97
 """The lowest recall@10 if there is no live collection to compare with."""
 COUNT_SECONDS = 30.0
+
+log = logging.getLogger("findme.vectorstore.rebuild")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,50 +46,38 @@ class AcceptanceResult:
     live_recall: float | None
 
 
-def accept(client: QdrantClient, collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> AcceptanceResult:
+def accept(collection: str, *, min_recall: float | None = None, report: Report = ignore_progress) -> AcceptanceResult:
     """Check the collection completely. Changes nothing.
 
     No point may be missing, orphaned or stale, and there must be as many points as users. recall@10 may be at most 0.01 below the live
-    collection's, or must be at least ``min_recall`` if that is given. Raises UserFacingError with the failed check, and StoreUnavailable.
+    collection's, or must be at least ``min_recall`` if that is given. Raises AliasNotMoved with the failed check, and StoreUnavailable. Opens
+    the embedded store for one page at a time.
     """
-    return check_search(client, check_points(collection, report), min_recall=min_recall)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedPoints:
-    """A collection whose points were all compared with PostgreSQL. Each point is equal or pending."""
-
-    collection: str
-    users: int
-    points: int
-    pending: int
-
-
-def check_points(collection: str, report: Report = ignore_progress) -> CheckedPoints:
-    """Run the first half of the check, as ``verify_qdrant`` does. Opens the embedded store for one page at a time."""
     with DriftReport(collection) as found:
         users = verify_collection(found, building=False, ages_valid_on=StoreState.current().ages_refreshed_on, report=report)
         if found.differing or found.unallocated:
-            raise UserFacingError(_describe_differences(found))
-        return CheckedPoints(collection, users, found.points, found.pending + found.quarantined)
+            raise _not_accepted(
+                collection,
+                _describe_differences(found),
+                "Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again.",
+            )
+    with qdrant() as client:
+        _check_counts(client, collection)
+        measured, live = _measure_recall(client, collection, min_recall)
+    compared = "" if live is None else f" (live: {live:.4f})"
+    log.info("%s is accepted: %s, recall@10 %.4f%s.", collection, counted(found.points, "point"), measured, compared)
+    return AcceptanceResult(collection, users, found.points, found.pending + found.quarantined, measured, live)
 
 
-def check_search(client: QdrantClient, checked: CheckedPoints, *, min_recall: float | None = None) -> AcceptanceResult:
-    """Run the second half of the check: Qdrant's own count, and recall."""
-    _check_counts(client, checked.collection)
-    measured, live = _measure_recall(client, checked.collection, min_recall)
-    return AcceptanceResult(checked.collection, checked.users, checked.points, checked.pending, measured, live)
+def _not_accepted(collection: str, reason: str, next_step: str) -> AliasNotMoved:
+    return AliasNotMoved(f"{collection!r} is not accepted: {reason}", next_step)
 
 
 def _describe_differences(found: DriftReport) -> str:
     counts = [f"{found.kinds[kind]:,} {kind}" for kind in found.examples if found.kinds[kind]]
     counts += [f"{found.unallocated:,} with a version that was never allocated"] if found.unallocated else []
     ids = ", ".join([repr(one) for ids in found.examples.values() for one in ids][:3])
-    examples = f" (such as {ids})" if ids else ""
-    return (
-        f"{found.name!r} is not accepted: {', '.join(counts)}{examples}. The alias was not moved."
-        " Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again."
-    )
+    return ", ".join(counts) + (f" (such as {ids})" if ids else "")
 
 
 def _check_counts(client: QdrantClient, collection: str) -> None:
@@ -99,9 +91,10 @@ def _check_counts(client: QdrantClient, collection: str) -> None:
         margin = max(margin, _count_pending_users())
         if abs(users - points) <= margin:
             return
-    raise UserFacingError(
-        f"{collection!r} is not accepted: Qdrant counts {counted(points, 'point')} for {counted(users, 'user')}, with {margin:,} still to be written."
-        " The alias was not moved. Check Qdrant's log, then run this command again."
+    raise _not_accepted(
+        collection,
+        f"Qdrant counts {counted(points, 'point')} for {counted(users, 'user')}, with {margin:,} still to be written",
+        "Check Qdrant's log, then run this command again.",
     )
 
 
@@ -119,14 +112,19 @@ def _count_pending_users() -> int:
 
 
 def _measure_recall(client: QdrantClient, collection: str, min_recall: float | None) -> tuple[float, float | None]:
-    """Measure recall of the collection and of the live one with the same vectors. Raise UserFacingError if it is too low."""
+    """Measure recall of the collection and of the live one with the same vectors. Raise AliasNotMoved if it is too low."""
     vectors = sampled_vectors(client, collection)
     measured = recall(client, collection, vectors)
     live = _comparable(client, collection) if min_recall is None else None
     live_recall = None if live is None else recall(client, live, vectors)
     minimum = min_recall if min_recall is not None else MIN_RECALL_WITHOUT_LIVE if live_recall is None else live_recall - MAX_RECALL_LOSS
     if measured < minimum - 1e-9:
-        raise UserFacingError(_describe_low_recall(collection, measured, minimum, live_recall))
+        reason = "" if live_recall is None else f", {MAX_RECALL_LOSS} below the live collection's"
+        raise _not_accepted(
+            collection,
+            f"its recall@10 is {measured:.4f} and the minimum is {minimum:.4f}{reason}",
+            f"Rerun with --min-recall {floor(100 * measured) / 100:.2f} to accept it, or drop it with manage.py reindex_qdrant --drop-retained.",
+        )
     return measured, live_recall
 
 
@@ -139,11 +137,3 @@ def _comparable(client: QdrantClient, collection: str) -> str | None:
 def _size(client: QdrantClient, collection: str) -> int | None:
     vectors = client.get_collection(collection).config.params.vectors
     return vectors.size if isinstance(vectors, VectorParams) else None
-
-
-def _describe_low_recall(collection: str, measured: float, minimum: float, live_recall: float | None) -> str:
-    reason = "" if live_recall is None else f", {MAX_RECALL_LOSS} below the live collection's"
-    return (
-        f"{collection!r} is not accepted: its recall@10 is {measured:.4f} and the minimum is {minimum:.4f}{reason}. The alias was not moved."
-        f" Rerun with --min-recall {floor(100 * measured) / 100:.2f} to accept it, or drop it with manage.py reindex_qdrant --drop-retained."
-    )

@@ -13,6 +13,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted, plural
 from privacy.audit import record_adoption
+from vectorstore.catalog.alias import point_alias
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
@@ -27,7 +28,7 @@ from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
-from vectorstore.schema.apply import point_alias, register_as_live
+from vectorstore.schema.apply import register_as_live
 from vectorstore.schema.definition import Change
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, carry_out, wait_until_green
 from vectorstore.schema.plan import Plan, describe_remaining, plan, refuse
@@ -173,7 +174,7 @@ def _adopt_collection(planned: Plan, limit: DiscardLimit, report: Report) -> tup
         register_as_live(client, collection, new=False, is_adoption=True)
         client.update_collection(collection, metadata={ADOPTING: None, ADOPTED_AT: last_allocated()})
         if planned.differs("alias "):
-            point_alias(client, planned.alias, collection)
+            point_alias(client, collection)
         checkpoint.reset_checkpoint(client)
     return _remove_orphans(collection, limit, report)
 

@@ -118,13 +118,13 @@ class _Backfill:
         self.timeout.pause()
 
     def require_building(self) -> None:
-        """Raise UserFacingError if the collection is no longer building. A worker may have had an error and marked it as failed."""
+        """Raise AliasNotMoved if the collection is no longer building. A worker may have had an error and marked it as failed."""
         row = VectorCollection.objects.filter(name=self.collection).first()
         if row is None or row.state != registry.State.BUILDING:
             reason = "it was dropped" if row is None else row.failure_reason or f"it is {row.state}"
-            raise UserFacingError(
-                f"{self.collection!r} was marked as failed: {reason}. The alias was not moved. Correct the cause, then run this command again: it"
-                " builds a new collection."
+            raise registry.AliasNotMoved(
+                f"{self.collection!r} was marked as failed: {reason}",
+                "Correct the cause, then run this command again: it builds a new collection.",
             )
 
     def require_no_rejected_users(self, done: BatchResult) -> None:

@@ -1,18 +1,21 @@
-"""Create the collection that is being built, or resume an interrupted build."""
+"""Build a collection from PostgreSQL, or resume an interrupted build."""
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from qdrant_client import QdrantClient
 
-from findme.core.errors import UserFacingError
+from findme.core.commands.progress import Report, ignore_progress
+from findme.core.plurals import counted
 from findme.core.waiting import StallTimeout
 from vectorstore.catalog import registry
 from vectorstore.catalog.lock import keep_session
 from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.qdrant.connection import is_embedded, qdrant
+from vectorstore.rebuild.backfill import BackfillResult, backfill
 from vectorstore.retention.drop import drop
 from vectorstore.schema import apply
 from vectorstore.schema.definition import DEFINITION
@@ -20,6 +23,24 @@ from vectorstore.schema.initialize import wait_until_green
 
 SLICE_SECONDS = 2.0
 """Pause between two checks of Qdrant's progress."""
+TIMEOUT_SECONDS = 300.0
+
+log = logging.getLogger("findme.vectorstore.rebuild")
+
+
+def build(*, timeout: float = TIMEOUT_SECONDS, report: Report = ignore_progress) -> tuple[str, BackfillResult]:
+    """Create a collection, or resume an interrupted build, and complete it. Return its name. Only under ``collection_lock``."""
+    with qdrant() as client:
+        name = resume_build(client) or make(client)
+    return name, complete(name, timeout=timeout, report=report)
+
+
+def complete(collection: str, *, timeout: float = TIMEOUT_SECONDS, report: Report = ignore_progress) -> BackfillResult:
+    """Write the point of every user that is missing in the collection, and wait for the graphs."""
+    done = backfill(collection, timeout=timeout, report=report)
+    log.info("%s written, %s already existed.", counted(done.written, "point"), f"{done.found:,}")
+    wait_for_graphs(collection, timeout)
+    return done
 
 
 def next_name(client: QdrantClient) -> str:
@@ -36,6 +57,7 @@ def make(client: QdrantClient) -> str:
     apply.make(client, name)
     registry.build(name)
     write_checkpoint(client, name)
+    log.info("Created %s. Workers write it from now on.", name)
     return name
 
 
@@ -48,11 +70,12 @@ def resume_build(client: QdrantClient) -> str | None:
         drop(client, [found.name])
         return None
     registry.build(found.name)
+    log.info("Resuming the build of %s.", found.name)
     return found.name
 
 
 def wait_for_graphs(collection: str, timeout: float) -> None:
-    """Wait until Qdrant has built all graphs. Raise UserFacingError after ``timeout`` seconds without progress."""
+    """Wait until Qdrant has built all graphs. Raise AliasNotMoved after ``timeout`` seconds without progress."""
     stall = StallTimeout(timeout)
     for _ in stall.polls():
         with qdrant() as client:
@@ -63,9 +86,9 @@ def wait_for_graphs(collection: str, timeout: float) -> None:
             return
         stall.observe((status, found.indexed_vectors_count, found.points_count, running))
         keep_session()
-    raise UserFacingError(
-        f"Qdrant has made no progress on {collection!r} for {timeout:g} s (status {status}): the alias was not moved. Check Qdrant's log, then run"
-        " this command again: it resumes."
+    raise registry.AliasNotMoved(
+        f"Qdrant has made no progress on {collection!r} for {timeout:g} s (status {status})",
+        "Check Qdrant's log, then run this command again: it resumes.",
     )
 
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report
-from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, alias_target, prepare
-from vectorstore.catalog.cluster import require_all_nodes
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.catalog.alias import AT_ONCE, point_alias
+from vectorstore.qdrant.connection import collection_name
 from vectorstore.rebuild.acceptance import accept
-from vectorstore.rebuild.backfill import backfill
-from vectorstore.rebuild.build import make, resume_build, wait_for_graphs
+from vectorstore.rebuild.build import build
+from vectorstore.rebuild.promote import promote
 from vectorstore.retention.drop import DROP_SECONDS
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors
-from vectorstore.schema.apply import point_alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +39,21 @@ def replace_by_alias(*, timeout: float, limit: DiscardLimit, report: Report) -> 
     Raises UserFacingError, with the real collection unchanged, if the new one fails its check or if more unique vectors than the ``limit``
     were written to the real one meanwhile. After a kill between deletion and alias, the next ``init_qdrant`` sets the alias.
     """
-    with qdrant() as client:
-        require_all_nodes(client)
-        collection = resume_build(client) or make(client)
-    backfill(collection, timeout=timeout, report=report)
-    wait_for_graphs(collection, timeout)
-    with qdrant() as client:
-        # There is no collection to compare recall with.
-        accepted = accept(client, collection, min_recall=0.0)
+    gap = 0.0
+
+    def switch(client: QdrantClient, target: str, retain: timedelta | None) -> None:
+        nonlocal gap
         limit.count(collection_name(), UniqueVectors(None), report)
         limit.require(f"{collection_name()!r} was not changed. Another program wrote to it meanwhile")
-        prepare(collection, AT_ONCE)
-        gap = _swap(client, collection)
-        registry.reconcile(collection)
+        registry.prepare(target, retain)
+        begun = time.monotonic()
+        client.delete_collection(collection_name(), timeout=DROP_SECONDS)
+        point_alias(client, target)
+        gap = time.monotonic() - begun
+        registry.reconcile(target)
+
+    collection, _ = build(timeout=timeout, report=report)
+    # There is no collection to compare recall with.
+    accepted = accept(collection, min_recall=0.0, report=report)
+    promote(accepted, retain=AT_ONCE, limit=limit, switch=switch)
     return Replaced(collection, accepted.users, accepted.points, gap)
-
-
-def _swap(client: QdrantClient, collection: str) -> float:
-    begun = time.monotonic()
-    client.delete_collection(collection_name(), timeout=DROP_SECONDS)
-    point_alias(client, collection_name(), collection)
-    gap = time.monotonic() - begun
-    if alias_target(client) != collection:
-        raise UserFacingError(
-            f"Qdrant reports that the alias {collection_name()!r} is set, but it is not. Check Qdrant's log, then run this command again."
-        )
-    return gap

@@ -7,8 +7,6 @@ from typing import Any
 from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
 from qdrant_client.models import (
-    CreateAlias,
-    CreateAliasOperation,
     CreateCollection,
     CreateFieldIndex,
     UpdateCollection,
@@ -17,18 +15,18 @@ from qdrant_client.models import (
 
 from findme.core.version import __version__
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import point_alias
 from vectorstore.catalog.cluster import create_missing_replicas
 from vectorstore.catalog.ownership import DATABASE, check_owner, database_id, metadata_of
 from vectorstore.consistency import checkpoint
 from vectorstore.models import VectorCollection
-from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.schema.definition import DEFINITION, plain
 from vectorstore.schema.diff import lost
-from vectorstore.schema.plan import Plan
+from vectorstore.schema.plan import Plan, plan
 
 
 def apply(client: QdrantClient, planned: Plan) -> None:
@@ -48,7 +46,7 @@ def apply(client: QdrantClient, planned: Plan) -> None:
     if planned.differs("noted ") or new:
         register_as_live(client, planned.collection, new=new)
     if planned.differs("alias "):
-        point_alias(client, planned.alias, planned.collection)
+        point_alias(client, planned.collection)
 
 
 def make(client: QdrantClient, collection: str) -> None:
@@ -90,28 +88,26 @@ def register_as_live(client: QdrantClient, collection: str, *, new: bool, is_ado
     checkpoint.write_checkpoint(client, collection)
 
 
-def register_for_rebuild(client: QdrantClient, planned: Plan) -> None:
-    """Register the live collection before a rebuild, although it differs from the definition. It is written and searched until then.
+def register_for_rebuild(client: QdrantClient) -> None:
+    """Register a live collection without a row or an alias that needs a rebuild. It is written and searched until then.
 
-    Raises ForeignCollection. After a kill the next plan contains what remains.
+    ``init_qdrant`` registers all others. Raises ForeignCollection. After a kill the next plan contains what remains.
     """
+    planned = plan(client)
+    if not planned.rebuilt or (planned.live.alias_of is not None and planned.collection in planned.live.rows):
+        return
     check_owner(client, planned.collection)
     if planned.live.rows.get(planned.collection) is None:
         client.update_collection(planned.collection, metadata={DATABASE: database_id()})
     _remove_lost_rows(planned)
     register_as_live(client, planned.collection, new=False)
     if planned.differs("alias "):
-        point_alias(client, planned.alias, planned.collection)
+        point_alias(client, planned.collection)
 
 
 def _remove_lost_rows(planned: Plan) -> None:
     for name in lost(planned.live):
         VectorCollection.objects.filter(name=name).delete()
-
-
-def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
-    created = CreateAlias(collection_name=collection, alias_name=alias)
-    client.update_collection_aliases([CreateAliasOperation(create_alias=created)], timeout=whole_timeout_seconds())
 
 
 def _creation() -> dict[str, Any]:

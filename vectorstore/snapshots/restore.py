@@ -19,23 +19,20 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, live_collection, reconcile_alias, switch_alias
+from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
-from vectorstore.consistency import preflight
 from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.consistency.versions import highest, last_allocated, raise_above
 from vectorstore.models import VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.deletions import note_removal
-from vectorstore.rebuild.acceptance import AcceptanceResult, accept
-from vectorstore.rebuild.backfill import backfill
-from vectorstore.rebuild.build import next_name, wait_for_graphs
-from vectorstore.rebuild.losses import require_no_losses
-from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
-from vectorstore.retention.drop import drop, try_drop_expired, wait_for_active_leases
+from vectorstore.rebuild.acceptance import accept
+from vectorstore.rebuild.build import TIMEOUT_SECONDS, complete, next_name
+from vectorstore.rebuild.promote import Promotion, promote, reconcile, require_no_losses
+from vectorstore.retention.drop import drop
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
 from vectorstore.schema.definition import DEFINITION
 from vectorstore.snapshots.archive import Contents, read_set
@@ -49,28 +46,27 @@ from vectorstore.snapshots.upload import recover_shards
 UNVERIFIED = ""
 """Definition hash of a collection that was not compared with PostgreSQL yet. A rebuild does not resume it but drops it."""
 
+NEXT_STEP = (
+    "The restored collection was dropped. Restore again, with another --timeout or --min-recall if that was the cause, or run manage.py"
+    " reindex_qdrant."
+)
+"""After a failed check. A rebuild resumes its collection, and a restore drops it."""
+
 log = logging.getLogger("findme.vectorstore.restore")
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreResult:
-    """Result of a restore.
+@dataclass(frozen=True)
+class RestoreResult(Promotion):
+    """The promotion of a restored collection.
 
-    ``collection`` is live now. ``replaced`` was live before (None if there was none), and is ``retained`` or one of ``dropped``. ``removed``
-    points of the snapshot were deleted because PostgreSQL differs, ``written`` points were added, and ``found`` points were equal.
+    ``removed`` points of the snapshot were deleted because PostgreSQL differs, ``written`` points were added, and ``found`` points were equal.
     ``unique_vectors`` counts the points in the snapshot and in the expired collections that held the only copy of a vector.
     """
 
-    alias: str
-    collection: str
-    replaced: str | None
-    retained: bool
-    dropped: tuple[str, ...]
     removed: int
     written: int
     found: int
-    acceptance: AcceptanceResult
-    unique_vectors: int = 0
+    unique_vectors: int
 
 
 def restore(
@@ -80,7 +76,7 @@ def restore(
     nodes: Sequence[str] = (),
     retain: timedelta = AT_ONCE,
     min_recall: float | None = None,
-    discard_vectors: int = 0,
+    limit: DiscardLimit | None = None,
     seconds: float = SECONDS,
     timeout: float = TIMEOUT_SECONDS,
     report: Report = ignore_progress,
@@ -90,9 +86,9 @@ def restore(
     Only one restore runs at a time. Searches and writes continue. If the process is killed, the alias does not move, and the next run drops the
     unfinished collection. Raises UserFacingError, without moving the alias, for a file that is damaged, is not a snapshot or has other vectors, for
     an incomplete set, and if the acceptance check fails. Raises UniqueVectorsFound, also without moving the alias, if the live collection and
-    the snapshot hold more unique vectors than ``discard_vectors``.
+    the snapshot hold more unique vectors than the ``limit`` allows.
     """
-    limit = DiscardLimit(discard_vectors)
+    limit = limit or DiscardLimit()
     refuse_embedded("snapshots")
     contents = read_set(paths)
     if sha256 and len(paths) > 1:
@@ -109,50 +105,23 @@ def restore(
         try:
             with qdrant() as client:
                 _recover(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
-                log.info("%s was restored from the snapshot. Workers write to it from now on.", name)
+                log.info("%s was restored from the snapshot. Workers write it from now on.", name)
                 removed = remove_stale_points(client, name, report)
                 _store_definition(client, name)
-            backfilled = backfill(name, timeout=timeout, report=report)
             log.info(
-                "%s that differed from PostgreSQL deleted, %s written, %s up to date.",
-                counted(removed, "point"),
-                f"{backfilled.written:,}",
-                f"{backfilled.found:,}",
+                "%s deleted.", counted(removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were")
             )
-            accepted = _check_acceptance(name, timeout, min_recall)
-        except UserFacingError:
+            backfilled = complete(name, timeout=timeout, report=report)
+            accepted = accept(name, min_recall=min_recall, report=report)
+        except UserFacingError as error:
             # If this fails, the next run drops the collection.
             with suppress(UserFacingError), qdrant() as client:
                 drop(client, [name])
+            if isinstance(error, registry.AliasNotMoved):
+                raise registry.AliasNotMoved(error.problem, NEXT_STEP) from error
             raise
-        with qdrant() as client:
-            replaced = switch_alias(client, name, retain=retain)
-        log.info("The alias %s points to %s.", collection_name(), name)
-        wait_for_active_leases()
-        dropped = try_drop_expired(limit)
-        retained = registry.rows().filter(name=replaced, state=registry.State.RETAINED).exists()
-    return RestoreResult(
-        collection_name(), name, replaced, retained, dropped, removed, backfilled.written, backfilled.found, accepted, limit.total
-    )
-
-
-def _check_acceptance(name: str, timeout: float, min_recall: float | None) -> AcceptanceResult:
-    """Run the acceptance check. Raises UserFacingError with the problem and the next step.
-
-    The next step differs from that of a rebuild: a rebuild resumes the collection, a restore drops it.
-    """
-    try:
-        wait_for_graphs(name, timeout)
-        with qdrant() as client:
-            return accept(client, name, min_recall=min_recall)
-    except UserFacingError as error:
-        what, not_moved, _ = str(error).partition(" alias was not moved.")
-        if not not_moved:
-            raise
-        raise UserFacingError(
-            f"{what}{not_moved} The restored collection was dropped. Restore again, with another --timeout or --min-recall if that was the cause,"
-            " or run manage.py reindex_qdrant."
-        ) from error
+        done = promote(accepted, retain=retain, limit=limit)
+    return RestoreResult(**vars(done), removed=removed, written=backfilled.written, found=backfilled.found, unique_vectors=limit.total)
 
 
 def _verify_sha256(path: Path, sha256: str, report: Report) -> str:
@@ -176,10 +145,7 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     require_all_nodes(client)
     require_no_losses(client, limit)
     with suppress(CollectionNotFound):
-        live_collection(client)
-        reconcile_alias(client)
-        # After reconcile_alias: a collection that was live before may be gone, which must not block the restore.
-        preflight.check_stores(client)
+        reconcile(client)
     while (begun := registry.unfinished()) is not None:
         if not drop(client, [begun.name]):
             raise UserFacingError(

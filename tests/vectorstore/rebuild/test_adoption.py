@@ -23,13 +23,13 @@ from tests.support.commands import outcome, run_python
 from tests.support.threads import in_thread
 from tests.vectorstore.storm.agreement import disagreements
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import live_collection
+from vectorstore.catalog.alias import live_collection, point_alias
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency.versions import last_allocated, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.adopt import Adopted, adopt
-from vectorstore.schema.apply import point_alias
+from vectorstore.rebuild.backfill import BackfillResult
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.worker import sync_once
 
@@ -263,7 +263,7 @@ def create_with_other_settings(settings_name: str, *, aliased: bool) -> None:
     with qdrant() as client:
         client.create_collection(version(1), **OTHER_SETTINGS[settings_name])
         if aliased:
-            point_alias(client, collection_name(), version(1))
+            point_alias(client, version(1))
 
 
 def commands_to_type() -> list[str]:
@@ -331,6 +331,7 @@ KILLED_ADOPTION = """
 import os, signal, sys
 from qdrant_client import QdrantClient
 from vectorstore.rebuild import adopt as adoption
+from vectorstore.rebuild import build as building
 from vectorstore.schema import apply as applying
 from vectorstore.catalog import registry
 from vectorstore.rebuild import replace as replacement
@@ -350,8 +351,8 @@ def dies_at_nth_call(method):
 
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "register_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
-    "sync_users": adoption, "upsert": conditional_write, "backfill": replacement, "accept": replacement, "prepare": registry,
-    "delete_collection": QdrantClient, "point_alias": replacement, "follow": registry,
+    "sync_users": adoption, "upsert": conditional_write, "backfill": building, "accept": replacement, "prepare": registry,
+    "delete_collection": QdrantClient, "point_alias": replacement, "reconcile": registry,
 }
 setattr(owners[at], at, dies_at_nth_call(getattr(owners[at], at)))
 adopt()
@@ -457,7 +458,7 @@ def test_adopt__real_collection_with_many_orphans__is_kept(store: str) -> None:
 def test_adopt__incomplete_replacement__real_collection_is_kept(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
     create_guide_collection([point(known[0])])
-    monkeypatch.setattr("vectorstore.rebuild.replace.backfill", lambda *_args, **_options: None)
+    monkeypatch.setattr("vectorstore.rebuild.build.backfill", lambda *_args, **_options: BackfillResult(0, 0))
     QueueEntry.objects.all().delete()
     with pytest.raises(UserFacingError, match=f"'{version(1)}' is not accepted: 2 missing"):
         adopted()
@@ -469,7 +470,7 @@ def test_adopt__incomplete_replacement__real_collection_is_kept(store: str, monk
     assert_adopted(version(1))
 
 
-REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "point_alias", "follow"]
+REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "point_alias", "reconcile"]
 
 
 @pytest.mark.qdrant_server
@@ -484,7 +485,7 @@ def test_adopt__replacement_killed_at_any_step__is_resumed(qdrant_server: object
     with qdrant() as client:
         client.create_collection(version(1), vectors_config=VECTORS)  # this name is taken, so the new collection gets another one
     kill_adoption(at)
-    if at in {"point_alias", "follow"}:
+    if at in {"point_alias", "reconcile"}:
         initialize()
     else:
         with qdrant() as client:

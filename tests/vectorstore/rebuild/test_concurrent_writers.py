@@ -101,7 +101,7 @@ def writers_running(users: list[UUID]) -> Iterator[Writers]:
 def test_reindex__while_users_are_written_and_searched__loses_no_change(
     qdrant_server_grpc: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", lambda name, **options: backfill(name, batch_size=8, **options))
+    monkeypatch.setattr("vectorstore.rebuild.build.backfill", lambda name, **options: backfill(name, batch_size=8, **options))
     with writers_running(create_live(60)) as writers:
         result = reindex(retain=WEEK)
         assert result.acceptance is not None and result.acceptance.recall >= 0.99

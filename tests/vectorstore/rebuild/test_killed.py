@@ -31,12 +31,13 @@ from functools import partial
 from qdrant_client import QdrantClient
 from vectorstore.schema import apply as applying
 from vectorstore.catalog import registry
+from vectorstore.rebuild import build as building
 from vectorstore.rebuild import reindex as module
 
-module.backfill = partial(module.backfill, batch_size=2)
+building.backfill = partial(building.backfill, batch_size=2)
 what, when, times, command, retain_days = sys.argv[1:]
 remaining = int(times)
-owner, name = {"client": QdrantClient, "registry": registry, "rebuild": module, "applying": applying}[what.split(".")[0]], what.split(".")[1]
+owner, name = {"client": QdrantClient, "registry": registry, "build": building, "applying": applying}[what.split(".")[0]], what.split(".")[1]
 original = getattr(owner, name)
 
 def killed(*arguments, **options):
@@ -72,7 +73,7 @@ STEPS = [
     ("registry.build after 1", "v1", {"v1": "live", "v2": "building"}),
     ("client.upsert before 2", "v1", {"v1": "live", "v2": "building"}),
     ("client.upsert after 2", "v1", {"v1": "live", "v2": "building"}),
-    ("rebuild.wait_for_graphs after 1", "v1", {"v1": "live", "v2": "building"}),
+    ("build.wait_for_graphs after 1", "v1", {"v1": "live", "v2": "building"}),
     ("registry.prepare after 1", "v1", {"v1": "live", "v2": "ready"}),
     ("client.update_collection_aliases after 1", "v2", {"v1": "live", "v2": "ready"}),
     ("registry.reconcile after 2", "v2", {"v1": "retained", "v2": "live"}),
@@ -132,7 +133,7 @@ def test_rollback__killed__does_not_move_the_alias_back_when_run_again(qdrant_se
     assert VectorCollection.objects.get(state="retained").retain_until is not None
 
 
-@pytest.mark.parametrize("line", ["Created ", " points written, ", " leads to "])
+@pytest.mark.parametrize("line", ["Created ", " points written, ", " now points to "])
 def test_reindex_qdrant__killed_by_another_process__resumes(qdrant_server: object, line: str) -> None:
     """The test kills the command when it reads ``line`` in its output."""
     users = create_live(5)

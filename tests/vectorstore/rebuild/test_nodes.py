@@ -40,8 +40,8 @@ def assert_refused_for(which: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         reindex()
     assert str(refused.value) == (
-        f"A node of the Qdrant cluster does not answer ({which}): nothing was changed. No collection can be created: bring the node back,"
-        " node back, or remove it from the cluster."
+        f"A node of the Qdrant cluster does not answer ({which}): nothing was changed. No collection can be created: bring the node"
+        " back, or remove it from the cluster."
     )
 
 

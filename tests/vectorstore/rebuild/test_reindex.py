@@ -73,7 +73,7 @@ def test_reindex__builds_a_collection_and_makes_it_live(every_store: str) -> Non
         f"Created {version(2)}. Workers write it from now on.",
         "7 points written, 0 already existed.",
         f"{version(2)} is accepted: 7 points, recall@10 1.0000 (live: 1.0000).",
-        f"{collection_name()} leads to {version(2)}.",
+        f"The alias {collection_name()} now points to {version(2)}.",
     ]
 
 
@@ -402,7 +402,7 @@ def test_switch_alias__collection_was_marked_failed_meanwhile__is_refused(embedd
     create_live(1)
     registry.reserve(version(2), "")
     with qdrant() as client, pytest.raises(UserFacingError, match="was marked as failed while it was being compared"):
-        switch_alias(client, version(2))
+        switch_alias(client, version(2), WEEK)
     assert live_version() == "v1"
 
 
@@ -590,7 +590,7 @@ def test_reindex_qdrant__prints_each_step(embedded_qdrant: object, capsys: pytes
         f"Created {version(2)}. Workers write it from now on.",
         "2 points written, 0 already existed.",
         f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
-        f"{collection_name()} leads to {version(2)}.",
+        f"The alias {collection_name()} now points to {version(2)}.",
         f"{version(1)} was dropped.",
     ]
     retained = output(capsys, "--retain", "12h").splitlines()[-1]
@@ -599,10 +599,10 @@ def test_reindex_qdrant__prints_each_step(embedded_qdrant: object, capsys: pytes
     )
     assert output(capsys, "--rollback").splitlines()[:2] == [
         f"{version(2)} is accepted: 2 points, recall@10 1.0000 (live: 1.0000).",
-        f"{collection_name()} leads to {version(2)}.",
+        f"The alias {collection_name()} now points to {version(2)}.",
     ]
-    assert output(capsys, "--rollback", version(3)).splitlines()[1] == f"{collection_name()} leads to {version(3)}."
-    assert output(capsys, "--rollback").splitlines()[1] == f"{collection_name()} leads to {version(2)}."
+    assert output(capsys, "--rollback", version(3)).splitlines()[1] == f"The alias {collection_name()} now points to {version(3)}."
+    assert output(capsys, "--rollback").splitlines()[1] == f"The alias {collection_name()} now points to {version(2)}."
     assert output(capsys, "--drop-retained", "--dry-run") == f"Would be dropped: {version(3)}.\n"
     assert output(capsys, "--drop-retained") == f"Dropped: {version(3)}.\n"
     assert output(capsys, "--drop-retained") == "There is nothing to drop.\n"

@@ -105,7 +105,7 @@ def test_building__rejects_points__blocks_no_worker(store: str, keep_failed: Non
 def make_ready() -> str:
     """The state after a process was killed between the acceptance check and the move of the alias."""
     name = make_building()
-    assert registry.prepare(name, DAY)
+    registry.prepare(name, DAY)
     return name
 
 
@@ -272,7 +272,7 @@ def test_reindex__waits_for_active_leases_before_it_drops_the_old_collection(
     observed: list[tuple[str | None, set[str]]] = []
 
     def hold(line: str) -> None:
-        if "leads to" in line:
+        if "now points to" in line:
             SyncLease.objects.create(user_id=uuid4(), worker_id=uuid4(), expires_at=datetime.now(UTC) + DAY)
 
     def release_leases(_seconds: float) -> None:
@@ -285,6 +285,27 @@ def test_reindex__waits_for_active_leases_before_it_drops_the_old_collection(
         reindex()
     assert observed == 3 * [("v2", {"v1", "v2"})]
     assert existing_versions() == {"v2"}
+
+
+def test_reindex__run_was_killed_after_moving_the_alias__waits_for_active_leases_too(
+    embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_live(1)
+    name = make_ready()
+    registry.rows().filter(state="live").update(retain_until=datetime.now(UTC))
+    with qdrant() as client:
+        client.update_collection_aliases(alias._moves(version(1), name))
+    SyncLease.objects.create(user_id=uuid4(), worker_id=uuid4(), expires_at=datetime.now(UTC) + DAY)
+    observed: list[set[str]] = []
+
+    def release_leases(_seconds: float) -> None:
+        observed.append(existing_versions())
+        SyncLease.objects.all().delete()
+
+    monkeypatch.setattr("findme.core.waiting.time.sleep", release_leases)
+    result = reindex()
+    assert (result.collection, result.replaced, result.dropped, result.acceptance) == (name, version(1), (version(1),), None)
+    assert (observed, existing_versions()) == ([{"v1", "v2"}], {"v2"})
 
 
 def test_drop__alias_is_moved_to_the_collection_meanwhile__keeps_it_and_writes_it_again(
@@ -410,6 +431,6 @@ def test_wait_for_graphs__no_progress_within_the_timeout__is_reported(embedded_q
     with pytest.raises(UserFacingError) as raised:
         wait_for_graphs(version(1), 0.1)
     assert str(raised.value) == (
-        f"Qdrant has made no progress on {version(1)!r} for 0.1 s (status yellow): the alias was not moved. Check Qdrant's log, then run this command again:"
+        f"Qdrant has made no progress on {version(1)!r} for 0.1 s (status yellow). The alias was not moved. Check Qdrant's log, then run this command again:"
         " it resumes."
     )

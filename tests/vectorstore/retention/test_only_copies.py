@@ -189,7 +189,7 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
         write([point(bare)])
         return backfill(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.replace.backfill", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} was not changed. Another program wrote to it meanwhile"))
     assert str(bare) in there()
@@ -416,7 +416,7 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
         write([point(bare)])
         return backfill(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.reindex.backfill", meanwhile)
+    monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
     said: list[str] = []
     with printed_steps("findme.vectorstore", said.append):
         done = reindex()

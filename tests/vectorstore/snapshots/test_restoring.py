@@ -105,7 +105,7 @@ def test_restore__users_changed_since__brings_their_points_up_to_date(any_collec
     result = restore_file(path)
     assert (result.collection, result.replaced, result.retained, result.dropped) == (name(2), name(1), False, (name(1),))
     assert (result.removed, result.written, result.found) == (4, 4, len(rest))
-    assert (result.acceptance.users, result.acceptance.points) == (7, 7)
+    assert result.acceptance is not None and (result.acceptance.users, result.acceptance.points) == (7, 7)
     assert matches_postgresql()
     assert states() == {name(2): "live"}
     assert collections() == {name(2)}
@@ -289,7 +289,7 @@ def test_restore__acceptance_check_fails__drops_the_collection(
     path = snapshot(tmp_path)
     plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
-    monkeypatch.setattr(f"{restore.__module__}.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
+    monkeypatch.setattr("vectorstore.rebuild.build.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     message = (
         rf"^'{name(2)}' is not accepted: 3 missing \(.*\)\. The alias was not moved\. The restored collection was dropped\. Restore again,"
         r" with another --timeout or --min-recall if that was the cause, or run manage\.py reindex_qdrant\.$"
@@ -448,12 +448,15 @@ def test_restore_command__prints_each_step(collection: QdrantServer, tmp_path: P
     path = snapshot(tmp_path)
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--retain", "1h")
     assert (code, stderr) == (0, "")
-    assert stdout.splitlines() == [
-        f"{name(2)} was restored from the snapshot. Workers write to it from now on.",
-        "0 points that differed from PostgreSQL deleted, 0 written, 3 up to date.",
-        f"The alias {collection_name()} points to {name(2)}.",
-        f"{name(1)} is retained.",
+    *steps, retained = stdout.splitlines()
+    assert steps == [
+        f"{name(2)} was restored from the snapshot. Workers write it from now on.",
+        "0 points that differed from PostgreSQL were deleted.",
+        "0 points written, 3 already existed.",
+        f"{name(2)} is accepted: 3 points, recall@10 1.0000 (live: 1.0000).",
+        f"The alias {collection_name()} now points to {name(2)}.",
     ]
+    assert re.fullmatch(rf"{name(1)} is retained until 20.* UTC: reindex_qdrant --rollback makes it live again\.", retained)
     assert states() == {name(1): "retained", name(2): "live"}
     code, stdout, stderr = manage("qdrant_snapshot", "restore", path, "--json")
     assert (code, stderr) == (0, "")

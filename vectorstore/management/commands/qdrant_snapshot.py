@@ -16,7 +16,9 @@ from findme.core.commands.progress import progress
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.rebuild.reindex import TIMEOUT_SECONDS
+from vectorstore.rebuild.build import TIMEOUT_SECONDS
+from vectorstore.rebuild.promote import describe_replaced
+from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.snapshots.repository import SECONDS, Snapshot, create, delete, fetch, list_snapshots, prune
 from vectorstore.snapshots.restore import restore
 
@@ -70,6 +72,7 @@ class Command(FindmeCommand):
         self.print_line(f"{str(done.path)!r}: {done.size:,} bytes, SHA-256 {done.sha256} ({compared}).")
 
     def _restore(self, options: dict[str, Any]) -> None:
+        limit = DiscardLimit(options["discard_vectors"] or 0)
         with progress("Restoring the snapshot") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
             done = restore(
                 options["files"],
@@ -77,15 +80,16 @@ class Command(FindmeCommand):
                 nodes=options["node"],
                 retain=options["retain"],
                 min_recall=options["min_recall"],
-                discard_vectors=options["discard_vectors"] or 0,
+                limit=limit,
                 seconds=options["wait"],
                 timeout=options["timeout"],
                 report=report,
             )
         if options["json"]:
             self.print_json(done)
-        elif done.retained or done.replaced in done.dropped:
-            self.print_line(f"{done.replaced} is {'retained' if done.retained else 'dropped'}.")
+            return
+        for line in describe_replaced(done, limit):
+            self.print_line(line)
 
     def _delete(self, options: dict[str, Any]) -> None:
         self._destroy(lambda *, dry_run: delete(options["names"], nodes=options["node"], dry_run=dry_run), options)

@@ -12,7 +12,9 @@ from findme.core.commands.progress import progress
 from findme.core.commands.running import note_counts
 from findme.core.program import NOT_DONE
 from vectorstore.catalog.alias import AT_ONCE
-from vectorstore.rebuild.reindex import TIMEOUT_SECONDS, Reindexed, drop_retained, reindex, roll_back
+from vectorstore.rebuild.build import TIMEOUT_SECONDS
+from vectorstore.rebuild.promote import describe_replaced
+from vectorstore.rebuild.reindex import drop_retained, reindex, roll_back
 from vectorstore.retention.unique_vectors import DiscardLimit, points_hold
 
 EXCLUDED = {"drop_retained": ["retain", "min_recall", "timeout"], "rollback": ["timeout"]}
@@ -84,24 +86,11 @@ class Command(FindmeCommand):
                     report=report,
                 )
         note_counts(done)
-        self.print_json(done) if options["json"] else self._print_result(done, limit.counts.get(done.replaced, 0))
-
-    def _print_result(self, done: Reindexed, unique: int) -> None:
-        if done.replaced in done.dropped:
-            self.print_line(f"{done.replaced} was dropped.")
-        elif not done.retained:
-            self.print_line(f"{done.replaced} is not dropped yet: an idle worker or the next run drops it.")
-        elif done.retained_until is None:
-            self.print_line(f"{done.replaced} is retained until you run reindex_qdrant --drop-retained.")
-        else:
-            self.print_line(
-                f"{done.replaced} is retained until {done.retained_until:%Y-%m-%d %H:%M:%S} UTC: reindex_qdrant --rollback makes it live again."
-            )
-        if done.retained and unique:
-            self.print_line(
-                f"{points_hold(unique)} the only copy of a user's vector in {done.replaced}: no worker drops it."
-                f" To drop it, run reindex_qdrant --drop-retained --discard-vectors {unique}."
-            )
+        if options["json"]:
+            self.print_json(done)
+            return
+        for line in describe_replaced(done, limit):
+            self.print_line(line)
 
     def _print_dropped(self, names: tuple[str, ...], limit: DiscardLimit, options: dict[str, Any]) -> None:
         if options["json"]:
