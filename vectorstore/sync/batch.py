@@ -12,8 +12,9 @@ from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import finish, release, start_recheck_delay
+from vectorstore.sync.leases import finish, release
 from vectorstore.sync.orphan_scan import scan_for_orphans
+from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import write
 

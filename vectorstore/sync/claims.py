@@ -1,4 +1,4 @@
-"""Claims: lease users, so that no two workers write one user's point at the same time (protocol rules 2, 3, 7 and 10).
+"""Claims: lease users, so that no two workers write one user's point at the same time (protocol rules 2, 3 and 10).
 
 However many queue entries a user has, one worker holds the user.
 
@@ -25,6 +25,7 @@ from vectorstore.qdrant.connection import collection_name
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import ALL_USERS, LOCK_OF
 from vectorstore.queue.transactions import short_transaction
+from vectorstore.sync.rechecks import enqueue_rechecks
 
 SPARE_ROWS, GROWTH = 32, 4
 """How many entries are read in addition to one for each user, and the factor when that finds too few users.
@@ -183,29 +184,6 @@ def _lease(cursor: CursorWrapper, worker: UUID, users: list[UUID]) -> list[UUID]
     if expired:
         enqueue_rechecks(cursor, expired)
     return users
-
-
-def enqueue_rechecks(cursor: CursorWrapper, users: Iterable[UUID]) -> None:
-    """Enqueue rechecks, deferred until Qdrant has answered: an abandoned request may still be applied (protocol rule 7).
-
-    Each user has at most one entry that awaits an acknowledgment. A repeated call sets its time to now, because an answer to an
-    earlier request says nothing about the last one. If another worker has locked that entry, the delay for the earlier requests is
-    just beginning, and a new entry is added.
-    """
-    cursor.execute(
-        """
-        WITH waiting AS MATERIALIZED (
-            SELECT id, coalesce(user_id, %(all_users)s) AS person FROM vector_sync_queue
-            WHERE awaits_ack AND coalesce(user_id, %(all_users)s) = ANY(%(users)s::uuid[]) FOR UPDATE SKIP LOCKED
-        ), restarted AS (
-            UPDATE vector_sync_queue q SET queued_at = clock_timestamp() FROM waiting WHERE q.id = waiting.id
-        )
-        INSERT INTO vector_sync_queue (user_id, urgent, awaits_ack, cause)
-        SELECT nullif(person, %(all_users)s), true, true, %(cause)s FROM unnest(%(users)s::uuid[]) AS asked (person)
-        WHERE NOT EXISTS (SELECT FROM waiting WHERE waiting.person = asked.person)
-        """,
-        {"users": uuid_array(users), "all_users": ALL_USERS, "cause": QueueEntry.Cause.RECHECK},
-    )
 
 
 def _entries(cursor: CursorWrapper, users: list[UUID]) -> tuple[Entry, ...]:

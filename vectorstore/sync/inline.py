@@ -25,7 +25,8 @@ from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
-from vectorstore.sync.claims import DUE, enqueue_rechecks
+from vectorstore.sync.claims import DUE
+from vectorstore.sync.rechecks import enqueue_rechecks
 from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30

@@ -1,4 +1,4 @@
-"""Renew and end claims (protocol rules 2, 5 and 7). Each function is one transaction."""
+"""Renew and end claims (protocol rules 2 and 5). Each function is one transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from django.db.backends.utils import CursorWrapper
 from findme.core.errors import UserFacingError
 from vectorstore.qdrant.address import whole_timeout_seconds
 from vectorstore.queue.transactions import short_transaction
-from vectorstore.sync.claims import Claim, enqueue_rechecks
+from vectorstore.sync.claims import Claim
+from vectorstore.sync.rechecks import enqueue_rechecks
 from vectorstore.sync.results import RejectedUser
 
 
@@ -107,22 +108,6 @@ def release_all(worker: UUID) -> None:
         if users := [row[0] for row in cursor.fetchall()]:
             enqueue_rechecks(cursor, users)
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
-
-
-def start_recheck_delay(sent_at: datetime) -> int:
-    """Start the delay of the rechecks that were queued before ``sent_at``: Qdrant has answered a request sent then.
-
-    ``sent_at`` is a time of the database's clock. Rechecks that another worker has locked are skipped, or both would wait for each other.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE vector_sync_queue SET awaits_ack = false, not_before = clock_timestamp() + make_interval(secs => %s)
-            WHERE id IN (SELECT id FROM vector_sync_queue WHERE awaits_ack AND queued_at < %s FOR UPDATE SKIP LOCKED)
-            """,
-            [settings.SYNC_RECHECK_SECONDS, sent_at],
-        )
-        return int(cursor.rowcount)
 
 
 def database_clock() -> datetime:

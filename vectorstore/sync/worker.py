@@ -26,7 +26,8 @@ from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import has_due_entries
 from vectorstore.sync.discarding import enqueue_discards
-from vectorstore.sync.leases import database_clock, expire_leases, release_all, start_recheck_delay
+from vectorstore.sync.leases import database_clock, expire_leases, release_all
+from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.settings import check_settings
 

@@ -14,7 +14,8 @@ from tests.vectorstore.sync.points import one, queued
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import LeaseLost, database_clock, expire_leases, finish, release, release_all, renew, start_recheck_delay
+from vectorstore.sync.leases import LeaseLost, database_clock, expire_leases, finish, release, release_all, renew
+from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import RejectedUser
 from vectorstore.sync.settings import WrongSetting, check_settings
 
