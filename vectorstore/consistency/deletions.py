@@ -1,13 +1,16 @@
-"""The version of the last deletion, stored in Qdrant to detect a restored PostgreSQL (protocol rule 9).
+"""The last deletion of points: its version, to detect a restored PostgreSQL (protocol rule 9), and its time, to find stale snapshots.
 
 A deletion leaves no point, and a checkpoint is renewed only from time to time. So a process that deletes points allocates a version and records it in
 the metadata of each collection. If PostgreSQL has allocated a lower version, it is older than the deletion.
+
+The time is in PostgreSQL. A snapshot made before that time may still hold the point.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from django.db import connection
 from qdrant_client import QdrantClient
@@ -72,3 +75,23 @@ def deleted_at(found: CollectionInfo) -> int:
     """Return the version that the last deletion recorded, 0 if there was none."""
     version = (found.config.metadata or {}).get(DELETED)
     return version if isinstance(version, int) else 0
+
+
+def note_deletion_time() -> None:
+    """Record the current time as the time of the last deletion. Call this before an existing point is deleted.
+
+    If the process is killed between the two steps, the next process finds the point and records its deletion again. The time is the value of
+    a sequence: no transaction waits for another one, and a rollback keeps the value.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval('vector_last_deletion_at', ceil(extract(epoch FROM clock_timestamp()) * 1000)::bigint)")
+
+
+def last_deletion_time() -> datetime:
+    """Return the time recorded before the last deletion, by the database's clock.
+
+    Before the first deletion it is the time of the migration that created the sequence.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM vector_last_deletion_at")
+        return datetime.fromtimestamp(cursor.fetchone()[0] / 1000, UTC)

@@ -16,10 +16,10 @@ from qdrant_client import QdrantClient
 from qdrant_client.models import WalConfigDiff
 
 from vectorstore.catalog import registry
+from vectorstore.consistency.deletions import last_deletion_time
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.address import timeout_seconds
 from vectorstore.qdrant.connection import collection_name
-from vectorstore.queue.deletions import last_removal
 from vectorstore.retention.drop import DROP_SECONDS, drop
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.repository import (
@@ -106,7 +106,7 @@ def _create_temporary(client: QdrantClient, name: str, *, replicas: int) -> None
 
 def logs_with_removed(names: Sequence[str]) -> tuple[str, ...]:
     """Return the collections whose write-ahead log may hold removed points: those that existed at the last removal."""
-    younger = set(VectorCollection.objects.filter(name__in=names, created_at__gt=last_removal()).values_list("name", flat=True))
+    younger = set(VectorCollection.objects.filter(name__in=names, created_at__gt=last_deletion_time()).values_list("name", flat=True))
     return tuple(name for name in names if name not in younger)
 
 
@@ -142,7 +142,7 @@ def _suspects_of_servers(snapshots: Sequence[Snapshot]) -> Iterator[StaleSnapsho
 
 
 def _removed_by() -> datetime:
-    return last_removal() + timedelta(seconds=timeout_seconds())
+    return last_deletion_time() + timedelta(seconds=timeout_seconds())
 
 
 def _replaced_by() -> datetime | None:

@@ -18,13 +18,12 @@ from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency import checkpoint
-from vectorstore.consistency.deletions import DELETED
+from vectorstore.consistency.deletions import DELETED, note_deletion_time
 from vectorstore.consistency.possibly_erased import require_after_restore
 from vectorstore.consistency.versions import last_allocated, raise_above, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scroll import record_pages
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.replace import Replaced, replace_by_alias
 from vectorstore.retention.unique_vectors import FIELDS, DiscardLimit, UniqueVectors
@@ -211,7 +210,7 @@ def _remove_orphans(collection: str, limit: DiscardLimit, report: Report) -> tup
         numbers: list[ExtendedPointId] = [one for one in orphans if not isinstance(one, UUID)]
         if numbers:
             with qdrant() as client:
-                note_removal()
+                note_deletion_time()
                 client.delete(collection, PointIdsList(points=numbers), wait=True)
         removed += sync_users(one for one in orphans if isinstance(one, UUID)).removed + len(numbers)
         seen += len(page)

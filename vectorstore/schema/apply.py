@@ -19,9 +19,9 @@ from vectorstore.catalog.alias import point_alias
 from vectorstore.catalog.cluster import create_missing_replicas
 from vectorstore.catalog.ownership import DATABASE, check_owner, database_id, metadata_of
 from vectorstore.consistency import checkpoint
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import is_embedded
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
 from vectorstore.schema.definition import DEFINITION, plain
@@ -82,7 +82,7 @@ def register_as_live(client: QdrantClient, collection: str, *, new: bool, is_ado
             if not new:
                 enqueue_orphan_scan()
                 # The time of the last deletion is unknown.
-                note_removal()
+                note_deletion_time()
         else:
             registry.reconcile(collection)
     checkpoint.write_checkpoint(client, collection)

@@ -24,11 +24,11 @@ from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
 from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency.checkpoint import write_checkpoint
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import highest, last_allocated, raise_above
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
-from vectorstore.queue.deletions import note_removal
 from vectorstore.rebuild.acceptance import accept
 from vectorstore.rebuild.build import TIMEOUT_SECONDS, complete, next_name
 from vectorstore.rebuild.promote import Promotion, promote, reconcile, require_no_losses
@@ -169,7 +169,7 @@ def _recover(
     with PostgreSQL finds what changes in between.
     """
     # The snapshot contains a write-ahead log, so it may also hold points that were deleted before it was made.
-    note_removal()
+    note_deletion_time()
     recover_shards(client, servers, name, files, seconds=seconds, report=report)
     # Read the floor of the database that made the snapshot, before the metadata become this database's.
     floor = version_floor(client.get_collection(name).config.metadata)

@@ -13,11 +13,11 @@ from qdrant_client.models import ExtendedPointId, PointIdsList
 
 from accounts.age import today
 from findme.core.commands.progress import Report, ignore_progress
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import allocate_version
 from vectorstore.projection.points import expected_among
 from vectorstore.qdrant import write
 from vectorstore.qdrant.scroll import pages
-from vectorstore.queue.deletions import note_removal
 from vectorstore.verification.compare import Difference, compare
 
 
@@ -47,7 +47,7 @@ def _delete(client: QdrantClient, collection: str, stale: Mapping[UUID, Differen
     """
     user_ids: list[ExtendedPointId] = [*map(str, stale)]
     unbeatable: list[ExtendedPointId] = [str(user_id) for user_id, difference in stale.items() if difference.unbeatable]
-    note_removal()
+    note_deletion_time()
     if unbeatable:
         client.delete_payload(collection, keys=["version"], points=unbeatable, wait=True)
     if user_ids:

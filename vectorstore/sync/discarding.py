@@ -7,9 +7,9 @@ from uuid import UUID
 from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 
 from vectorstore.catalog import registry
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.retention.unique_vectors import UniqueVectors, UniqueVectorsFound, unique_in
 
@@ -41,5 +41,5 @@ def enqueue_discards(limit: int) -> int:
 def _delete_numbers(collection: str, numbers: list[ExtendedPointId]) -> None:
     if numbers:
         with qdrant() as client:
-            note_removal()
+            note_deletion_time()
             client.delete(collection, PointIdsList(points=numbers), wait=True, ordering=WriteOrdering.MEDIUM)

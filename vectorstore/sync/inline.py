@@ -22,7 +22,6 @@ from vectorstore.consistency.versions import allocate_version, has_unbeatable_ve
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import DUE
@@ -169,7 +168,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
     ids: list[ExtendedPointId] = [str(user_id)]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if found:
-        note_removal()
+        deletions.note_deletion_time()
     if version is None:
         write.clear(client, collection, ids)
     else:

@@ -9,10 +9,10 @@ from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
 from vectorstore.catalog.secondary import fail_secondary_on_error
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scroll import record_pages
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.queue.shutdown import no_statement_deadline
 from vectorstore.retention.unique_vectors import FIELDS, UniqueVectors, points_hold
@@ -70,7 +70,7 @@ def _scan(claim: Claim, collection: str, cause: Cause) -> int:
 def _delete_nil_point(collection: str) -> None:
     """Delete the point with the id ``ALL_USERS``. On the queue this id means all users, so no worker syncs it as a user."""
     with qdrant() as client:
-        note_removal()
+        note_deletion_time()
         client.delete(collection, PointIdsList(points=[str(ALL_USERS)]), wait=True, ordering=WriteOrdering.MEDIUM)
 
 

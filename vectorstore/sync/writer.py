@@ -14,6 +14,7 @@ from findme.core.errors import StoreUnavailable, one_line
 from findme.core.plurals import counted
 from vectorstore.catalog.secondary import fail_secondary, fail_secondary_on_error
 from vectorstore.consistency.checkpoint import unallocated_version
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import has_unbeatable_version, last_allocated, version_of
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.projection.ages import disbelieve_days_after
@@ -22,7 +23,6 @@ from vectorstore.qdrant import write as conditional_write
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import RequestRejected, RestoreDetected
 from vectorstore.qdrant.write import Point
-from vectorstore.queue.deletions import note_removal
 from vectorstore.retention.unique_vectors import FIELDS, points_hold, unique_among_records
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import renew
@@ -125,7 +125,7 @@ class _CollectionWriter:
             if not (ids := [point_id for point_id in ids if point_id not in unique]):
                 return
             if self.removed:
-                note_removal()
+                note_deletion_time()
             self.sent_at = renew(self.claim)
             conditional_write.delete(client, self.collection, ids, self.claim.version)
             if unbeatable := self._check_deleted(client, ids):
@@ -149,7 +149,7 @@ class _CollectionWriter:
     def _clear(self, client: QdrantClient, ids: Collection[ExtendedPointId]) -> None:
         """Delete points with unbeatable versions, which another program wrote. They would block their users' writes forever."""
         log.warning("%s points in %s have a version that no worker can have written. They are deleted.", len(ids), self.collection)
-        note_removal()
+        note_deletion_time()
         self.sent_at = renew(self.claim)
         conditional_write.clear(client, self.collection, list(ids))
 

@@ -12,10 +12,10 @@ from qdrant_client.models import ExtendedPointId, PointIdsList, WriteOrdering
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from vectorstore.consistency.checkpoint import CheckpointNotWritten, reset_checkpoint
+from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import highest, raise_above
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.queue.deletions import note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.verification.drift import DriftReport
 
@@ -81,7 +81,7 @@ def _delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId
     """Delete the points, and retrieve them as proof: Qdrant 1.18.3 keeps counting deleted points for a while."""
     # The context translates Qdrant's errors.
     with qdrant():
-        note_removal()
+        note_deletion_time()
         client.delete(collection, PointIdsList(points=list(ids)), wait=True, ordering=WriteOrdering.MEDIUM)
         remaining = client.retrieve(collection, list(ids), with_payload=False, with_vectors=False)
     if remaining:

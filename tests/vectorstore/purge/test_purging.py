@@ -28,6 +28,7 @@ from tests.support.waiting import wait_until
 from tests.vectorstore.snapshots.snapshot_proxy import silent_proxy
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
+from vectorstore.consistency.deletions import last_deletion_time, note_deletion_time
 from vectorstore.models import ProfileEmbedding, StoreState, VectorCollection
 from vectorstore.purge.files import DELETES_LATER
 from vectorstore.purge.purge import PurgeResult, purge
@@ -35,7 +36,6 @@ from vectorstore.purge.segments import Segment, segments
 from vectorstore.purge.stale_snapshots import Holds
 from vectorstore.purge.vacuum import VacuumResult
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.queue.deletions import last_removal, note_removal
 from vectorstore.queue.entries import enqueue
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.schema.initialize import compare, initialize
@@ -141,7 +141,7 @@ def test_purge__leaves_no_byte_of_an_erased_user(folder: Path, user_count: int) 
     erase(embedding)
     assert places(folder, needles)["segments"] == {"vector", "payload", "id"}
     assert places(folder, needles)["snapshots"] == {"vector", "vector in the log", "payload", "id"}
-    wait_until(lambda: time.time() > last_removal().timestamp() + 4)
+    wait_until(lambda: time.time() > last_deletion_time().timestamp() + 4)
     (after,) = create()
 
     result = purge(dry_run=True)
@@ -194,7 +194,7 @@ def test_purge__nothing_was_erased__is_clean(folder: Path) -> None:
 def test_purge__time_of_the_removal_is_unknown__reports_snapshots_and_logs(folder: Path) -> None:
     """The collection existed before the removal was recorded."""
     create_users(3)
-    note_removal()
+    note_deletion_time()
     create()
     result = purge()
     assert [one.holds for one in result.stale_snapshots] == [Holds.POINTS]
@@ -274,7 +274,7 @@ def test_purge__server_snapshot_holds_a_log__is_reported(folder: Path) -> None:
     needles = traces(embedding)
     erase(embedding)
     purge()
-    wait_until(lambda: time.time() > last_removal().timestamp() + 4)
+    wait_until(lambda: time.time() > last_deletion_time().timestamp() + 4)
     server_snapshot, _ = create_other_snapshots()
     result = purge(log=True, snapshots=True)
     first, *_ = result.stale_snapshots
