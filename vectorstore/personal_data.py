@@ -34,7 +34,7 @@ class Embeddings(PersonalDataOwner):
 
         Qdrant stores the vector normalized to length 1.
         """
-        from vectorstore.sync.removal import point_of
+        from vectorstore.sync.inline import point_of
 
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
         return {"embedding": embedding, "point": point_of(user_id)}
@@ -133,7 +133,7 @@ class VectorStore(Store):
             yield
 
     def holds(self, user_id: UUID) -> bool:
-        from vectorstore.sync.removal import point_of
+        from vectorstore.sync.inline import point_of
 
         return point_of(user_id) is not None
 

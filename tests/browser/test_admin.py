@@ -16,7 +16,7 @@ from tests.browser.admin_pages import OFFICER, log_in, pages
 from tests.chromium import DESKTOP, PHONE, photograph
 from tests.privacy.life import BIO, EMAIL, FULL_NAME
 from tests.staff import staff, superuser
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 

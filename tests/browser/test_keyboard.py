@@ -16,7 +16,7 @@ from tests.chromium import DESKTOP, PHONE
 from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import FULL_NAME
 from tests.staff import staff, superuser
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 

@@ -15,8 +15,7 @@ from privacy.admin.view import page_url
 from tests.factories import ProfileEmbeddingFactory
 from tests.staff import said, signed_in, superuser
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -34,8 +34,7 @@ from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding, QueueEntry
 from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

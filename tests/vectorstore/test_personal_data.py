@@ -22,8 +22,7 @@ from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 
 pytestmark = pytest.mark.django_db
 

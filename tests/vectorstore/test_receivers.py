@@ -11,8 +11,7 @@ from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.staff import person_form, said, save, signed_in, superuser
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

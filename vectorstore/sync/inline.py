@@ -1,12 +1,17 @@
-"""Sync users in the calling process, without a worker: after the commit of a command or the admin, and before an erasure."""
+"""Sync users, or read or delete one user's point, in the calling process and without a worker.
+
+Commands and the admin sync users after their commit. An erasure deletes a point before its commit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 from django.db import OperationalError, connection
 from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
@@ -16,12 +21,14 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.postgresql.arrays import uuid_array
 from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import live_collection
 from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency import deletions, preflight
 from vectorstore.consistency.versions import allocate_version, has_unbeatable_version
 from vectorstore.qdrant import write
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
+from vectorstore.qdrant.scroll import points_among
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import DUE
@@ -70,6 +77,19 @@ def _are_due(batch: list[UUID]) -> bool:
             [uuid_array(batch)],
         )
         return bool(cursor.fetchone()[0])
+
+
+def point_of(user_id: UUID) -> dict[str, Any] | None:
+    """Return the user's point as it is in Qdrant, or None if there is none.
+
+    ``payload``, and ``vector`` (length 1), which is None if it has not 512 numbers or one is NaN. Raises StoreUnavailable.
+    """
+    with qdrant() as client:
+        found = points_among(live_collection(client), [user_id])
+    if not found.ids:
+        return None
+    (vector,) = found.vectors
+    return {"payload": found.payloads[0], "vector": vector.tolist() if np.isfinite(vector).all() else None}
 
 
 def remove_point(user_id: UUID) -> bool:

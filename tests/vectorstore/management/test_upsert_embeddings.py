@@ -23,7 +23,7 @@ from vectorstore.ingest import rejected_lines
 from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 from vectorstore.sync.worker import sync_once
 
 

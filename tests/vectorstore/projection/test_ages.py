@@ -34,8 +34,7 @@ from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.engine import search
 from vectorstore.search.filter import clear_cached_days
 from vectorstore.sync.claims import Claim
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 birth_dates = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))

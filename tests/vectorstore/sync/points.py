@@ -13,7 +13,7 @@ from tests.factories import unit_vector
 from vectorstore.models import QueueEntry
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 
 
 def points(collection: str = "") -> set[models.ExtendedPointId]:

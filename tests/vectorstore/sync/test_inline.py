@@ -33,9 +33,8 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
-from vectorstore.sync.inline import remove_point, sync_users
+from vectorstore.sync.inline import point_of, remove_point, sync_users
 from vectorstore.sync.leases import release
-from vectorstore.sync.removal import point_of
 from vectorstore.sync.results import BatchResult
 
 State = VectorCollection.State

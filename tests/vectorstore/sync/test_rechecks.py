@@ -25,7 +25,7 @@ from tests.vectorstore.sync.points import ids, plain_sql, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.qdrant import write
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]

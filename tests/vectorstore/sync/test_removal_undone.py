@@ -10,8 +10,7 @@ from django.db import connection, transaction
 from tests.factories import ProfileEmbeddingFactory
 from vectorstore.models import QueueEntry
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import remove_point, sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, remove_point, sync_users
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

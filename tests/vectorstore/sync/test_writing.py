@@ -28,8 +28,8 @@ from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import enqueue
 from vectorstore.sync.batch import carry_out, work
 from vectorstore.sync.claims import Claim
+from vectorstore.sync.inline import point_of
 from vectorstore.sync.leases import LeaseLost, renew
-from vectorstore.sync.removal import point_of
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.writer import NO_POINT
 

@@ -26,8 +26,7 @@ from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 from vectorstore.models import QueueEntry, StoreState, SyncLease
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of
 from vectorstore.verification.verify import verify
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]

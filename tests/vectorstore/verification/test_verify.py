@@ -29,8 +29,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.queue.entries import ALL_USERS, enqueue
 from vectorstore.schema.initialize import initialize
-from vectorstore.sync.inline import sync_users
-from vectorstore.sync.removal import point_of
+from vectorstore.sync.inline import point_of, sync_users
 from vectorstore.verification import merge_join, repair
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
