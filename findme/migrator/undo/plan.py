@@ -13,6 +13,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from findme.core.errors import UserFacingError, one_line
+from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.undo.data_loss import DataLoss, find_losses
 from findme.migrator.version import applied_migrations
 
@@ -39,6 +40,7 @@ def plan_rollback(count: int | None = 1, *, using: str = DEFAULT_DB_ALIAS) -> Ro
 
     Raises UserFacingError if it could not be completed.
     """
+    require_current_names(connections[using])
     loader = MigrationLoader(connections[using])
     order = in_order_of_application(loader)
     if count is not None and count > len(order):

@@ -35,11 +35,17 @@ def everything(database: Database) -> list[str]:
 
 @pytest.mark.at_length(
     "migrations of the app 'findme'-migrate --check",
+    "migrations of the app 'findme'-rollback --dry-run",
     "migrations of the app 'findme'-init_qdrant",
     "the table 'vector_sync_aside'-migrate",
     "the table 'vector_sync_aside'-migrate --check",
+    "the table 'vector_sync_aside'-rollback --no-input",
 )
-@pytest.mark.parametrize("arguments", [("migrate",), ("migrate", "--check"), ("init_qdrant",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("migrate",), ("migrate", "--check"), ("rollback", "--no-input"), ("rollback", "--dry-run"), ("init_qdrant",)],
+    ids=" ".join,
+)
 def test_earlier_database__is_refused_in_one_line_and_not_changed(earlier: tuple[Database, str], arguments: tuple[str, ...]) -> None:
     database, found = earlier
     before = everything(database)
