@@ -1,4 +1,4 @@
-"""The demo's fixtures: made by their generator, and obeying every rule."""
+"""The fixtures of the demo equal the output of their program, and violate no constraint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fields_of(rows: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
     return [row["fields"] for row in rows if row["model"] == model]
 
 
-def test_fixtures__made_again_are_the_same_bytes(tmp_path: Path) -> None:
+def test_fixtures__built_again__have_equal_bytes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "fixtures.build_demo", tmp_path], cwd=BASE_DIR, check=True)
 
     for name in FILES:
@@ -69,9 +69,11 @@ def test_demo__has_john_and_jane_of_the_guide(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.at_length)])
-def test_demo__obeys_every_rule_of_the_database_and_of_the_models(loaded: None, step: int) -> None:
-    """The database has checked each row when it was written; whether the models agree is asked of every row (in ``make test`` of every tenth), and of
-    their constraints, which are a query each, of every tenth."""
+def test_demo__violates_no_constraint_of_the_database_or_of_the_models(loaded: None, step: int) -> None:
+    """The database checked each row when it was written. The test calls ``full_clean()`` for the rows too.
+
+    It does so for every row, or every tenth in ``make test``. Constraints of the models need a query each, so they are checked for every tenth row.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     for model in MODELS:
@@ -81,7 +83,7 @@ def test_demo__obeys_every_rule_of_the_database_and_of_the_models(loaded: None, 
 
 
 @pytest.mark.no_cover
-def test_demo__loads_twice_and_restores_what_was_changed(loaded: None) -> None:
+def test_demo__loaded_again__restores_changed_rows(loaded: None) -> None:
     before = {model: model._base_manager.count() for model in MODELS}
     john = User.objects.filter(email="john@example.com")
     john_id = john.get().pk
@@ -100,14 +102,14 @@ def test_demo__loads_twice_and_restores_what_was_changed(loaded: None) -> None:
     assert User.objects.alive().get(pk=john_id).full_name == "John Doe"
 
 
-def test_demo__nobody_is_staff_or_can_log_in(rows: list[dict[str, Any]]) -> None:
+def test_demo__no_user_is_staff_or_can_log_in(rows: list[dict[str, Any]]) -> None:
     users = fields_of(rows, "accounts.user")
 
     assert not [user for user in users if user.get("is_staff") or user.get("is_superuser")]
     assert not [user for user in users if is_password_usable(user["password"])]
 
 
-def test_demo__every_address_is_of_example_com(rows: list[dict[str, Any]]) -> None:
+def test_demo__every_address_ends_in_example_com(rows: list[dict[str, Any]]) -> None:
     assert all(user["email"].endswith("@example.com") for user in fields_of(rows, "accounts.user"))
     addresses = [url for video in fields_of(rows, "videos.video") for url in (video["storage_url"], video["thumbnail_url"]) if url]
     addresses += [call["recording_url"] for call in fields_of(rows, "calls.videocall") if call["recording_url"]]
@@ -115,7 +117,7 @@ def test_demo__every_address_is_of_example_com(rows: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.parametrize("key", ["full_name", "bio", "email"])
-def test_demo__whoever_is_forgotten_shares_no_word_with_another(rows: list[dict[str, Any]], key: str) -> None:
+def test_demo__names_bios_and_addresses_are_unique(rows: list[dict[str, Any]], key: str) -> None:
     counts = Counter(user[key] for user in fields_of(rows, "accounts.user"))
 
     assert max(counts.values()) == 1
@@ -129,7 +131,7 @@ def test_demo__has_every_state(rows: list[dict[str, Any]], model: str, states: l
     assert {row["status"] for row in fields_of(rows, model)} == set(states)
 
 
-def test_demo__is_alive(rows: list[dict[str, Any]]) -> None:
+def test_demo__has_varied_rows(rows: list[dict[str, Any]]) -> None:
     users = fields_of(rows, "accounts.user")
 
     assert len(users) > 200
@@ -141,14 +143,14 @@ def test_demo__is_alive(rows: list[dict[str, Any]]) -> None:
         assert 3 < sum(bool(user[flag]) for user in users) < len(users) - 3
 
 
-def test_demo__only_people_who_may_be_shown_are_matched(rows: list[dict[str, Any]]) -> None:
+def test_demo__only_users_who_may_be_shown_have_matches(rows: list[dict[str, Any]]) -> None:
     users = {row["pk"]: row["fields"] for row in rows if row["model"] == "accounts.user"}
     matched = {match[side] for match in fields_of(rows, "matching.match") for side in ("user", "matched_user")}
 
     assert all(users[person]["verified"] and users[person]["active"] and not users[person]["deleted_at"] for person in matched)
 
 
-def test_demo__a_profile_shows_a_verified_video_of_its_own_person__and_only_the_verified_have_one(rows: list[dict[str, Any]]) -> None:
+def test_demo__only_verified_users_have_a_profile_video__and_it_is_verified(rows: list[dict[str, Any]]) -> None:
     videos = {row["pk"]: row["fields"] for row in rows if row["model"] == "videos.video"}
     shown = {row["pk"]: videos.get(row["fields"]["video"]) for row in rows if row["model"] == "accounts.user"}
 
@@ -158,7 +160,7 @@ def test_demo__a_profile_shows_a_verified_video_of_its_own_person__and_only_the_
     }
 
 
-def test_embeddings__are_of_the_living_only_and_not_of_all(rows: list[dict[str, Any]]) -> None:
+def test_embeddings__some_users_have_one_and_no_deleted_user_has(rows: list[dict[str, Any]]) -> None:
     alive = {row["pk"] for row in rows if row["model"] == "accounts.user" and not row["fields"]["deleted_at"]}
     embedded = pq.read_table(FIXTURES / "demo_embeddings.parquet").column("user_id").to_pylist()
 
@@ -167,7 +169,7 @@ def test_embeddings__are_of_the_living_only_and_not_of_all(rows: list[dict[str, 
 
 
 def test_embeddings__are_clustered() -> None:
-    """Many a person has somebody who is much more like them than people are to each other, as in embeddings that a model made."""
+    """Many users have another user who is much more similar than average, as in embeddings of a model."""
     vectors = np.array(pq.read_table(FIXTURES / "demo_embeddings.parquet").column("vector").to_pylist())
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, 0)

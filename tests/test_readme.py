@@ -1,4 +1,4 @@
-"""The README and the changelog are true: their commands run, their links lead somewhere."""
+"""README and changelog: the commands run, and the links exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MANAGED = [line for line in TYPED if line.startswith("python manage.py ")]
 LINKS = sorted(set(re.findall(r"\]\(([^)]+)\)", README + CHANGELOG)))
 ASKS = ("anonymize_user", "erase_user")
 NOT_HERE = ("createsuperuser", "check", "collectstatic", "sync_qdrant --watch", "qdrant_snapshot", "purge_qdrant")
-"""Tried by hand, by ``make lint``, or by tests of their own: they ask, want production's settings or a server, or go on for ever."""
+"""Commands that this test does not run. They ask questions, need production settings or a server, or do not end. Other tests cover them."""
 
 
 def parser_of(command: str) -> CommandParser:
@@ -50,13 +50,13 @@ def test_readme__shows_commands() -> None:
 
 
 @pytest.mark.parametrize("line", MANAGED)
-def test_readme__every_command_is_understood(line: str) -> None:
+def test_readme__every_command_can_be_parsed(line: str) -> None:
     command, *arguments = shlex.split(line)[2:]
 
     parser_of(command).parse_args(arguments)
 
 
-def test_readme__every_command_and_target_that_is_named_exists() -> None:
+def test_readme__every_named_command_and_target_exists() -> None:
     assert set(re.findall(r"`?make ([a-z]+)`?", "\n".join([*TYPED, *re.findall(r"`(make [a-z]+)`", README)]))) <= targets()
     named = re.findall(r"`([a-z]+_[a-z]+)(?: [^`]*)?`", CHANGELOG)
     tables = {"video_calls", "profile_embeddings", "erased_users", "video_features"}
@@ -64,7 +64,7 @@ def test_readme__every_command_and_target_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("option", ["--json", "--dry-run", "--no-input"])
-def test_readme__the_options_that_it_promises_are_there(option: str) -> None:
+def test_readme__promised_options_exist(option: str) -> None:
     promised = {
         "--json": [
             "schema_version",
@@ -87,11 +87,11 @@ def test_readme__the_options_that_it_promises_are_there(option: str) -> None:
 
 
 @pytest.mark.parametrize("link", [link for link in LINKS if not link.startswith("https://")])
-def test_readme__every_file_that_it_links_to_exists(link: str) -> None:
+def test_readme__every_linked_file_exists(link: str) -> None:
     assert (BASE_DIR / link).is_file()
 
 
-def test_readme__every_folder_that_it_names_exists() -> None:
+def test_readme__every_named_folder_exists() -> None:
     rows = re.findall(r"^\| ((?:`[a-z]+` ?)+)\|", README, re.MULTILINE)
     folders = [folder for row in rows for folder in re.findall(r"`([a-z]+)`", row)]
 
@@ -110,16 +110,16 @@ def test_readme__its_settings_and_paths_exist() -> None:
         assert importlib.util.find_spec(application)
 
 
-def test_changelog__knows_the_version_of_the_project() -> None:
+def test_changelog__has_the_version_of_the_project() -> None:
     assert f"What {__version__} will be." in CHANGELOG or f"## [{__version__}]" in CHANGELOG
 
 
 @pytest.mark.no_cover
 @pytest.mark.django_db(transaction=True)
-def test_readme__its_commands_run_one_after_the_other(
+def test_readme__commands_run_one_after_another(
     embedded_qdrant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a folder with the demo's fixtures, and a file of embeddings as the README describes it."""
+    """Run them in a folder with the demo's fixtures and a file of embeddings as in the README."""
     (tmp_path / "fixtures").symlink_to(BASE_DIR / "fixtures")
     (tmp_path / "profiles.jsonl").write_text(json.dumps(sample_row()))
     monkeypatch.chdir(tmp_path)
@@ -138,14 +138,14 @@ def test_readme__its_commands_run_one_after_the_other(
 
 
 def sample_row() -> dict[str, object]:
-    """The README's own, with all of its 512 numbers."""
+    """Return the row of the README with all 512 numbers."""
     row: dict[str, object] = json.loads(re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0])
     assert row["vector"] == [0.0123, f"... {VECTOR_SIZE} numbers"]
     return row | {"vector": [0.0123] * VECTOR_SIZE}
 
 
 def run_python(folder: Path) -> list[str]:
-    """What the README's own script prints, as a file next to the packages, in an environment that says nothing of Django."""
+    """Return the output of the README's script, run as a file next to the packages, without Django's environment variables."""
     [script] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     [name] = re.findall(r"save this as `(\w+\.py)` next to `manage.py`", README)
     for package in ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"):

@@ -15,13 +15,13 @@ def page(name: str) -> str:
 
 
 def sections(text: str, level: int = 2) -> dict[str, str]:
-    """The text below each heading of the level, by the heading without backticks."""
+    """Return the text below each heading of the level, by the heading without backticks."""
     parts = re.split(rf"^{'#' * level} (.+)$", text, flags=re.MULTILINE)
     return {heading.replace("`", ""): body for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of all tables, without their headings."""
+    """Return the cells of the rows of all tables, without the header rows."""
     found = [line for line in text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in found]
     rules = {index for index, line in enumerate(text.splitlines()) if line.startswith("|---")}
@@ -30,7 +30,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def code(text: str) -> list[str]:
-    """What stands between backticks, outside of blocks."""
+    """Return the texts between backticks, outside of blocks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
 
 
@@ -39,7 +39,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def typed(path: Path) -> list[str]:
-    """The commands that a page shows in its blocks ``console`` and ``bash``."""
+    """Return the commands in the blocks ``console`` and ``bash`` of a page."""
     text = path.read_text(encoding="utf-8")
     console = [line.removeprefix("$ ") for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
     return console + [line.split("  #")[0].strip() for block in blocks(text, "bash") for line in block.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""The page of the commands names every command of FindMe with every option, and nothing else."""
+"""The page of the commands lists exactly the commands of FindMe, with their options, keys and output."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ RESULTS: dict[str, list[type]] = {
     "apply_retention": [Applied],
     "unlock_login": [Unlocked],
 }
-"""What the commands print with ``--json``."""
+"""Results that the commands print with ``--json``."""
 MORE = {"purge_qdrant": {"clean", "purged"}, "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"}}
-"""Keys around a result, and the words of the page."""
+"""Further keys on the page: those around a result, and names of actions."""
 OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "loaddata", "sqlflush"}
 COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.")
 """Lines that the code puts together from short pieces."""
@@ -67,14 +67,14 @@ EFFECT = re.compile(r"(.+): \d+, (?:kept|hidden|cleared|deleted)")
 
 @cache
 def commands() -> dict[str, CommandParser]:
-    """The parsers of FindMe's commands."""
+    """Return the parsers of FindMe's commands."""
     ours = {app.name for app in apps.get_app_configs() if (BASE_DIR / app.name.partition(".")[0]).is_dir()}
     found = {name: load_command_class(app, name) for name, app in get_commands().items() if app in ours}
     return {name: command.create_parser("manage.py", name) for name, command in found.items()}
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Those of the parser itself."""
+    """Yield the options of the parser, without those of its subparsers."""
     for action in parser._actions:
         if not isinstance(action, argparse._SubParsersAction):
             yield from action.option_strings
@@ -89,7 +89,7 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
 
 
 def named(body: str) -> set[str]:
-    """The options in the first column of the tables."""
+    """Return the options in the first column of the tables."""
     return {option for row in rows(body) for option in re.findall(r"`(-[\w-]+)", row[0])}
 
 
@@ -139,7 +139,7 @@ def test_commands__keys_of_json_are_those_of_the_result(name: str) -> None:
     assert set(code(line)) == keys | MORE.get(name, set())
 
 
-def test_commands__all_others_with_json_are_init_qdrant_and_search_profiles() -> None:
+def test_commands__only_two_others_have_json() -> None:
     with_json = {name for name, parser in commands().items() if "--json" in options(parser) or name == "qdrant_snapshot"}
     assert with_json == RESULTS.keys() | {"init_qdrant", "search_profiles"}
 
@@ -150,7 +150,7 @@ def test_init_qdrant__keys_of_json(embedded_qdrant: Path, option: str) -> None:
     [line] = re.findall(r"^Keys of `--json`: (.+)$", SECTIONS["init_qdrant"], re.MULTILINE)
     always, _, _changed = line.partition(", after a change ")
     stdout = StringIO()
-    with suppress(SystemExit):  # with 1: there is no collection yet
+    with suppress(SystemExit):  # exit code 1, because there is no collection yet
         call_command("init_qdrant", option, "--json", stdout=stdout)
     checked = {"triggers", "comparison_due_at"} if option == "--check" else set()
     assert set(json.loads(stdout.getvalue())) == set(code(always)) | checked
@@ -180,7 +180,7 @@ def test_commands__output_is_one_of_the_code(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())
 def test_pages__every_command_that_is_shown_is_understood(path: Path) -> None:
-    """In the blocks ``console`` and ``bash`` of every page."""
+    """This covers the blocks ``console`` and ``bash`` of every page."""
     for line in typed(path):
         if found := re.match(r"(?:python |\.venv/bin/python )?(?:\./)?manage\.py (\w+)(.*)", line):
             name, arguments = found[1], shlex.split(found[2])

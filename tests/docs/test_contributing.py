@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: every path exists, and every question has a path as its answer."""
+"""CONTRIBUTING.md: every path exists, and every question is answered by a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about copying data lists each table of the models, and whether it is copied and flushed as the code does."""
+"""The page on copying data says correctly which tables are copied and flushed."""
 
 from __future__ import annotations
 

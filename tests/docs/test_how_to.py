@@ -1,4 +1,4 @@
-"""The how-to pages of the vector store are true: their commands and options exist, and the output and messages that they show are in the code."""
+"""How-to pages of the vector store: commands and options exist, and the code contains the output and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the documentation are small, and each is shown by a page."""
+"""Images of the documentation are small, and each is shown on a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.docs.pages import DOCS
 
 IMAGES = sorted((DOCS / "images").iterdir())
 PICTURES = [path for path in IMAGES if path.suffix != ".svg"]
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -19,7 +19,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def test_picture__is_a_small_png(path: Path) -> None:
     content = path.read_bytes()
 
-    assert content.startswith(SIGNATURE) and len(content) < MOST_BYTES
+    assert content.startswith(SIGNATURE) and len(content) < MAX_BYTES
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)

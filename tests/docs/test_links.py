@@ -1,4 +1,4 @@
-"""Every relative link and anchor leads somewhere: in all pages, and where code or a message names a page."""
+"""Every relative link and anchor in the pages exists, and every page that code or a message names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRANCES = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "ben
 
 @cache
 def anchors(path: Path) -> frozenset[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     found: list[str] = []
     for heading in re.findall(r"^#+ (.+)$", BLOCK.sub("", path.read_text(encoding="utf-8")), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
@@ -47,7 +47,7 @@ def is_broken(path: Path, link: str) -> bool:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page__links_lead_somewhere(name: str) -> None:
+def test_page__its_links_exist(name: str) -> None:
     assert [link for link in links(name) if is_broken(target(name, link), link)] == []
 
 

@@ -1,4 +1,4 @@
-"""The pages of the points, of the collections' states and of rejected rows name what the code has, and nothing else."""
+"""The pages list exactly the payload fields, indexes, metadata, states and kinds of rejected rows of the code."""
 
 from __future__ import annotations
 

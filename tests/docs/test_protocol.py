@@ -1,4 +1,4 @@
-"""Each rule of the sync protocol has a module that keeps it and tests that prove it, and all of them exist."""
+"""Each rule of the sync protocol names an existing module and existing tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of the Python API: its names exist, its signatures are those of the code, and its examples run."""
+"""The page of the Python API: its names exist, its signatures equal those of the code, and its examples run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def named(path: str) -> Any:
 
 
 def signature(path: str) -> str:
-    """As the page writes it: annotations without quotes, functions by name."""
-    text = f"{path.rpartition('.')[2]}{inspect.signature(named(path))}".replace("'", "")
+    """Return the signature as the page writes it: annotations without quotes, functions by name."""
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", f"{path.rpartition('.')[2]}{inspect.signature(named(path))}")
     return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text).removesuffix(" -> None")
 
 
@@ -57,5 +57,5 @@ def test_api__the_examples_run_one_after_the_other(embedded_qdrant: Path, tmp_pa
     examples = blocks(PAGE, "python")
     names: dict[str, object] = {"anne": anne, "ben": ben, "folder": tmp_path, "profiles": tmp_path / "profiles.jsonl"}
     for example in examples:
-        exec(compile(example, "python-api.md", "exec"), names)  # our own page
+        exec(compile(example, "python-api.md", "exec"), names)  # an example of the page
     assert len(examples) > 12

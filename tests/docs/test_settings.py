@@ -1,4 +1,4 @@
-"""The page of the settings names each one that the code reads, with its default and the kind of its value."""
+"""The page of the settings lists exactly the settings that the code reads, with default and range."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ RANGES = {
     "choice": "`text` or `json`",
 }
 OF_DEBUG = "DEBUG"
-"""Its default is not the settings' but that of manage.py."""
+"""Settings whose documented default comes from manage.py, not from the settings module."""
 
 
 @cache
 def readers() -> dict[str, str]:
-    """How each setting is read: the name of the method of ``env``."""
+    """Return the method of ``env`` that reads each setting."""
     trees = [ast.parse((BASE_DIR / "findme" / name).read_text(encoding="utf-8")) for name in ("settings.py", "environment.py")]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     return {
@@ -51,7 +51,7 @@ def readers() -> dict[str, str]:
 
 @cache
 def defaults(debug: str) -> dict[str, object]:
-    """The values in an environment that sets nothing else."""
+    """Return the values in an environment without other settings."""
     unset = dict.fromkeys(ROWS, "")
     script = (
         "import json; from findme import settings;"
@@ -71,7 +71,7 @@ def defaults(debug: str) -> dict[str, object]:
 
 
 def written(value: object) -> set[str]:
-    """How the page may write a default."""
+    """Return the ways in which the page may write a default."""
     if isinstance(value, bool):
         return {"on" if value else "off"}
     if isinstance(value, list):

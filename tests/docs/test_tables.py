@@ -1,4 +1,4 @@
-"""The page of the tables names what PostgreSQL's catalogs have, and nothing else."""
+"""The page of the tables lists exactly the objects in PostgreSQL's catalogs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(db: None) -> list[str]:
 
 
 def of(names: list[str], kind: str, table: str) -> set[str]:
-    """What of the kind belongs to the table."""
+    """Return the objects of this kind that belong to the table."""
     return {name.removeprefix(f"{kind} {table}.") for name in names if name.startswith(f"{kind} {table}.")}
 
 

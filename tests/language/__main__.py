@@ -1,6 +1,8 @@
-"""Find words that a reader has to look up, and names that were renamed: `python -m tests.language`, exit 1 with findings.
+"""Find words that a reader must look up, and names that were renamed. Exit with 1 if there are findings.
 
-Words are searched in docstrings, comments, strings, names and documents; old names everywhere.
+    python -m tests.language
+
+The program searches for words in docstrings, comments, strings, names and documents, and for old names in all text.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TEXTS = {".py", ".md", ".sql", ".html", ".txt", ".toml", ".yaml", ".yml", ".json", ".js", ".css", ".service", ".timer", ".example", ""}
 UNREAD = ("fixtures/", "tests/language/", "requirements", "LICENSE")
-"""Data, the lists themselves, and what others wrote."""
+"""Paths that are not searched: data, the lists themselves, and texts of other projects."""
 
 READ = {"NAME", "COMMENT", "STRING", "FSTRING_MIDDLE"}
-"""Tokens of Python; the last one since 3.12."""
+"""Tokens of Python that are searched. The last one exists since Python 3.12."""
 
 
 class Word(NamedTuple):
@@ -47,7 +49,7 @@ class Rules:
     words: list[Word]
     old_names: list[Word]
     exceptions: list[tuple[str, str]]
-    """Path, and a part of the line."""
+    """Path and a part of the line of each exception."""
 
     @cached_property
     def any_word(self) -> re.Pattern[str]:
@@ -63,12 +65,12 @@ def read_rules(folder: Path = HERE) -> Rules:
 
 
 def _whole(words: str) -> re.Pattern[str]:
-    """Words that may stand on two lines; an underscore ends a word."""
+    """Return a pattern for words that can be on two lines. An underscore ends a word."""
     return re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])".replace(" ", r"\s+"), re.IGNORECASE)
 
 
 def findings(path: str, text: str, rules: Rules) -> Iterator[Finding]:
-    """What is wrong in the file ``path`` with the content ``text``, without regard to the exceptions."""
+    """Yield the findings in the file ``path`` with the content ``text``. Exceptions are not considered."""
     lines = text.splitlines()
     for number, piece in _pieces(path, text) if rules.any_word.search(text.replace("_", " ")) else ():
         for found in rules.any_word.finditer(piece):
@@ -83,7 +85,7 @@ def findings(path: str, text: str, rules: Rules) -> Iterator[Finding]:
 
 
 def without_exceptions(found: list[Finding], rules: Rules) -> tuple[list[Finding], list[tuple[str, str]]]:
-    """The findings that no exception covers, and the exceptions that cover none."""
+    """Return the findings that no exception covers, and the exceptions that cover no finding."""
     left, used = [], set()
     for finding in found:
         covering = [(path, part) for path, part in rules.exceptions if path == finding.path and part in finding.text]
@@ -100,7 +102,10 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 
 def _split(line: str, path: Path) -> list[str]:
-    """At the last bar; an exception, of three parts, at the first and the last: patterns and lines may contain bars."""
+    """Split at the last bar. Split an exception, which has three parts, at the first and the last bar.
+
+    Patterns and lines may contain bars.
+    """
     if path.name == "exceptions.txt":
         first, rest = line.split("|", 1)
         return [first, *rest.rsplit("|", 1)]
@@ -108,7 +113,7 @@ def _split(line: str, path: Path) -> list[str]:
 
 
 def _pieces(path: str, text: str) -> Iterator[tuple[int, str]]:
-    """What a person reads, each with the number of its first line. Names of Python with spaces for underscores."""
+    """Yield the texts that a person reads, with the number of the first line. Python names have spaces for underscores."""
     if not path.endswith(".py"):
         yield 1, text
         return

@@ -1,4 +1,4 @@
-"""The check of the words: it finds what it should, and an exception that covers nothing is a finding."""
+"""The check of words finds words and old names, and reports an exception that covers no finding."""
 
 from __future__ import annotations
 
