@@ -23,7 +23,7 @@ import httpx
 import pytest
 from pytest_django import Settings
 
-from tests.memory import folder_in_memory
+from tests.support.memory import folder_in_memory
 
 NO_SERVER = "no QDRANT_URL, no QDRANT_PROGRAM and no program qdrant on the PATH"
 START_SECONDS = 60

@@ -3,7 +3,7 @@
 import os
 import secrets
 
-from tests.memory import roomy_folder
+from tests.support.memory import roomy_folder
 
 os.environ["DEBUG"] = "on"
 if "PYTEST_XDIST_WORKER" not in os.environ:

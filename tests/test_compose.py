@@ -20,8 +20,8 @@ from findme.environment import BASE_DIR
 from tests.compose_file import read_compose_file
 from tests.qdrant import free_port, program, started_qdrant
 from tests.support.database import Database
+from tests.support.untraced import untraced
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
-from tests.untraced import untraced
 
 COMPOSE = read_compose_file((BASE_DIR / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from findme.environment import BASE_DIR
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.argv = ['lint-imports', '--no-cache']; lint_imports_command()"
 NOT_OF_THE_PRODUCT = {"benchmarks", "fixtures", "tests"}

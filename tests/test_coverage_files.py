@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.coverage_files import remove_unreadable
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 CONFIGURATION = """
 [tool.pytest.ini_options]

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.staff import change_page, new_user_form, person_form, save, signed_in, staff, superuser
+from tests.support.staff import change_page, new_user_form, person_form, save, signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 

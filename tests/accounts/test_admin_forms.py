@@ -16,8 +16,8 @@ from django.urls import reverse
 from accounts.admin.users import UserAdmin
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory, VideoFactory
-from tests.staff import change_page, errors_of, new_user_form, opened, person_form, save, signed_in, staff, superuser
 from tests.support.sessions import is_waiting_for_lock
+from tests.support.staff import change_page, errors_of, new_user_form, opened, person_form, save, signed_in, staff, superuser
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from accounts.models import User
 from findme.core.admin.pagination import COUNTED
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.staff import signed_in, staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 

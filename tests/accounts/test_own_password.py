@@ -17,7 +17,7 @@ from accounts.login import attempts
 from accounts.login.attempts import MAX_NETWORK_FAILURES, MAX_PAIR_FAILURES, PAUSE, WINDOW, network_lock
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.staff import signed_in, staff
+from tests.support.staff import signed_in, staff
 from tests.support.threads import in_thread
 
 pytestmark = pytest.mark.django_db

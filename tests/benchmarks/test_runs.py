@@ -14,7 +14,7 @@ from benchmarks.program import run
 from findme.core.errors import UserFacingError
 from findme.environment import BASE_DIR
 from tests.support.commands import environment
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 RATIO = r"ratio [0-9.]+ \(goal: at least 0\.[58]\)"
 

@@ -15,7 +15,7 @@ from privacy.admin.actions import ERASE
 from privacy.admin.view import page_url
 from tests.browser.admin_pages import OFFICER, log_in, pages
 from tests.chromium import DESKTOP, PHONE, photograph
-from tests.staff import superuser
+from tests.support.staff import superuser
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.long, pytest.mark.django_db(transaction=True)]
 

@@ -15,7 +15,7 @@ from accounts.models import User
 from tests.browser.admin_pages import OFFICER, log_in, pages
 from tests.chromium import DESKTOP, PHONE, photograph
 from tests.privacy.life import BIO, EMAIL, FULL_NAME
-from tests.staff import staff, superuser
+from tests.support.staff import staff, superuser
 from vectorstore.sync.inline import point_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]

@@ -18,7 +18,7 @@ from accounts.login.gate import GATE
 from tests.browser.admin_pages import OFFICER, log_in
 from tests.chromium import DESKTOP, PATIENCE, TELL_VIOLATIONS, photograph
 from tests.findme.web.test_error_pages import PAGES
-from tests.staff import staff
+from tests.support.staff import staff
 
 NARROW: ViewportSize = {"width": 360, "height": 740}
 EVERY_LOOK: tuple[tuple[str, ViewportSize], ...] = (("light", DESKTOP), ("dark", DESKTOP), ("light", NARROW), ("dark", NARROW))

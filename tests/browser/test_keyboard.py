@@ -15,7 +15,7 @@ from tests.browser.admin_pages import LOGGED_IN, OFFICER, log_in
 from tests.chromium import DESKTOP, PHONE
 from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import FULL_NAME
-from tests.staff import staff, superuser
+from tests.support.staff import staff, superuser
 from vectorstore.sync.inline import point_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]

@@ -9,7 +9,7 @@ from calls.admin import VideoCallAdmin
 from calls.models import VideoCall
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
-from tests.staff import errors_of, save, signed_in, superuser
+from tests.support.staff import errors_of, save, signed_in, superuser
 
 LIST = reverse("admin:calls_videocall_changelist")
 ADD = reverse("admin:calls_videocall_add")

@@ -13,7 +13,7 @@ import pytest
 
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION, env
 from tests.docs.pages import page, rows, sections
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 PAGE = page("reference/settings.md")
 TABLES = ("Production", "Web server", "PostgreSQL", "Qdrant", "Sync and embeddings")

@@ -14,7 +14,7 @@ from findme.embedded import paths
 from findme.embedded.account import UNPRIVILEGED
 from findme.embedded.server import stop
 from tests.findme.embedded import Stage
-from tests.memory import roomy_folder
+from tests.support.memory import roomy_folder
 
 
 @pytest.fixture

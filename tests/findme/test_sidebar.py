@@ -2,7 +2,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import User
-from tests.staff import signed_in, staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 

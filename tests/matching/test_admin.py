@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
-from tests.staff import errors_of, save, signed_in, superuser
+from tests.support.staff import errors_of, save, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 

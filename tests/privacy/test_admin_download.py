@@ -23,7 +23,7 @@ from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
-from tests.staff import said, signed_in, staff, superuser
+from tests.support.staff import said, signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -22,7 +22,7 @@ from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.shelf import Shelf
-from tests.staff import change_page, said, signed_in, superuser
+from tests.support.staff import change_page, said, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 

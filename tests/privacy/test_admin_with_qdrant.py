@@ -13,7 +13,7 @@ from accounts.models import User
 from privacy.admin.actions import ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import page_url
 from tests.factories import ProfileEmbeddingFactory
-from tests.staff import said, signed_in, superuser
+from tests.support.staff import said, signed_in, superuser
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import point_of, sync_users
 

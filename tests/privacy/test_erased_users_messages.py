@@ -24,8 +24,8 @@ from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.matching.test_admin import new_match
 from tests.privacy.life import FULL_NAME, full_life
 from tests.privacy.shelf import Shelf, install_shelf
-from tests.staff import errors_of, opened, person_form, save, signed_in, superuser
 from tests.support.commands import manage_here
+from tests.support.staff import errors_of, opened, person_form, save, signed_in, superuser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)

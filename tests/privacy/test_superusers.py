@@ -26,7 +26,7 @@ from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.view import page_url
 from tests.factories import UserFactory
 from tests.privacy.shelf import Shelf
-from tests.staff import errors_of, opened, person_form, said, save, signed_in, superuser
+from tests.support.staff import errors_of, opened, person_form, said, save, signed_in, superuser
 
 LAST = "is the last active superuser: nothing was changed. Run manage.py createsuperuser first."
 NO_MORE = "Your account is no longer an active superuser: nothing was changed. Ask another superuser."

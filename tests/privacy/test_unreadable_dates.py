@@ -23,7 +23,7 @@ from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import write_zip
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
-from tests.staff import opened, signed_in, superuser
+from tests.support.staff import opened, signed_in, superuser
 from videos.models import Video
 
 DATES = {

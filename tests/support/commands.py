@@ -16,7 +16,7 @@ from django.db import connections
 from findme.cli import main
 from tests.support.database import database_parameters, url_of
 from tests.support.processes import ended, start_python
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 PASSED_ON = (
     "QDRANT_URL",

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.support.processes import ended, start_python
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 
 def database_parameters() -> dict[str, str]:

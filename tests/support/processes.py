@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
-from tests.progress_lines import without_progress
+from tests.support.progress_lines import without_progress
 from tests.support.waiting import DEADLINE_SECONDS
 
 PRODUCTION = {

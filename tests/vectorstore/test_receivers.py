@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.staff import person_form, said, save, signed_in, superuser
+from tests.support.staff import person_form, said, save, signed_in, superuser
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import point_of, sync_users
 

@@ -18,10 +18,10 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.staff import staff
 from tests.support import commands
 from tests.support.commands import manage
 from tests.support.database import Database, database
+from tests.support.staff import staff
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight
 from vectorstore.models import ProfileEmbedding, StoreState

@@ -16,7 +16,7 @@ from django.test import Client
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
-from tests.staff import signed_in, superuser
+from tests.support.staff import signed_in, superuser
 from vectorstore.models import QuarantinedUser, QueueEntry, StoreState
 from vectorstore.projection.ages import refresh_ages
 from vectorstore.queue.entries import backlog

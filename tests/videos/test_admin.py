@@ -4,7 +4,7 @@ from django.urls import reverse
 from accounts.models import User
 from privacy.users import anonymized_email
 from tests.factories import UserFactory, VideoFactory, now
-from tests.staff import change_page, errors_of, save, signed_in, staff, superuser
+from tests.support.staff import change_page, errors_of, save, signed_in, staff, superuser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db

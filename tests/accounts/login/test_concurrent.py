@@ -18,7 +18,7 @@ from accounts.login.attempts import MAX_PAIR_FAILURES, find_account, network_loc
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
 from tests.support.threads import in_thread
-from tests.web import DEADLINE, LoginForm, Web, post_together, serving
+from tests.support.web import DEADLINE, LoginForm, Web, post_together, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 

@@ -26,9 +26,9 @@ from accounts.login.gate import GATE, LoginBusy
 from accounts.login.hashing import hashing_turn
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
-from tests.staff import signed_in, superuser
+from tests.support.staff import signed_in, superuser
 from tests.support.threads import held_in_thread
-from tests.web import Web, serving
+from tests.support.web import Web, serving
 
 NEW = "another-one-5"
 MEGABYTES_OF_A_HASH = 100

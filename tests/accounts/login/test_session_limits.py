@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.login.session_limits import EXPORT_OR_ERASE, STARTED_AT
-from tests.staff import signed_in, staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 

@@ -17,7 +17,7 @@ import pytest
 from findme.environment import BASE_DIR
 from findme.tools.free_port import free_port
 from findme.tools.install import CHECK, INSTALL, LOCKS, install, is_current, main
-from tests.package_index import add_wheel, package_index
+from tests.findme.tools.package_index import add_wheel, package_index
 
 MAKE = shutil.which("make") or "make"
 RUN_INSTALL = "import sys; from pathlib import Path; from findme.tools.install import install; print(install(Path(sys.argv[1])))"

@@ -16,8 +16,8 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from psycopg import errors
 
-from tests.staff import signed_in, superuser
 from tests.support.processes import PRODUCTION, python
+from tests.support.staff import signed_in, superuser
 
 PAGES = {
     "400": "This request cannot be answered",
@@ -121,7 +121,7 @@ def test_postgresql_unavailable__while_the_template_reads(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("address", ["/admin/login/", "/admin/login/?next=", "/admin/login/?next=//evil.example/"])
 def test_login__without_an_address_leads_to_the_admin(address: str) -> None:
     from tests.factories import PASSWORD
-    from tests.html_form import fields_of
+    from tests.support.html_form import fields_of
 
     person, client = superuser(), Client()
     posted: dict[str, Any] = fields_of(client.get(address)) | {"username": person.email, "password": PASSWORD}

@@ -20,7 +20,7 @@ from findme.web.error_pages import unavailable
 from findme.web.request_log import EMAIL as EMAIL_PATTERN
 from findme.web.request_log import LONGEST, RequestLine, Stderr, in_one_line, shown
 from tests.support.waiting import wait_until
-from tests.web import LoginForm, Web, serving
+from tests.support.web import LoginForm, Web, serving
 
 EMAIL = "Wilhelmina.Quux@example.org"
 WORDS = ("Wilhelmina", "Quux", "example.org", "theremin")

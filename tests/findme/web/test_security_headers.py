@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tests.staff import signed_in, staff, superuser
 from tests.support.processes import PRODUCTION, python
+from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
 

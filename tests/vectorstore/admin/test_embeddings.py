@@ -4,7 +4,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.factories import ProfileEmbeddingFactory
-from tests.staff import signed_in, superuser
+from tests.support.staff import signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 

@@ -3,7 +3,7 @@ from django.urls import reverse
 
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
-from tests.staff import said, signed_in, staff, superuser
+from tests.support.staff import said, signed_in, staff, superuser
 from vectorstore.models import QuarantinedUser, QueueEntry
 
 pytestmark = pytest.mark.django_db

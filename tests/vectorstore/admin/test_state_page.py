@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.audit import audited
-from tests.staff import said, signed_in, staff, superuser
+from tests.support.staff import said, signed_in, staff, superuser
 from vectorstore import status
 from vectorstore.admin.status_page import duration
 from vectorstore.catalog import registry

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.untraced import untraced
+from tests.support.untraced import untraced
 
 CHECKOUT = Path(__file__).parents[3]
 

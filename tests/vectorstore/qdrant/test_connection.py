@@ -20,8 +20,8 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 import vectorstore.qdrant.server
 from findme.core.errors import StoreUnavailable
 from findme.core.file_lock import lock_file
-from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, started_qdrant
+from tests.support.memory import folder_in_memory
 from tests.support.stubs import answering
 from tests.support.threads import held_in_thread
 from tests.vectorstore.qdrant.holder import holding, run_script

@@ -14,8 +14,8 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
-from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
+from tests.support.memory import folder_in_memory
 from tests.support.stubs import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.qdrant.address import Address

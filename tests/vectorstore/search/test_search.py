@@ -27,8 +27,8 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.at_length import examples
 from tests.factories import ProfileEmbeddingFactory, UserFactory
-from tests.memory import folder_in_memory
 from tests.qdrant import QdrantServer
+from tests.support.memory import folder_in_memory
 from vectorstore.models import ProfileEmbedding, StoreState
 from vectorstore.projection.rows import read
 from vectorstore.qdrant.connection import collection_name, qdrant

@@ -19,9 +19,9 @@ from calls.models import VideoCall
 from findme.core.admin.edit_conflicts import NOT_COMPARABLE, OPENED_WITH
 from matching.models import Match
 from tests.factories import PASSWORD, MatchFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.html_form import fields_of
-from tests.staff import change_page, errors_of, signed_in, staff, superuser
+from tests.support.html_form import fields_of
 from tests.support.sessions import sessions_waiting_for_a_lock
+from tests.support.staff import change_page, errors_of, signed_in, staff, superuser
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from videos.models import Video

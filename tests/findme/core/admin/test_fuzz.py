@@ -27,8 +27,8 @@ from tests.at_length import examples
 from tests.factories import UserFactory
 from tests.findme.core.admin.admin_inputs import Input, Inputs, page
 from tests.findme.core.admin.test_lists import ROWS
-from tests.html_form import fields_of
-from tests.staff import said, signed_in, superuser
+from tests.support.html_form import fields_of
+from tests.support.staff import said, signed_in, superuser
 from videos.models import Video
 
 pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]

@@ -26,7 +26,7 @@ from findme.core.admin.pagination import BoundedPaginator, bounded_count
 from matching.models import Match
 from privacy.models import AuditEntry
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
-from tests.staff import signed_in, staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from videos.models import Video
 

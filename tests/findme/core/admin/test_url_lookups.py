@@ -20,7 +20,7 @@ from findme.core.admin.url_lookups import COMPARISONS, PARTS_OF_DATES
 from matching.models import Match
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory
 from tests.findme.core.admin.test_lists import LISTS, ROWS, list_of
-from tests.staff import signed_in, staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 from vectorstore.models import ProfileEmbedding
 
 pytestmark = pytest.mark.django_db

@@ -3,7 +3,7 @@ import io
 import pytest
 
 from findme.core.commands.progress import ignore_progress, progress
-from tests.progress_lines import without_progress
+from tests.support.progress_lines import without_progress
 from tests.support.terminal import Terminal
 
 

@@ -21,8 +21,8 @@ from accounts.models import User
 from findme.core.dumps.local_rows import local_models, reason_not_to_copy
 from privacy.models import ErasedUser
 from tests.factories import UserFactory
-from tests.staff import staff
 from tests.support.commands import manage_here, refused
+from tests.support.staff import staff
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 
 COPIED = {

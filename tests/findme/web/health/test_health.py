@@ -21,8 +21,8 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, freeze, thaw
 from tests.support.database import Database
 from tests.support.processes import PRODUCTION, python
+from tests.support.web import Answer, Web, serving
 from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
-from tests.web import Answer, Web, serving
 from vectorstore.models import SyncWorker
 from vectorstore.schema.initialize import initialize
 
