@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pytest_django import Settings
 
 from tests.qdrant import QdrantServer, free_port, launch, own_settings, program, ready, server_of, stop
 from tests.support.waiting import wait_until
@@ -49,8 +50,11 @@ class Node:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[list[Node]]:
-    """Start the nodes, and wait until each knows the others. Skip the test if there is no program ``qdrant``."""
+def cluster(folder: Path, settings: Settings, alias: str) -> Iterator[list[Node]]:
+    """Start the nodes, and wait until each knows the others. Skip the test if there is no program ``qdrant``.
+
+    The settings name the first node, three shards, and two replicas of each.
+    """
     if program() is None:
         pytest.skip("the test starts a Qdrant server, and there is no program qdrant")
     nodes: list[Node] = []
@@ -59,6 +63,8 @@ def cluster(folder: Path) -> Iterator[list[Node]]:
             nodes.append(Node(folder / f"node {number}", nodes[0] if nodes else None))
             nodes[-1].start()
         wait_for_nodes(lambda: all(len(node.ask("/cluster")["peers"]) == NODES for node in nodes))
+        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
+        settings.QDRANT_COLLECTION, settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = alias, 3, 2
         yield nodes
     finally:
         for node in nodes:

@@ -31,10 +31,8 @@ ALIAS = "findme_on_a_cluster"
 
 @pytest.fixture
 def nodes(memory_path: Path, settings: Settings) -> Iterator[list[Node]]:
-    with cluster(memory_path) as nodes:
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
-        settings.QDRANT_COLLECTION, settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = ALIAS, 10.0, 30.0
-        settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
+    settings.QDRANT_TIMEOUT, settings.SYNC_LEASE_SECONDS = 10.0, 30.0
+    with cluster(memory_path, settings, ALIAS) as nodes:
         yield nodes
 
 

@@ -15,9 +15,8 @@ pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db]
 
 def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: Settings) -> None:
     """Qdrant notes another replication factor, and copies nothing by itself."""
-    with cluster(memory_path) as nodes:
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
-        settings.QDRANT_COLLECTION, settings.QDRANT_SHARD_NUMBER = "findme_replicas", 3
+    with cluster(memory_path, settings, "findme_replicas") as nodes:
+        settings.QDRANT_REPLICATION_FACTOR = 1
         initialize()
         v1 = f"{collection_name()}_v1"
         with qdrant() as client:

@@ -47,13 +47,10 @@ def assert_refused_for(which: str) -> None:
 
 def test_reindex__on_a_cluster__requires_every_node(memory_path: Path, settings: Settings) -> None:
     """The requests go to a follower, which does not notice by itself that another follower is gone."""
-    with cluster(memory_path) as nodes:
+    with cluster(memory_path, settings, "findme_rebuilt_on_a_cluster") as nodes:
         leader = nodes[0].ask("/cluster")["raft_info"]["leader"]
         follower, other_follower = [node for node in nodes if node.ask("/cluster")["peer_id"] != leader]
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = follower.address.url, "", 0
-        settings.QDRANT_COLLECTION = "findme_rebuilt_on_a_cluster"
-        settings.QDRANT_TIMEOUT = LONG_TIMEOUT
-        settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
+        settings.QDRANT_URL, settings.QDRANT_TIMEOUT = follower.address.url, LONG_TIMEOUT
         create_live(5)
         assert reindex(retain=ONE_DAY).written == 5
         assert other_follower.process is not None

@@ -33,10 +33,7 @@ USER_COUNT = 40
 
 @pytest.fixture
 def nodes(memory_path: Path, settings: Settings, db: None) -> Iterator[list[Node]]:
-    with cluster(memory_path) as nodes:
-        settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = nodes[0].address.url, "", 0
-        settings.QDRANT_COLLECTION = "users"
-        settings.QDRANT_SHARD_NUMBER, settings.QDRANT_REPLICATION_FACTOR = 3, 2
+    with cluster(memory_path, settings, "users") as nodes:
         initialize()
         yield nodes
 
