@@ -1,4 +1,4 @@
-"""The same project on a Qdrant cluster: three nodes, three shards, two replicas of each."""
+"""Sync, search and verification on a Qdrant cluster of three nodes and three shards, with two replicas each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nodes(memory_path: Path, settings: Settings) -> Iterator[list[Node]]:
         yield nodes
 
 
-def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node]) -> None:
+def test_cluster__node_dies_during_a_sync_and_returns__all_replicas_agree_with_postgresql(nodes: list[Node]) -> None:
     initialize()
     shards = nodes[0].ask(f"/collections/{ALIAS}/cluster")
     assert len(shards["local_shards"]) + len(shards["remote_shards"]) == 6
@@ -46,12 +46,12 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
     syncing = threading.Event()
     over = threading.Event()
 
-    def sync_all_along() -> None:
+    def sync_until_over() -> None:
         while not over.is_set():
             sync_once(batch_size=2, timeout=60)
             syncing.set()
 
-    worker = in_thread(sync_all_along)
+    worker = in_thread(sync_until_over)
     try:
         assert syncing.wait(60)
         ProfileEmbeddingFactory.create_batch(20)
@@ -64,29 +64,29 @@ def test_cluster__a_node_dies_while_a_sync_runs__and_comes_back(nodes: list[Node
         worker.result()
     assert sync_once(timeout=60).remaining.length == 0
 
-    agree_with_postgresql(nodes[:2])
+    assert_equal_to_postgresql(nodes[:2])
     assert verify().clean
-    person = ProfileEmbedding.objects.order_by("pk")[0]
-    found = search(SearchQuery(vector=person.vector, limit=100))
-    assert {hit.user_id for hit in found} == set(ProfileEmbedding.objects.values_list("pk", flat=True))
-    refused_at_once()
+    embedding = ProfileEmbedding.objects.order_by("pk")[0]
+    hits = search(SearchQuery(vector=embedding.vector, limit=100))
+    assert {hit.user_id for hit in hits} == set(ProfileEmbedding.objects.values_list("pk", flat=True))
+    assert_rebuild_is_refused()
 
     nodes[2].start()
     wait_for_nodes(lambda: is_whole(nodes, ALIAS))
     assert sync_once(timeout=60).remaining.length == 0
-    agree_with_postgresql(nodes)
+    assert_equal_to_postgresql(nodes)
     assert verify().clean
 
 
-def agree_with_postgresql(nodes: list[Node]) -> None:
-    """A node answers from its own replica of a shard where it has one: asked one by one, the nodes show every replica."""
+def assert_equal_to_postgresql(nodes: list[Node]) -> None:
+    """Compare every replica with PostgreSQL: a node answers from its own replica of a shard."""
     for node in nodes:
         assert disagreements(node.address, ALIAS) == []
 
 
-def refused_at_once() -> None:
-    """Making a collection would wait for the dead node until the request times out: a rebuild says so before anything is begun."""
+def assert_rebuild_is_refused() -> None:
+    """A rebuild is refused at once. Creating a collection would wait for the dead node until the request times out."""
     with pytest.raises(StoreUnavailable, match="the Qdrant cluster"):
         reindex()
     with qdrant() as client:
-        assert [found.name for found in client.get_collections().collections] == [f"{ALIAS}_v1"]
+        assert [collection.name for collection in client.get_collections().collections] == [f"{ALIAS}_v1"]

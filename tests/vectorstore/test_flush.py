@@ -1,4 +1,4 @@
-"""``flush`` removes the users and leaves a database that is still itself: every command says the same, and the next sync empties the collection."""
+"""``flush`` removes the users and keeps the state of the stores. The next sync empties the collection."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def synced(store: str) -> None:
     initialize()
-    there = create_users(3)
+    users = create_users(3)
     sync_once()
-    assert points() == ids(there)
+    assert points() == ids(users)
 
 
 def flush() -> None:
     call_command("flush", interactive=False, verbosity=0)
 
 
-def test_flush__the_database_is_still_itself(synced: None) -> None:
+def test_flush__keeps_the_state_of_the_stores(synced: None) -> None:
     before = database_id(), StoreState.current().checkpoint, list(VectorCollection.objects.values())
     QuarantinedUser.objects.create(user_id=User.objects.values_list("pk", flat=True)[0], reason="", collection="")
     flush()
@@ -45,7 +45,7 @@ def test_flush__the_database_is_still_itself(synced: None) -> None:
     assert queued() > 0
 
 
-def test_flush__the_next_sync_empties_the_collection(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flush__next_sync__empties_the_collection(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
     flush()
     call_command("sync_qdrant", "--once")
     assert capsys.readouterr().out.endswith("0 points written, 3 removed.\n")
@@ -53,8 +53,8 @@ def test_flush__the_next_sync_empties_the_collection(synced: None, capsys: pytes
     assert verify().clean
 
 
-def test_flush__every_command_agrees(synced: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before the next sync as well: points without a user are pending, and found by no search."""
+def test_flush__every_command_runs_without_findings(synced: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the next sync, points without a user are pending, and no search finds them."""
     (tmp_path / "vector.json").write_text(json.dumps(unit_vector(1)))
     flush()
     for _ in range(2):
@@ -68,28 +68,28 @@ def test_flush__every_command_agrees(synced: None, tmp_path: Path, capsys: pytes
     call_command("reindex_qdrant")
     assert registry.live() == f"{collection_name()}_v2"
     assert verify().clean
-    there = create_users(2)
+    users = create_users(2)
     sync_once()
-    assert points() == ids(there)
+    assert points() == ids(users)
     assert verify().clean
 
 
-def test_flush__a_state_that_sql_has_emptied_has_one_diagnosis_and_one_way_out(synced: None) -> None:
-    """As every flush did once: the database is a new one, and the collection another database's."""
+def test_truncate__of_the_state__every_command_names_the_adoption(synced: None) -> None:
+    """Without its state, the database has a new id, and the collection belongs to another database."""
     plain_sql("TRUNCATE users CASCADE")
     plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_leases")
     line = f"The collection '{collection_name()}_v1' belongs to another database ("
     for command in ("sync_qdrant", "init_qdrant", "verify_qdrant", "reindex_qdrant"):
-        reported = refused(command)
-        assert reported.startswith(line)
-        assert "Adopt it with manage.py init_qdrant --adopt" in reported
+        message = refused(command)
+        assert message.startswith(line)
+        assert "Adopt it with manage.py init_qdrant --adopt" in message
     call_command("init_qdrant", "--adopt")
     call_command("sync_qdrant", "--once")
     assert points() == set()
     assert verify().clean
 
 
-def test_sqlflush__prints_what_flush_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sqlflush__prints_the_statements_of_flush(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("sqlflush")
     printed = capsys.readouterr().out
     assert '"users"' in printed and '"vector_sync_quarantine"' in printed

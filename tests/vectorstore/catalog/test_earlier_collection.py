@@ -1,4 +1,4 @@
-"""A collection of a version before the first release is refused, and keeps its points and its metadata."""
+"""A collection of a version before the first release is refused. Its points and metadata are not changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def line(key: str) -> str:
     )
 
 
-def everything() -> tuple[Any, ...]:
+def all_state() -> tuple[Any, ...]:
     with qdrant() as client:
         names = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
         return names, client.get_collection(version(1)).config.metadata, client.scroll(version(1), with_vectors=True)
@@ -42,15 +42,15 @@ def everything() -> tuple[Any, ...]:
     [("init_qdrant",), ("init_qdrant", "--adopt", "--force"), ("init_qdrant", "--check"), ("sync_qdrant", "--once")],
     ids=" ".join,
 )
-def test_earlier_collection__is_refused_in_one_line_and_not_changed(store: str, arguments: tuple[str, ...]) -> None:
+def test_commands__collection_of_an_earlier_version__refuse_and_change_nothing(store: str, arguments: tuple[str, ...]) -> None:
     make_earlier("findme_mark")
-    before = everything()
+    before = all_state()
     assert manage(*arguments) == (2, "", f"{line('findme_mark')}\n")
-    assert everything() == before
+    assert all_state() == before
 
 
 @pytest.mark.parametrize("key", EARLIER_KEYS)
-def test_earlier_collection__each_key_tells_it(embedded_qdrant: object, key: str) -> None:
+def test_ownership_problem__each_earlier_key__is_refused(embedded_qdrant: object, key: str) -> None:
     make_earlier(key)
     with qdrant() as client, pytest.raises(ForeignCollection) as raised:
         ownership_problem(client, version(1), client.get_collection(version(1)))

@@ -31,18 +31,18 @@ def set_metadata(**metadata: object) -> None:
         client.update_collection(version(1), metadata=metadata)
 
 
-def put_a_point() -> None:
+def write_point() -> None:
     with qdrant() as client:
         client.upsert(version(1), [models.PointStruct(id=1, vector=[1.0] * 512)])
 
 
-def test_check_stores_ours__what_init_qdrant_makes_is(every_store: str) -> None:
+def test_check_owner__collection_of_init_qdrant__is_accepted(every_store: str) -> None:
     initialize()
-    put_a_point()
+    write_point()
     assert refusal() is None
 
 
-def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
+def test_check_owner__collection_of_another_database__is_refused(every_store: str) -> None:
     initialize()
     set_metadata(**{DATABASE: ANOTHER})
     assert refusal() == (
@@ -51,18 +51,18 @@ def test_check_stores_ours__another_databases_is_not(every_store: str) -> None:
     )
 
 
-def test_check_stores_ours__one_with_points_that_does_not_say_is_not(store: str) -> None:
+def test_check_owner__points_without_an_owner__is_refused(store: str) -> None:
     initialize()
     set_metadata(**{DATABASE: None})
     assert refusal() is None
-    put_a_point()
+    write_point()
     assert refusal() == (
         f"The collection {version(1)!r} has points, but no owner in its metadata: nothing was written. Adopt it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name."
     )
 
 
-def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str) -> None:
+def test_check_owner__interrupted_adoption__is_refused(store: str) -> None:
     initialize()
     set_metadata(**{ADOPTING: True})
     assert str(refusal()).startswith(f"The adoption of the collection {version(1)!r} is not finished: nothing was written.")
@@ -70,8 +70,8 @@ def test_check_stores_ours__one_whose_adoption_was_interrupted_is_not(store: str
 
 @pytest.mark.at_length("server")
 @pytest.mark.django_db(transaction=True)
-def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
-    """As after DATABASE_URL was changed to another database with the same users."""
+def test_commands__collection_of_another_database__refuse(store: str) -> None:
+    """As after changing DATABASE_URL to another database with the same users."""
     initialize()
     ours = str(StoreState.current().database_id)
     StoreState.objects.update(database_id=ANOTHER)
@@ -84,8 +84,8 @@ def test_ownership__commands_that_write_refuse_in_one_line(store: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_check_owner__notices_an_adoption_when_the_is_checkpoint_due(store: str) -> None:
-    """A worker that has been running all along stops within half a minute."""
+def test_check_stores__collection_was_adopted_elsewhere__is_noticed_with_the_next_checkpoint(store: str) -> None:
+    """A running worker stops within half a minute."""
     initialize()
     with qdrant() as client:
         preflight.check_stores(client)

@@ -13,8 +13,8 @@ from vectorstore.schema.initialize import compare, initialize
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db]
 
 
-def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: Settings) -> None:
-    """Qdrant notes another replication factor, and copies nothing by itself."""
+def test_init_qdrant__higher_replication_factor__copies_shards_to_other_nodes(memory_path: Path, settings: Settings) -> None:
+    """Qdrant accepts another replication factor, but copies no shard by itself."""
     with cluster(memory_path, settings, "findme_replicas") as nodes:
         settings.QDRANT_REPLICATION_FACTOR = 1
         initialize()
@@ -49,7 +49,7 @@ def test_init_qdrant__copies_shards_to_other_nodes(memory_path: Path, settings: 
 
 
 def _refusal() -> str | None:
-    """Qdrant would wait for the dead node until the request times out."""
+    """Return the error while a node is dead, or None. Qdrant would wait for the node until the request times out."""
     with qdrant() as client:
         try:
             require_all_nodes(client)

@@ -1,4 +1,4 @@
-"""The header of .npy: nothing is unpickled, nothing is believed."""
+"""The header of .npy files: nothing is unpickled, and no size is trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def npy(header: str, version: bytes = b"\1\0") -> io.BytesIO:
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
-def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None:
+def test_header__is_read__leaves_the_stream_at_the_data(version: tuple[int, int]) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.array([[1.5, 2.5]], ">f4"), version=version)
     stream.seek(0)
@@ -31,7 +31,7 @@ def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "x is damaged: its shape is (-1,). Save it again with numpy."),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}", "x is damaged: its shape is (True,). Save it again with numpy."),
@@ -48,29 +48,29 @@ def test_header__stream_is_left_at_the_numbers(version: tuple[int, int]) -> None
         ),
     ],
 )
-def test_header__refused(header: str, said: str) -> None:
+def test_header__invalid__is_refused(header: str, message: str) -> None:
     with pytest.raises(UserFacingError) as raised:
         read_header(npy(header), "x")
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("version", [b"\3\0", b"\0\0"])
-def test_header__other_versions(version: bytes) -> None:
+def test_header__other_version__is_refused(version: bytes) -> None:
     with pytest.raises(UserFacingError, match=r"^x is not an array in numpy's format 1.0 or 2.0\. Save it with numpy\.$"):
         read_header(npy("{}", version), "x")
 
 
-def test_header__length_is_not_believed() -> None:
+def test_header__claims_too_many_bytes__is_refused() -> None:
     with pytest.raises(UserFacingError, match=r"^x is damaged: its header claims 65,537 bytes\. Save it again with numpy\.$"):
         read_header(io.BytesIO(b"\x93NUMPY\2\0" + struct.pack("<I", LONGEST_HEADER + 1)), "x")
 
 
-def test_header__cut_off() -> None:
+def test_header__truncated__is_refused() -> None:
     with pytest.raises(UserFacingError, match=r"^x is damaged: it ends within its header\. Save it again with numpy\.$"):
         read_header(io.BytesIO(b"\x93NUM"), "x")
 
 
 @given(st.binary(max_size=100).map(lambda text: npy(text.decode("latin-1"))) | st.binary(max_size=100).map(io.BytesIO))
-def test_header__any_bytes(stream: io.BytesIO) -> None:
+def test_header__any_bytes__raise_no_other_error(stream: io.BytesIO) -> None:
     with suppress(UserFacingError):
         read_header(stream, "x")

@@ -1,4 +1,4 @@
-"""What a person's payload is made of."""
+"""The payload of a user's point."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -12,7 +12,7 @@ def age_years(years: int) -> date:
     return today().replace(year=today().year - years, day=1) - timedelta(days=1)
 
 
-def test_payload_of__everything() -> None:
+def test_payload_of__every_field__is_included() -> None:
     created_at = datetime(2025, 1, 15, 12, 30, 5, 123456, tzinfo=timezone(timedelta(hours=2)))
     user = UserFactory.build(date_of_birth=age_years(30), gender="female", verified=True, active=False, created_at=created_at)
     embedding = ProfileEmbeddingFactory.build(
@@ -32,14 +32,14 @@ def test_payload_of__everything() -> None:
     }
 
 
-def test_payload_of__interests_as_they_are_compared() -> None:
-    """Other services write them by plain SQL, where a text of white space only is possible too."""
+def test_payload_of__interests__are_normalized() -> None:
+    """Other services write interests with plain SQL, which permits a text of only white space."""
     interests = ["cafe\u0301", " caf\u00e9 ", "Caf\u00e9", " ", "sea\n"]
     payload = payload_of(UserFactory.build(created_at=datetime(2025, 1, 1, tzinfo=UTC)), ProfileEmbeddingFactory.build(interests=interests))
     assert payload["interests"] == ["caf\u00e9", "Caf\u00e9", "sea"]
 
 
-def test_payload_of__what_is_null_is_left_out() -> None:
+def test_payload_of__null_fields__are_omitted() -> None:
     user = UserFactory.build(created_at=datetime(2025, 1, 1, tzinfo=UTC))
     payload = payload_of(user, ProfileEmbeddingFactory.build(user=user, location=None, interests=[], video_features=None))
     assert set(payload) == {"user_id", "age", "age_group", "gender", "active", "verified", "created_at", "interests"}

@@ -21,7 +21,7 @@ def plain_settings(settings: Settings) -> None:
         ("http://[::1]:6333", "::1", 6333, False),
     ],
 )
-def test_server_address__of_a_url(settings: Settings, url: str, host: str, port: int, tls: bool) -> None:
+def test_server_address__url__gives_host_port_and_tls(settings: Settings, url: str, host: str, port: int, tls: bool) -> None:
     settings.QDRANT_URL = url
     address = server_address()
     assert (address.host, address.port, address.tls, str(address)) == (host, port, tls, repr(url))
@@ -50,7 +50,7 @@ def test_server_address__of_a_url(settings: Settings, url: str, host: str, port:
         ("anna:secret@qdrant", "QDRANT_URL contains a user name or a password: remove it, and put the key into QDRANT_API_KEY."),
     ],
 )
-def test_server_address__no_url_of_a_server(settings: Settings, url: str, line: str) -> None:
+def test_server_address__invalid_url__is_refused(settings: Settings, url: str, line: str) -> None:
     settings.QDRANT_URL = url
     with pytest.raises(StoreUnavailable) as refused:
         server_address()
@@ -58,35 +58,35 @@ def test_server_address__no_url_of_a_server(settings: Settings, url: str, line: 
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
-def test_server_address__a_key_that_no_header_takes(settings: Settings, key: str) -> None:
+def test_server_address__key_not_valid_in_a_header__is_refused(settings: Settings, key: str) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://qdrant", key
     with pytest.raises(StoreUnavailable) as refused:
         server_address()
     assert str(refused.value) == "QDRANT_API_KEY contains a space, a line break or a character beyond ASCII: remove it."
 
 
-def test_server_address__the_key_is_not_in_its_repr(settings: Settings) -> None:
+def test_server_address__repr__has_no_key(settings: Settings) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://qdrant", "a-key.of_visible=ASCII"
     assert server_address().api_key == "a-key.of_visible=ASCII"
     assert "a-key" not in repr(server_address()) + str(server_address())
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_server_address__no_port(settings: Settings, port: int) -> None:
+def test_server_address__invalid_port__is_refused(settings: Settings, port: int) -> None:
     settings.QDRANT_URL, settings.QDRANT_GRPC_PORT = "http://qdrant", port
     with pytest.raises(StoreUnavailable) as refused:
         server_address()
     assert str(refused.value) == f"QDRANT_GRPC_PORT is {port}: set a port up to 65535, or 0 for REST."
 
 
-def test_server_address__the_timeout_is_rounded_up_to_whole_seconds(settings: Settings) -> None:
+def test_server_address__timeout__is_rounded_up_to_whole_seconds(settings: Settings) -> None:
     settings.QDRANT_URL, settings.QDRANT_TIMEOUT = "http://qdrant", 0.2
     assert server_address().timeout == 1
     assert timeout_seconds() == 0.2
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 86_401])
-def test_timeout_seconds__no_such_time(settings: Settings, seconds: float) -> None:
+def test_timeout_seconds__invalid_number__is_refused(settings: Settings, seconds: float) -> None:
     settings.QDRANT_TIMEOUT = seconds
     with pytest.raises(StoreUnavailable) as refused:
         timeout_seconds()

@@ -40,7 +40,7 @@ def points(count: int) -> list[models.PointStruct]:
 # --- Embedded --------------------------------------------------------------------------------------------------------------------
 
 
-def test_qdrant__embedded_keeps_what_is_written(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded__keeps_points_in_a_private_folder(embedded_qdrant: Path) -> None:
     assert is_embedded()
     assert collection_name() == "profile_embeddings"
     with qdrant() as client:
@@ -51,7 +51,7 @@ def test_qdrant__embedded_keeps_what_is_written(embedded_qdrant: Path) -> None:
     assert stat.S_IMODE(embedded_qdrant.stat().st_mode) == 0o700
 
 
-def test_qdrant__embedded_may_be_entered_again_by_its_thread(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_nested_in_one_thread__is_the_same_client(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         with qdrant() as again:
             assert again is client
@@ -60,20 +60,20 @@ def test_qdrant__embedded_may_be_entered_again_by_its_thread(embedded_qdrant: Pa
         client.get_collections()
 
 
-def test_qdrant__embedded_by_another_way_to_write_its_path(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_path_in_another_notation__is_the_same_client(embedded_qdrant: Path, settings: Settings) -> None:
     with qdrant() as client:
         settings.QDRANT_PATH = f"{embedded_qdrant}/../{embedded_qdrant.name}/"
         with qdrant() as again:
             assert again is client
 
 
-def test_qdrant__embedded_is_closed_after_an_error(embedded_qdrant: Path) -> None:
+def test_qdrant__error_in_embedded_block__releases_the_folder(embedded_qdrant: Path) -> None:
     with pytest.raises(ZeroDivisionError), qdrant():
         _ = 1 / 0
     assert run_script("with qdrant() as client: print(client.get_collections().collections)", embedded_qdrant, 1).stdout == "[]\n"
 
 
-def test_qdrant__embedded_makes_threads_wait(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_in_several_threads__one_at_a_time(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
 
@@ -92,7 +92,7 @@ def test_qdrant__embedded_makes_threads_wait(embedded_qdrant: Path) -> None:
         assert client.count("a").count == 8
 
 
-def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_held_by_another_thread__is_refused_after_the_timeout(embedded_qdrant: Path, settings: Settings) -> None:
     with held_in_thread(qdrant()):
         settings.QDRANT_TIMEOUT = 0.2
         with pytest.raises(StoreUnavailable) as raised, qdrant():
@@ -103,7 +103,7 @@ def test_qdrant__embedded_held_by_another_thread_for_too_long(embedded_qdrant: P
     )
 
 
-def test_qdrant__embedded_waits_for_another_process(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_held_by_another_process__waits(embedded_qdrant: Path, settings: Settings) -> None:
     settings.QDRANT_TIMEOUT = 60
     with holding(embedded_qdrant) as process:
         assert process.stdin is not None
@@ -114,7 +114,7 @@ def test_qdrant__embedded_waits_for_another_process(embedded_qdrant: Path, setti
         timer.join()
 
 
-def test_qdrant__embedded_held_by_another_process_for_too_long(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_held_by_another_process__is_refused_after_the_timeout(embedded_qdrant: Path, settings: Settings) -> None:
     settings.QDRANT_TIMEOUT = 0.2
     with holding(embedded_qdrant) as process:
         with pytest.raises(StoreUnavailable) as raised, qdrant():
@@ -129,7 +129,7 @@ def test_qdrant__embedded_held_by_another_process_for_too_long(embedded_qdrant: 
         assert client.get_collections().collections == []
 
 
-def test_qdrant__embedded_held_by_a_program_that_does_not_know_our_lock(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_held_by_a_plain_client__is_refused_after_the_timeout(embedded_qdrant: Path, settings: Settings) -> None:
     settings.QDRANT_TIMEOUT = 0.2
     other = QdrantClient(path=str(embedded_qdrant))
     try:
@@ -145,7 +145,7 @@ def test_qdrant__embedded_held_by_a_program_that_does_not_know_our_lock(embedded
         pass
 
 
-def test_qdrant__embedded_prints_nothing_when_the_interpreter_ends_in_the_middle(embedded_qdrant: Path) -> None:
+def test_qdrant__interpreter_ends_in_embedded_block__prints_nothing(embedded_qdrant: Path) -> None:
     script = """
 import contextlib
 kept = contextlib.ExitStack()
@@ -153,11 +153,11 @@ client = kept.enter_context(qdrant())
 client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
 print("open")
 """
-    done = run_script(script, embedded_qdrant)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "open\n", "")
+    finished = run_script(script, embedded_qdrant)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "open\n", "")
 
 
-def test_qdrant__embedded_is_not_shared_with_a_forked_child(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_in_a_forked_child__is_refused(embedded_qdrant: Path) -> None:
     script = """
 with qdrant() as client:
     client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
@@ -171,15 +171,15 @@ with qdrant() as client:
     os.waitpid(child, 0)
     print(os.getpid(), client.count("a").count)
 """
-    done = run_script(script, embedded_qdrant, 0.2)
-    refused, counted = done.stdout.splitlines()
+    finished = run_script(script, embedded_qdrant, 0.2)
+    refused, counted = finished.stdout.splitlines()
     pid, count = counted.split()
-    assert (done.returncode, done.stderr, count) == (0, "", "0")
+    assert (finished.returncode, finished.stderr, count) == (0, "", "0")
     assert f"is in use by process {pid} (waited 0.2 s)" in refused
 
 
 @pytest.mark.parametrize("meta", ["", "{", "{}", '{"collections": {"a": {"vectors": 7}}, "aliases": {}}', "[]"])
-def test_qdrant__embedded_damaged_list_of_collections(embedded_qdrant: Path, meta: str) -> None:
+def test_qdrant__embedded_list_of_collections_is_damaged__is_reported(embedded_qdrant: Path, meta: str) -> None:
     with qdrant():
         pass
     (embedded_qdrant / "meta.json").write_text(meta)
@@ -189,7 +189,7 @@ def test_qdrant__embedded_damaged_list_of_collections(embedded_qdrant: Path, met
 
 
 @pytest.mark.parametrize("begin", [b"not a database, but long enough to be looked at as one" * 9, b""])
-def test_qdrant__embedded_damaged_points(embedded_qdrant: Path, begin: bytes) -> None:
+def test_qdrant__embedded_points_are_damaged__is_reported(embedded_qdrant: Path, begin: bytes) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", points(3))
@@ -209,8 +209,8 @@ def assert_damaged(folder: Path, line: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the file that the client could not lock, and does not close
-def test_qdrant__embedded_taken_by_a_program_right_before_it_is_opened(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client does not close the file that it could not lock
+def test_qdrant__plain_client_opens_the_folder_just_before__is_reported(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = QdrantClient(path=str(embedded_qdrant))
     monkeypatch.setattr(embedded, "lock_file", lambda path, *rest: nullcontext() if path.name == LOCK_FILE_NAME else lock_file(path, *rest))
     line = ""
@@ -224,7 +224,7 @@ def test_qdrant__embedded_taken_by_a_program_right_before_it_is_opened(embedded_
     assert "is in use by another program that uses qdrant-client (waited 10 s)" in line
 
 
-def test_qdrant__embedded_whose_points_are_no_file(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_storage_is_a_folder__is_reported(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
     (storage,) = embedded_qdrant.rglob("*.sqlite")
@@ -238,13 +238,13 @@ def test_qdrant__embedded_whose_points_are_no_file(embedded_qdrant: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("spoil", ["table", "file"])
-def test_qdrant__embedded_spoilt_while_it_is_used(embedded_qdrant: Path, spoil: str) -> None:
+@pytest.mark.parametrize("damage", ["table", "file"])
+def test_qdrant__embedded_damaged_while_open__is_reported(embedded_qdrant: Path, damage: str) -> None:
     def use() -> None:
         with qdrant() as client:
             client.create_collection("a", vectors_config=VECTORS)
             (storage,) = embedded_qdrant.rglob("*.sqlite")
-            if spoil == "table":
+            if damage == "table":
                 with closing(sqlite3.connect(storage)) as database:
                     database.execute("DROP TABLE points")
             else:
@@ -253,13 +253,13 @@ def test_qdrant__embedded_spoilt_while_it_is_used(embedded_qdrant: Path, spoil: 
 
     with pytest.raises(StoreUnavailable) as raised:
         use()
-    if spoil == "table":
+    if damage == "table":
         assert "cannot be used: no such table: points. Check the folder" in str(raised.value)
     else:
         assert_damaged(embedded_qdrant, str(raised.value))
 
 
-def test_qdrant__embedded_refuses_points_of_another_size(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_vector_of_another_size__is_rejected(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
     with pytest.raises(RequestRejected) as raised, qdrant() as client:
@@ -270,14 +270,14 @@ def test_qdrant__embedded_refuses_points_of_another_size(embedded_qdrant: Path) 
     )
 
 
-def test_qdrant__embedded_in_the_place_of_a_file(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_path_is_a_file__is_refused(embedded_qdrant: Path) -> None:
     embedded_qdrant.write_text("a file")
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
     assert str(raised.value) == (f"QDRANT_PATH is '{embedded_qdrant}', which is no folder. Name a folder, or one that can be made.")
 
 
-def test_qdrant__embedded_below_a_file(embedded_qdrant: Path, settings: Settings) -> None:
+def test_qdrant__embedded_path_is_below_a_file__is_refused(embedded_qdrant: Path, settings: Settings) -> None:
     embedded_qdrant.write_text("a file")
     settings.QDRANT_PATH = f"{embedded_qdrant}/store"
     with pytest.raises(StoreUnavailable) as raised, qdrant():
@@ -287,40 +287,40 @@ def test_qdrant__embedded_below_a_file(embedded_qdrant: Path, settings: Settings
     )
 
 
-def test_qdrant__neither_a_server_nor_a_folder(settings: Settings) -> None:
+def test_qdrant__neither_server_nor_folder_is_set__is_refused(settings: Settings) -> None:
     settings.QDRANT_URL = settings.QDRANT_PATH = ""
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
     assert str(raised.value) == "QDRANT_URL and QDRANT_PATH are not set: set QDRANT_URL to a Qdrant server, or QDRANT_PATH to a folder."
 
 
-def test_qdrant__embedded_that_cannot_be_written(embedded_qdrant: Path) -> None:
-    def spoil_and_write() -> None:
+def test_qdrant__embedded_cannot_be_written__is_reported(embedded_qdrant: Path) -> None:
+    def damage_and_write() -> None:
         with qdrant() as client:
             (embedded_qdrant / "meta.json").unlink()
             (embedded_qdrant / "meta.json").mkdir()
             client.create_collection("a", vectors_config=VECTORS)
 
     with pytest.raises(StoreUnavailable) as raised:
-        spoil_and_write()
+        damage_and_write()
     assert str(raised.value) == (
         f"The embedded vector store '{embedded_qdrant}' cannot be used: Is a directory. Check the folder, or name another one in QDRANT_PATH."
     )
 
 
-def test_qdrant__embedded_leaves_files_of_our_own_alone(embedded_qdrant: Path) -> None:
+def test_qdrant__file_error_of_the_caller__is_not_translated(embedded_qdrant: Path) -> None:
     with pytest.raises(FileNotFoundError), qdrant():
         (embedded_qdrant / "not there").read_text()
 
 
 @pytest.mark.parametrize("name", ["profile_embeddings", "a", "_1", "Users-2.x", "a" * 200])
-def test_collection_name__that_fits(settings: Settings, name: str) -> None:
+def test_collection_name__valid__is_returned(settings: Settings, name: str) -> None:
     settings.QDRANT_COLLECTION = name
     assert collection_name() == name
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".a", "-a", "a b", "a?b", "ä", "a\n", "a" * 201])
-def test_collection_name__that_does_not_fit(settings: Settings, name: str) -> None:
+def test_collection_name__invalid__is_refused(settings: Settings, name: str) -> None:
     settings.QDRANT_COLLECTION = name
     with pytest.raises(StoreUnavailable) as raised:
         collection_name()
@@ -329,22 +329,22 @@ def test_collection_name__that_does_not_fit(settings: Settings, name: str) -> No
     )
 
 
-def test_qdrant__embedded_without_the_collection(embedded_qdrant: Path) -> None:
+def test_qdrant__embedded_has_no_such_collection__names_init_qdrant(embedded_qdrant: Path) -> None:
     with pytest.raises(CollectionNotFound) as raised, qdrant() as client:
         client.count("a")
     assert str(raised.value) == "Qdrant has no collection 'a': make it with manage.py init_qdrant."
 
 
-def test_qdrant__embedded_leaves_errors_of_our_own_code_alone(embedded_qdrant: Path) -> None:
+def test_qdrant__value_error_of_the_caller__is_not_translated(embedded_qdrant: Path) -> None:
     with pytest.raises(ValueError, match=r"^Collection a not found$"), qdrant():
         raise ValueError("Collection a not found")
 
 
-def test_qdrant__embedded_with_many_points_says_so_once(
+def test_qdrant__embedded_with_many_points__warns_once(
     embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for where, name in ((QdrantLocal, "LARGE_DATA_THRESHOLD"), (LocalCollection, "LARGE_DATA_THRESHOLD"), (embedded, "MANY_POINTS")):
-        monkeypatch.setattr(where, name, 5)
+    for owner, name in ((QdrantLocal, "LARGE_DATA_THRESHOLD"), (LocalCollection, "LARGE_DATA_THRESHOLD"), (embedded, "MANY_POINTS")):
+        monkeypatch.setattr(owner, name, 5)
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", points(5))
@@ -358,8 +358,8 @@ def test_qdrant__embedded_with_many_points_says_so_once(
     ]
 
 
-def test_settings__no_test_reaches_a_store_that_it_does_not_ask_for() -> None:
-    """Also as root, who can create every folder."""
+def test_settings__test_without_a_store_fixture__reaches_no_store() -> None:
+    """This holds for root too, who can create every folder."""
     assert not project_settings.QDRANT_URL
     with pytest.raises(StoreUnavailable, match="is no folder"), qdrant():
         pass
@@ -368,7 +368,7 @@ def test_settings__no_test_reaches_a_store_that_it_does_not_ask_for() -> None:
 # --- A server --------------------------------------------------------------------------------------------------------------------
 
 
-def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_qdrant__key_without_encryption_to_another_host__logs_a_warning(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = "http://no-such-host.invalid", "secret"
     with pytest.raises(StoreUnavailable), qdrant():
         pass
@@ -378,7 +378,7 @@ def test_qdrant__a_key_that_leaves_the_machine_unencrypted(settings: Settings, c
 
 
 @pytest.mark.parametrize("url", ["https://no-such-host.invalid", f"http://127.0.0.1:{free_port()}"], ids=["TLS", "loopback"])
-def test_qdrant__a_key_over_tls_or_loopback_logs_no_warning(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
+def test_qdrant__key_over_tls_or_loopback__logs_no_warning(settings: Settings, caplog: pytest.LogCaptureFixture, url: str) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY = url, "secret"
     with pytest.raises(StoreUnavailable), qdrant():
         pass
@@ -386,7 +386,7 @@ def test_qdrant__a_key_over_tls_or_loopback_logs_no_warning(settings: Settings, 
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__one_client_of_a_server_for_a_process(server: QdrantServer) -> None:
+def test_qdrant__server__has_one_client_for_the_process(server: QdrantServer) -> None:
     with qdrant() as client, qdrant() as again:
         assert again is client
     with qdrant() as later:
@@ -394,8 +394,8 @@ def test_qdrant__one_client_of_a_server_for_a_process(server: QdrantServer) -> N
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__ends_without_a_word(server: QdrantServer, settings: Settings, memory_path: Path) -> None:
-    """By gRPC the driver would print a warning at the interpreter's end."""
+def test_qdrant__process_with_a_server_client_ends__prints_nothing(server: QdrantServer, settings: Settings, memory_path: Path) -> None:
+    """The driver would print a warning by gRPC when the interpreter ends."""
     script = f"""
 settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = {server.url!r}, {server.api_key!r}, {settings.QDRANT_GRPC_PORT}
 with qdrant() as client:
@@ -406,9 +406,9 @@ try:
 except UserFacingError as error:
     print(error)
 """
-    done = run_script(script, memory_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "Qdrant has no collection 'no such collection': make it with manage.py init_qdrant.\n"
+    finished = run_script(script, memory_path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "Qdrant has no collection 'no such collection': make it with manage.py init_qdrant.\n"
 
 
 # --- gRPC is the same server -----------------------------------------------------------------------------------------------------
@@ -421,8 +421,8 @@ def other_qdrant() -> Iterator[QdrantServer]:
 
 
 @pytest.fixture
-def mixed_up(memory_path: Path, settings: Settings, other_qdrant: QdrantServer) -> Iterator[QdrantServer]:
-    """A new server by REST, with the gRPC of another one."""
+def mismatched_server(memory_path: Path, settings: Settings, other_qdrant: QdrantServer) -> Iterator[QdrantServer]:
+    """Start a server, and set its REST URL with the gRPC port of another server."""
     with started_qdrant(memory_path) as server:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = server.url, "", other_qdrant.grpc_port
         yield server
@@ -445,44 +445,50 @@ def make_collection(server: QdrantServer, name: str) -> None:
         client.close()
 
 
-def not_the_server(server: QdrantServer, grpc_port: int, why: str) -> str:
-    return f"QDRANT_GRPC_PORT {grpc_port} is not the server of QDRANT_URL '{server.url}' ({why}): correct it, or set it to 0 for REST."
+def mismatch_message(server: QdrantServer, grpc_port: int, reason: str) -> str:
+    return f"QDRANT_GRPC_PORT {grpc_port} is not the server of QDRANT_URL '{server.url}' ({reason}): correct it, or set it to 0 for REST."
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_of_another_server_where_both_are_empty(mixed_up: QdrantServer, other_qdrant: QdrantServer) -> None:
+def test_qdrant__grpc_of_another_empty_server__is_refused(mismatched_server: QdrantServer, other_qdrant: QdrantServer) -> None:
     before = collections_of(other_qdrant)
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
     line = str(raised.value)
     assert line.startswith(
-        not_the_server(mixed_up, other_qdrant.grpc_port, "gRPC does not know the collection 'findme-proof-").partition("-proof-")[0]
+        mismatch_message(mismatched_server, other_qdrant.grpc_port, "gRPC does not know the collection 'findme-proof-").partition(
+            "-proof-"
+        )[0]
     )
-    assert (collections_of(mixed_up), collections_of(other_qdrant)) == ([], before)
+    assert (collections_of(mismatched_server), collections_of(other_qdrant)) == ([], before)
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_of_another_server_with_a_collection_of_the_same_name(mixed_up: QdrantServer, other_qdrant: QdrantServer) -> None:
-    for server in (mixed_up, other_qdrant):
+def test_qdrant__grpc_of_another_server_with_the_same_collection__is_refused(
+    mismatched_server: QdrantServer, other_qdrant: QdrantServer
+) -> None:
+    for server in (mismatched_server, other_qdrant):
         make_collection(server, "same-name")
     with pytest.raises(StoreUnavailable) as raised, qdrant():
         pass
-    assert str(raised.value) == not_the_server(mixed_up, other_qdrant.grpc_port, "by gRPC 'same-name' is on other peers")
+    assert str(raised.value) == mismatch_message(mismatched_server, other_qdrant.grpc_port, "by gRPC 'same-name' is on other peers")
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_of_a_server_that_wants_another_key(mixed_up: QdrantServer, memory_path: Path, settings: Settings) -> None:
-    make_collection(mixed_up, "a")
+def test_qdrant__grpc_of_a_server_with_another_key__is_refused(
+    mismatched_server: QdrantServer, memory_path: Path, settings: Settings
+) -> None:
+    make_collection(mismatched_server, "a")
     (memory_path / "locked").mkdir()
     with started_qdrant(memory_path / "locked", SERVICE__API_KEY="another") as locked:
         settings.QDRANT_GRPC_PORT = locked.grpc_port
         with pytest.raises(StoreUnavailable) as raised, qdrant():
             pass
-        assert str(raised.value) == not_the_server(mixed_up, locked.grpc_port, "gRPC does not accept the key that REST accepts")
+        assert str(raised.value) == mismatch_message(mismatched_server, locked.grpc_port, "gRPC does not accept the key that REST accepts")
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_of_another_version(other_qdrant: QdrantServer, settings: Settings) -> None:
+def test_qdrant__grpc_of_another_version__is_refused(other_qdrant: QdrantServer, settings: Settings) -> None:
     with answering(200, {"result": {"collections": []}, "status": "ok", "time": 0}, version="1.20.77") as port:
         settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = f"http://127.0.0.1:{port}", "", other_qdrant.grpc_port
         with pytest.raises(StoreUnavailable, match=r"REST answers as version '1\.20\.77', gRPC as '1\."), qdrant():
@@ -491,7 +497,9 @@ def test_qdrant__grpc_of_another_version(other_qdrant: QdrantServer, settings: S
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("collections", [[], ["a"]])
-def test_qdrant__grpc_of_the_same_server(memory_path: Path, settings: Settings, collections: list[str]) -> None:
+def test_qdrant__grpc_of_the_same_server__is_accepted_and_leaves_no_collection(
+    memory_path: Path, settings: Settings, collections: list[str]
+) -> None:
     with started_qdrant(memory_path) as server:
         for name in collections:
             make_collection(server, name)
@@ -502,16 +510,16 @@ def test_qdrant__grpc_of_the_same_server(memory_path: Path, settings: Settings, 
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__grpc_is_not_misled_by_a_collection_that_is_deleted_meanwhile(
+def test_qdrant__collection_deleted_during_the_grpc_check__is_accepted(
     memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It seems to be missing by gRPC only; there is no other one to prove the server by."""
-    ask = vectorstore.qdrant.server._peers_by_grpc
+    """The collection is missing only by gRPC, and no other collection can show that the servers are the same."""
+    original = vectorstore.qdrant.server._peers_by_grpc
 
     def meanwhile(collection: str, client: QdrantClient, *arguments: Any) -> set[int] | None:
         if collection == "a":
             client.delete_collection("a")
-        return ask(collection, client, *arguments)
+        return original(collection, client, *arguments)
 
     monkeypatch.setattr(vectorstore.qdrant.server, "_peers_by_grpc", meanwhile)
     with started_qdrant(memory_path) as server:
@@ -522,7 +530,7 @@ def test_qdrant__grpc_is_not_misled_by_a_collection_that_is_deleted_meanwhile(
 
 
 @pytest.mark.qdrant_server
-def test_qdrant__rest_where_grpc_is_meant_to_be(other_qdrant: QdrantServer, settings: Settings) -> None:
+def test_qdrant__grpc_port_speaks_rest__is_refused(other_qdrant: QdrantServer, settings: Settings) -> None:
     rest_port = int(other_qdrant.url.rpartition(":")[2])
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = other_qdrant.url, "", rest_port
     with pytest.raises(StoreUnavailable, match=f"^No gRPC at port {rest_port} of '127.0.0.1' "), qdrant():

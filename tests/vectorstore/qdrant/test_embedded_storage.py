@@ -1,4 +1,4 @@
-"""The embedded store on disk: one transaction for a request, what a killed process leaves, who comes next; and what no request may do to all points."""
+"""The embedded store on disk: one transaction for each request, killed processes, damage, and the order of waiting processes."""
 
 from __future__ import annotations
 
@@ -28,74 +28,73 @@ def points(count: int, **payload: Any) -> list[models.PointStruct]:
     return [models.PointStruct(id=number, vector=[0.6, 0.8], payload=payload) for number in range(count)]
 
 
-def file_of(client: QdrantClient, collection: str) -> Any:
-    """The SQLite connection of the collection."""
+def connection_of(client: QdrantClient, collection: str) -> Any:
+    """Return the SQLite connection of the collection."""
     return client._client.collections[collection].storage.storage  # type: ignore[attr-defined]
 
 
 def commits_of(client: QdrantClient, work: Callable[[], object]) -> int:
     statements: list[str] = []
-    file_of(client, "a").set_trace_callback(statements.append)
+    connection_of(client, "a").set_trace_callback(statements.append)
     work()
     return statements.count("COMMIT")
 
 
-def test_storage__does_not_wait_for_the_disk(embedded_qdrant: Path) -> None:
-    """Neither in a collection that was just made, nor in one that was opened."""
-    for made in (False, True):
+def test_storage__new_or_opened_collection__does_not_wait_for_the_disk(embedded_qdrant: Path) -> None:
+    for is_made in (False, True):
         with qdrant() as client:
-            if not made:
+            if not is_made:
                 client.create_collection("a", vectors_config=VECTORS)
-            assert file_of(client, "a").execute("PRAGMA synchronous").fetchone() == (0,)
+            assert connection_of(client, "a").execute("PRAGMA synchronous").fetchone() == (0,)
 
 
-def test_storage__commits_once_for_a_request(embedded_qdrant: Path) -> None:
+def test_storage__each_request__commits_once(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         assert commits_of(client, lambda: client.upsert("a", points(50, version=1))) == 1
         assert commits_of(client, lambda: client.delete_payload("a", ["version"], points=models.Filter())) == 1
         assert commits_of(client, lambda: client.delete("a", models.Filter())) == 1
-        assert not file_of(client, "a").in_transaction
+        assert not connection_of(client, "a").in_transaction
 
 
-def test_storage__another_thread_commits_by_itself(embedded_qdrant: Path) -> None:
-    """A request of one thread holds back no commit of another folder's."""
+def test_storage__request_of_another_thread__does_not_delay_a_commit(embedded_qdrant: Path) -> None:
+    """The threads may use different folders."""
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         upsert, committed = client._client.upsert, []
 
         def in_thread(*arguments: Any, **options: Any) -> Any:
-            thread = threading.Thread(target=lambda: committed.append(commits_of(client, lambda: file_of(client, "a").commit())))
+            thread = threading.Thread(target=lambda: committed.append(commits_of(client, lambda: connection_of(client, "a").commit())))
             thread.start()
             thread.join()
             return upsert(*arguments, **options)
 
         client._client.upsert = in_thread  # type: ignore[method-assign]
         client.upsert("a", points(2))
-    assert committed == [0]  # there was nothing to commit, and it was not put off either
+    assert committed == [0]  # nothing had to be committed, and the commit was not delayed
     with qdrant() as client:
         assert client.count("a").count == 2
 
 
-def test_storage__what_a_failed_request_had_written_is_on_disk(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in memory: a process that continues with the open client sees the same as the next client."""
+def test_storage__failed_request__keeps_the_points_written_before(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The open client has these points in memory, so the next client must see them too."""
     persist = CollectionPersistence.persist
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
 
-        def failing(storage: CollectionPersistence, point: models.PointStruct) -> None:
+        def fail_on_the_fourth(storage: CollectionPersistence, point: models.PointStruct) -> None:
             if point.id == 3:
                 raise RuntimeError("the fourth")
             persist(storage, point)
 
-        monkeypatch.setattr(CollectionPersistence, "persist", failing)
+        monkeypatch.setattr(CollectionPersistence, "persist", fail_on_the_fourth)
         with pytest.raises(RuntimeError, match="the fourth"):
             client.upsert("a", points(5))
     with qdrant() as client:
         assert client.count("a").count == 3
 
 
-def test_storage__what_was_answered_survives_a_killed_process(embedded_qdrant: Path) -> None:
+def test_storage__killed_process__keeps_answered_requests(embedded_qdrant: Path) -> None:
     script = """
 with qdrant() as client:
     client.create_collection("a", vectors_config=models.VectorParams(size=2, distance="Cosine"))
@@ -117,7 +116,7 @@ with qdrant() as client:
         assert [record.id for record in client.retrieve("a", [*range(20 * answered)])] == [*range(20 * answered)]
 
 
-def test_storage__is_read_by_a_plain_client(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage__plain_client__reads_and_writes_the_same_points(embedded_qdrant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", points(3, age=30))
@@ -137,8 +136,8 @@ def test_storage__is_read_by_a_plain_client(embedded_qdrant: Path, monkeypatch: 
         assert [record.vector for record in found] == [[pytest.approx(0.6), pytest.approx(0.8)], [1.0, 0.0]]
 
 
-def test_storage__other_kinds_of_vectors_are_kept(embedded_qdrant: Path) -> None:
-    """Of other programs' collections in the same folder."""
+def test_storage__named_and_multi_vectors__are_kept(embedded_qdrant: Path) -> None:
+    """Other programs may have such collections in the same folder."""
     several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
     with qdrant() as client:
         client.create_collection("named", vectors_config={"x": VECTORS})
@@ -150,19 +149,19 @@ def test_storage__other_kinds_of_vectors_are_kept(embedded_qdrant: Path) -> None
         assert client.retrieve("several", [1], with_vectors=True)[0].vector == [[1.0, 0.0], [0.0, 1.0]]
 
 
-def test_storage__damaged_anywhere_is_reported_in_one_line(embedded_qdrant: Path) -> None:
+def test_storage__damaged_anywhere__is_reported_in_one_line(embedded_qdrant: Path) -> None:
     """As after a power failure."""
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", points(40, interests=["sea"]))
     (storage,) = embedded_qdrant.rglob("*.sqlite")
-    content, dice = storage.read_bytes(), random.Random(1)
+    content, rng = storage.read_bytes(), random.Random(1)
     reported: list[str] = []
     for _ in range(60):
-        spoilt = bytearray(content)
-        place = dice.randrange(len(content))
-        spoilt[place : place + 64] = bytes(dice.randrange(256) for _ in range(64)) if dice.random() < 0.7 else bytes(64)
-        storage.write_bytes(spoilt[: len(content)])
+        damaged = bytearray(content)
+        position = rng.randrange(len(content))
+        damaged[position : position + 64] = bytes(rng.randrange(256) for _ in range(64)) if rng.random() < 0.7 else bytes(64)
+        storage.write_bytes(damaged[: len(content)])
         try:
             with qdrant() as client:
                 client.scroll("a", limit=100)
@@ -172,10 +171,10 @@ def test_storage__damaged_anywhere_is_reported_in_one_line(embedded_qdrant: Path
     assert all(line.startswith(f"The embedded vector store '{embedded_qdrant}' ") and "\n" not in line for line in reported)
 
 
-# --- Who comes next --------------------------------------------------------------------------------------------------------------
+# --- Order of waiting processes and threads --------------------------------------------------------------------------------------
 
 
-def test_turn__another_process_comes_between_two_holds(embedded_qdrant: Path) -> None:
+def test_turn__waiting_process__gets_the_folder_after_the_current_block(embedded_qdrant: Path) -> None:
     """A worker takes the folder again right after each batch. A waiting process must get it after the current batch, not by chance."""
     script = """
 import time
@@ -196,25 +195,25 @@ while True:
         for _ in range(5):
             before = int(holds.read_text() or 0)
             with qdrant():
-                assert int(holds.read_text()) - before <= 2  # one that was under way, and one whose turn it was
+                assert int(holds.read_text()) - before <= 2  # the current block, and one that was already waiting
 
 
-def test_turn__another_thread_comes_between_two_holds(embedded_qdrant: Path) -> None:
+def test_turn__waiting_thread__gets_the_folder_after_the_current_block(embedded_qdrant: Path) -> None:
     holds, stop = 0, threading.Event()
-    begun = threading.Event()
+    started = threading.Event()
 
-    def greedy() -> None:
+    def hold_repeatedly() -> None:
         nonlocal holds
         while not stop.is_set():
             with qdrant():
                 holds += 1
-                begun.set()
+                started.set()
                 time.sleep(0.05)
 
-    thread = threading.Thread(target=greedy)
+    thread = threading.Thread(target=hold_repeatedly)
     thread.start()
     try:
-        assert begun.wait(PATIENCE_SECONDS)
+        assert started.wait(PATIENCE_SECONDS)
         for _ in range(5):
             before = holds
             with qdrant():
@@ -224,7 +223,7 @@ def test_turn__another_thread_comes_between_two_holds(embedded_qdrant: Path) -> 
         thread.join()
 
 
-def test_turn__a_thread_that_has_it_does_not_wait_for_those_that_wait(embedded_qdrant: Path) -> None:
+def test_turn__nested_block__does_not_wait_for_waiting_threads(embedded_qdrant: Path) -> None:
     waiting, done = threading.Event(), threading.Event()
 
     def wait() -> None:

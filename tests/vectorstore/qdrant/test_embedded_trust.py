@@ -1,4 +1,7 @@
-"""The embedded store reads pickles: only from a folder that no other account owns or writes, and its own files are for its owner only."""
+"""The embedded store reads pickles, so it trusts only a folder that no other account owns or can write.
+
+Its own files are private to their owner.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,24 @@ from findme.core.errors import StoreUnusable
 from vectorstore.qdrant.connection import qdrant
 
 VECTORS = models.VectorParams(size=2, distance=models.Distance.COSINE)
-ran: list[str] = []
+executed: list[str] = []
 
 
 class Crafted:
-    """Runs code where it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return run, ("code of another account",)
 
 
 def run(what: str) -> None:
-    ran.append(what)
+    executed.append(what)
 
 
 @pytest.fixture
-def filled(embedded_qdrant: Path) -> Path:
-    """The folder with a collection whose only point is crafted."""
-    ran.clear()
+def crafted_store(embedded_qdrant: Path) -> Path:
+    """Return the folder of a store whose only point is crafted."""
+    executed.clear()
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
         client.upsert("a", [models.PointStruct(id=1, vector=[0.6, 0.8], payload={})])
@@ -44,45 +47,45 @@ def filled(embedded_qdrant: Path) -> Path:
     return embedded_qdrant
 
 
-def open_and_fail() -> str:
+def refusal() -> str:
     with pytest.raises(StoreUnusable) as raised, qdrant():
         pass
     return str(raised.value)
 
 
-def test_qdrant__crafted_point_in_a_trusted_folder__runs(filled: Path) -> None:
-    """That it does is what the other tests rely on."""
+def test_qdrant__crafted_point_in_a_trusted_folder__runs_its_code(crafted_store: Path) -> None:
+    """The other tests rely on this."""
     with pytest.raises(StoreUnusable, match="is damaged"), qdrant():
         pass
-    assert ran == ["code of another account"]
+    assert executed == ["code of another account"]
 
 
-def test_qdrant__folder_that_others_write__is_not_read(filled: Path) -> None:
-    filled.chmod(0o777)
-    assert open_and_fail() == (
-        f"QDRANT_PATH is '{filled}', which is writable by other accounts (mode 0777): nothing was read."
+def test_qdrant__folder_writable_by_others__is_not_read(crafted_store: Path) -> None:
+    crafted_store.chmod(0o777)
+    assert refusal() == (
+        f"QDRANT_PATH is '{crafted_store}', which is writable by other accounts (mode 0777): nothing was read."
         " Only you or root may own and write it: correct that, or name another folder."
     )
-    assert ran == []
+    assert executed == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two accounts")
 @pytest.mark.parametrize("what", ["", "meta.json", "collection/a", "collection/a/storage.sqlite"])
-def test_qdrant__another_accounts_folder_or_file__is_not_read(what: str, filled: Path) -> None:
-    os.chown(filled / what, 65534, 65534)
-    assert "belongs to " in open_and_fail()
-    assert ran == []
+def test_qdrant__folder_or_file_of_another_account__is_not_read(what: str, crafted_store: Path) -> None:
+    os.chown(crafted_store / what, 65534, 65534)
+    assert "belongs to " in refusal()
+    assert executed == []
 
 
-def test_qdrant__link_to_another_folder__is_not_read(filled: Path) -> None:
-    (filled / "collection").rename(filled.parent / "elsewhere")
-    (filled / "collection").symlink_to(filled.parent / "elsewhere")
-    assert f"and '{filled / 'collection'}' is a link: nothing was read" in open_and_fail()
-    assert ran == []
+def test_qdrant__link_to_another_folder__is_not_read(crafted_store: Path) -> None:
+    (crafted_store / "collection").rename(crafted_store.parent / "elsewhere")
+    (crafted_store / "collection").symlink_to(crafted_store.parent / "elsewhere")
+    assert f"and '{crafted_store / 'collection'}' is a link: nothing was read" in refusal()
+    assert executed == []
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_qdrant__what_it_writes_is_for_its_owner_only(exists: bool, embedded_qdrant: Path) -> None:
+def test_qdrant__new_files__are_private(exists: bool, embedded_qdrant: Path) -> None:
     before = os.umask(0)
     try:
         if exists:

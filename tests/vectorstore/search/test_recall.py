@@ -1,4 +1,4 @@
-"""What a search through the graph finds, against an exact one, on clustered vectors: with and without criteria, on a server."""
+"""Recall of a search through the graph against an exact search, on clustered vectors, with and without criteria."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.search.criteria import SearchQuery
 from vectorstore.search.paging import hnsw_ef_for
 
-PEOPLE, SEARCHES, BATCH = 5000, 40, 500
+USER_COUNT, SEARCHES, BATCH = 5000, 40, 500
 GRAPHS_FROM_KB = 1000
-"""So that there are graphs, which answer also where there are criteria: they are for segments of 10,000 KB and more otherwise."""
+"""A low threshold, so that Qdrant builds and uses graphs. The default is for segments of 10,000 KB and more."""
 
 
 @pytest.fixture
 def graph(qdrant_server_grpc: QdrantServer) -> None:
     initialize()
-    random = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     points = [
         PointStruct(
             id=str(UUID(int=number + 1)),
@@ -34,7 +34,7 @@ def graph(qdrant_server_grpc: QdrantServer) -> None:
             payload={"active": True, "verified": True, "gender": str(gender), "age": int(age)},
         )
         for number, (vector, gender, age) in enumerate(
-            zip(clustered(PEOPLE), random.choice(["female", "male"], PEOPLE), random.integers(20, 60, PEOPLE), strict=True)
+            zip(clustered(USER_COUNT), rng.choice(["female", "male"], USER_COUNT), rng.integers(20, 60, USER_COUNT), strict=True)
         )
     ]
     with qdrant() as client:
@@ -44,18 +44,18 @@ def graph(qdrant_server_grpc: QdrantServer) -> None:
             optimizers_config=OptimizersConfigDiff(indexing_threshold=GRAPHS_FROM_KB),
             hnsw_config=HnswConfigDiff(full_scan_threshold=GRAPHS_FROM_KB),
         )
-        for start in range(0, PEOPLE, BATCH):
+        for start in range(0, USER_COUNT, BATCH):
             client.upsert(collection, points[start : start + BATCH], wait=True)
         wait_for_green()
-        assert (client.get_collection(collection).indexed_vectors_count or 0) > PEOPLE / 2
+        assert (client.get_collection(collection).indexed_vectors_count or 0) > USER_COUNT / 2
 
 
 @pytest.mark.django_db
 @pytest.mark.qdrant_server
-def test_recall__at_10_is_at_least_0_97_with_and_without_criteria(graph: None) -> None:
-    asked = clustered(SEARCHES, seed=6)
-    like_nobody = np.random.default_rng(8).standard_normal(asked.shape).astype(np.float32)
-    assert recall_and_seconds(like_nobody, {}, 12)[0] < 0.97  # or it is no graph that answers
-    widths = {name: hnsw_ef_for(SearchQuery(vector=asked[0], **criteria)) for name, criteria in CRITERIA.items()}
-    recalls = {name: recall_and_seconds(asked, criteria, widths[name])[0] for name, criteria in CRITERIA.items()}
+def test_recall__at_10__is_at_least_0_97_with_and_without_criteria(graph: None) -> None:
+    queries = clustered(SEARCHES, seed=6)
+    unlike_all_users = np.random.default_rng(8).standard_normal(queries.shape).astype(np.float32)
+    assert recall_and_seconds(unlike_all_users, {}, 12)[0] < 0.97  # otherwise Qdrant did not use a graph
+    widths = {name: hnsw_ef_for(SearchQuery(vector=queries[0], **criteria)) for name, criteria in CRITERIA.items()}
+    recalls = {name: recall_and_seconds(queries, criteria, widths[name])[0] for name, criteria in CRITERIA.items()}
     assert all(recall >= 0.97 for recall in recalls.values()), (widths, recalls)
