@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.django_db
 
 REQUIRED: dict[str, Any] = {"full_name": "Jane Smith", "date_of_birth": date(1993, 3, 20), "gender": "female"}
-WHO_LEFT = {
+REMOVALS = {
     "deactivated": "UPDATE users SET active = FALSE WHERE id = 'user_uuid'",
     "soft-deleted": SOFT_DELETE,
     "anonymized": ANONYMIZE,
@@ -47,17 +47,17 @@ def test_querysets__select_the_right_rows() -> None:
     assert set(User.objects.matchable()) == {plain}
 
 
-@pytest.mark.parametrize("written", ["jane@example.com", "Jane@Example.com", "JANE@EXAMPLE.COM"])
-def test_with_email__ignores_case(written: str) -> None:
+@pytest.mark.parametrize("address", ["jane@example.com", "Jane@Example.com", "JANE@EXAMPLE.COM"])
+def test_with_email__ignores_case(address: str) -> None:
     jane = UserFactory.create(email="Jane@example.com")
     UserFactory.create(email="janet@example.com")
-    assert list(User.objects.with_email(written)) == [jane]
+    assert list(User.objects.with_email(address)) == [jane]
 
 
-@pytest.mark.parametrize("written", ["", "jane", "jane@example.co", "%", "jane@example.com ", "a\0b", "\udcff"])
-def test_with_email__unknown(written: str) -> None:
+@pytest.mark.parametrize("address", ["", "jane", "jane@example.co", "%", "jane@example.com ", "a\0b", "\udcff"])
+def test_with_email__unknown(address: str) -> None:
     UserFactory.create(email="jane@example.com")
-    assert not User.objects.with_email(written).exists()
+    assert not User.objects.with_email(address).exists()
 
 
 def test_str__is_the_uuid() -> None:
@@ -137,9 +137,9 @@ def test_createsuperuser__asks_for_required_fields(monkeypatch: pytest.MonkeyPat
         def isatty(self) -> bool:
             return True
 
-    said = StringIO()
-    call_command("createsuperuser", interactive=True, verbosity=0, stdin=Terminal(), stderr=said)
-    assert "“yesterday” value has an invalid date format." in said.getvalue()
+    stderr = StringIO()
+    call_command("createsuperuser", interactive=True, verbosity=0, stdin=Terminal(), stderr=stderr)
+    assert "“yesterday” value has an invalid date format." in stderr.getvalue()
     assert User.objects.get().is_superuser
     assert next(answers, None) is None
 
@@ -147,10 +147,10 @@ def test_createsuperuser__asks_for_required_fields(monkeypatch: pytest.MonkeyPat
 # --- Logging in -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("written", ["jane@example.com", "JANE@Example.com"])
-def test_login__ignores_the_case_of_the_address(written: str) -> None:
+@pytest.mark.parametrize("address", ["jane@example.com", "JANE@Example.com"])
+def test_login__ignores_the_case_of_the_address(address: str) -> None:
     jane = UserFactory.create(email="Jane@example.com")
-    assert authenticate(username=written, password=PASSWORD) == jane
+    assert authenticate(username=address, password=PASSWORD) == jane
 
 
 @pytest.mark.parametrize("name", ["", "unknown@example.com", None])
@@ -171,22 +171,22 @@ def test_login__is_one_query_by_the_index(django_assert_num_queries: DjangoAsser
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "", "!"])
-@pytest.mark.parametrize("left", WHO_LEFT)
-def test_login__of_a_removed_user__fails(left: str, password: str) -> None:
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_login__of_a_removed_user__fails(removal: str, password: str) -> None:
     user = UserFactory.create()
-    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+    ask(REMOVALS[removal].replace("user_uuid", str(user.pk)))
     for name in (user.email, f"deleted_{user.pk}@findme.ai"):
         assert authenticate(username=name, password=password) is None
 
 
-@pytest.mark.parametrize("left", WHO_LEFT)
-def test_session__of_a_removed_user__ends_with_the_next_request(client: Client, left: str) -> None:
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_session__of_a_removed_user__ends_with_the_next_request(client: Client, removal: str) -> None:
     user = UserFactory.create(staff=True)
     client.force_login(user)
     request = HttpRequest()
     request.session = client.session
     assert get_user(request) == user
-    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+    ask(REMOVALS[removal].replace("user_uuid", str(user.pk)))
     assert get_user(request).is_anonymous
 
 
@@ -253,48 +253,48 @@ def test_delete__of_a_video__clears_it_in_the_profile() -> None:
 
 
 CLEARED_ROW = "SELECT email, full_name, bio, password_hash, deleted_at IS NOT NULL FROM users WHERE id = %s"
-LEFT = pytest.mark.parametrize("left", ["soft-deleted", "anonymized"])
+EACH_REMOVAL = pytest.mark.parametrize("removal", ["soft-deleted", "anonymized"])
 
 
-def leave(user: User, left: str) -> None:
-    ask(WHO_LEFT[left].replace("user_uuid", str(user.pk)))
+def remove(user: User, removal: str) -> None:
+    ask(REMOVALS[removal].replace("user_uuid", str(user.pk)))
 
 
-def assert_save_is_refused(user: User, **how: Any) -> None:
+def assert_save_is_refused(user: User, **options: Any) -> None:
     before = ask(CLEARED_ROW, user.pk)
     with pytest.raises(DatabaseError) as raised, transaction.atomic():
-        user.save(**how)
+        user.save(**options)
     assert str(raised.value) == f"User {user.pk} was deleted or anonymized by another transaction: nothing was saved. Reload the user."
     assert ask(CLEARED_ROW, user.pk) == before
 
 
-@LEFT
+@EACH_REMOVAL
 @pytest.mark.parametrize("fields", [None, ["bio"], ["deleted_at"], ["last_login", "password"]])
-def test_save__of_a_user_who_was_removed_meanwhile__restores_nothing(left: str, fields: list[str] | None) -> None:
+def test_save__of_a_user_who_was_removed_meanwhile__restores_nothing(removal: str, fields: list[str] | None) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
-    leave(user, left)
+    remove(user, removal)
     assert_save_is_refused(user, update_fields=fields)
     assert_save_is_refused(user, update_fields=fields)
 
 
-@LEFT
-def test_save__of_a_new_user_who_was_removed__restores_nothing(left: str) -> None:
+@EACH_REMOVAL
+def test_save__of_a_new_user_who_was_removed__restores_nothing(removal: str) -> None:
     user = UserFactory.create()
-    leave(user, left)
+    remove(user, removal)
     assert_save_is_refused(user)
 
 
-@LEFT
-def test_save__of_a_partly_read_user_who_was_removed__restores_nothing(left: str) -> None:
+@EACH_REMOVAL
+def test_save__of_a_partly_read_user_who_was_removed__restores_nothing(removal: str) -> None:
     user = User.objects.only("bio").get(pk=UserFactory.create().pk)
-    leave(user, left)
+    remove(user, removal)
     user.bio = "back"
     assert_save_is_refused(user)
 
 
 def test_save__of_a_deleted_user_who_was_anonymized_since__restores_nothing() -> None:
     user = User.objects.get(pk=UserFactory.create(deleted=True).pk)
-    leave(user, "anonymized")
+    remove(user, "anonymized")
     assert_save_is_refused(user)
     user.deleted_at = None
     assert_save_is_refused(user)
@@ -302,7 +302,7 @@ def test_save__of_a_deleted_user_who_was_anonymized_since__restores_nothing() ->
 
 def test_save__of_a_removed_user_who_was_read_again__is_allowed() -> None:
     user = UserFactory.create()
-    leave(user, "soft-deleted")
+    remove(user, "soft-deleted")
     user.refresh_from_db(fields=["bio"])
     assert_save_is_refused(user)
     user.refresh_from_db()
@@ -317,7 +317,7 @@ def test_save__of_a_removed_user_who_was_read_again__is_allowed() -> None:
 @pytest.mark.parametrize("change", [{"bio": "a line"}, {"deleted_at": None}, {"full_name": "Jane Doe"}], ids=str)
 def test_save__of_an_anonymized_user_who_was_read_again__is_refused_by_the_database(change: dict[str, Any]) -> None:
     user = UserFactory.create()
-    leave(user, "anonymized")
+    remove(user, "anonymized")
     user.refresh_from_db()
     for name, value in change.items():
         setattr(user, name, value)
@@ -327,7 +327,7 @@ def test_save__of_an_anonymized_user_who_was_read_again__is_refused_by_the_datab
 
 def test_save__of_a_removed_user__writes_columns_that_no_removal_clears(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     user = User.objects.get(pk=UserFactory.create().pk)
-    leave(user, "soft-deleted")
+    remove(user, "soft-deleted")
     user.last_login, user.active = datetime(2025, 1, 1, tzinfo=UTC), False
     with django_assert_num_queries(1) as queries:
         user.save(update_fields=["last_login"])

@@ -95,12 +95,12 @@ def test_anonymize__prevents_a_log_in() -> None:
             assert authenticate(username=email, password=password) is None
 
 
-@pytest.mark.parametrize("leave", [Profile().anonymize, Profile().erase])
-def test_sessions__of_a_removed_user_are_deleted_and_no_others(leave: object) -> None:
+@pytest.mark.parametrize("remove", [Profile().anonymize, Profile().erase])
+def test_sessions__of_a_removed_user_are_deleted_and_no_others(remove: object) -> None:
     person, colleague = UserFactory.create_batch(2, is_staff=True)
     open_session(person)
     open_session(person)
     kept = open_session(colleague)
-    assert callable(leave)
-    leave(person.pk)
+    assert callable(remove)
+    remove(person.pk)
     assert [session.pk for session in Session.objects.all()] == [kept]

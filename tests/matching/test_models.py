@@ -64,7 +64,7 @@ def test_full_clean__without_calls__users_can_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "messages"),
     [
         ({"week_number": 53, "year": 2025}, {"week_number": ["This ISO year does not have this week."]}),
         ({"week_number": 1, "year": 0}, {"week_number": ["This ISO year does not have this week."]}),
@@ -72,13 +72,13 @@ def test_full_clean__without_calls__users_can_change() -> None:
         ({"user_action": ""}, {"user_action": ["An action must be accepted, rejected or empty."]}),
     ],
 )
-def test_full_clean__shows_the_error_at_its_field(changes: dict[str, object], said: dict[str, list[str]]) -> None:
+def test_full_clean__shows_the_error_at_its_field(changes: dict[str, object], messages: dict[str, list[str]]) -> None:
     match = MatchFactory.create()
     for name, value in changes.items():
         setattr(match, name, value)
     with pytest.raises(ValidationError) as caught:
         match.full_clean()
-    assert caught.value.message_dict == said
+    assert caught.value.message_dict == messages
 
 
 def test_full_clean__user_with_themselves__is_refused() -> None:

@@ -181,15 +181,15 @@ def test_preview__soft_deletion_needs_no_store(shelf: Shelf) -> None:
 
 def test_preview__one_user_fails__shows_the_others(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """The preview fails for example for a user who was erased in between. The others are shown all the same."""
-    gone, there = UserFactory.create_batch(2)
+    failing_user, shown_user = UserFactory.create_batch(2)
 
     def preview(user_id: UUID) -> list[Effect]:
-        if user_id == gone.pk:
+        if user_id == failing_user.pk:
             raise UserFacingError("This user is unknown.")
         return [Effect("videos", 0, Disposition.DELETED), Effect("calls", 2, Disposition.DELETED)]
 
     monkeypatch.setitem(ACTIONS, ERASE.slug, replace(ERASE, preview=preview))
-    page = signed_in(superuser()).get(page_url(ERASE, [gone.pk, there.pk]))
+    page = signed_in(superuser()).get(page_url(ERASE, [failing_user.pk, shown_user.pk]))
     first, second = page.context["previews"]
     assert (first.user.denial_reason, first.lines, second.lines) == ("This user is unknown.", (), (("calls", 2, "deleted"),))
 

@@ -89,9 +89,9 @@ def insert_user(user_id: UUID) -> tuple[str, UUID]:
 
 
 def test_traps__of_another_role_do_not_run() -> None:
-    anonymized, gone, other = full_life(), UserFactory.create(), UserFactory.create()
+    anonymized, deleted_user, other = full_life(), UserFactory.create(), UserFactory.create()
     anonymize(anonymized.pk)
-    erase(gone.pk)
+    erase(deleted_user.pk)
     with attacker_role():
         ask(f"SET LOCAL ROLE {ATTACKER}")
         set_traps()
@@ -100,14 +100,14 @@ def test_traps__of_another_role_do_not_run() -> None:
             "UPDATE public.videos SET storage_url = 'https://example.com/v' WHERE user_id OPERATOR(pg_catalog.=) %s", anonymized.pk
         )
         assert refused(NEW_VIDEO, anonymized.pk)
-        assert refused(*insert_user(gone.pk))
+        assert refused(*insert_user(deleted_user.pk))
         ask(*insert_user(UUID(int=7)))
         ask("UPDATE public.users SET bio = 'new' WHERE id OPERATOR(pg_catalog.=) %s", other.pk)
         ask("UPDATE public.users SET email = pg_catalog.concat('deleted_', id, '@findme.ai') WHERE id OPERATOR(pg_catalog.=) %s", other.pk)
         ask("DELETE FROM public.users WHERE id OPERATOR(pg_catalog.=) %s", UUID(int=7))
         ask("RESET ROLE; SET LOCAL search_path = public")
         assert ask("SELECT user_id, deleted FROM public.erased_users ORDER BY user_id") == sorted(
-            [(anonymized.pk, False), (gone.pk, True), (other.pk, False), (UUID(int=7), True)]
+            [(anonymized.pk, False), (deleted_user.pk, True), (other.pk, False), (UUID(int=7), True)]
         )
         assert not traps_have_run()
 

@@ -87,13 +87,13 @@ def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
 
 def test_loaddata__leaves_out_erased_users_and_loads_other_rows(tmp_path: Path) -> None:
     person, other = full_life(), UserFactory.create(full_name="Another User")
-    gone = UserFactory.create()
-    VideoFactory.create(user=gone)
+    deleted_user = UserFactory.create()
+    VideoFactory.create(user=deleted_user)
     every_row = [*User.objects.all(), *Video.objects.all()]
     path = tmp_path / "all.json"
     path.write_text(serializers.serialize("json", every_row))
     anonymize(person.pk)
-    erase(gone.pk)
+    erase(deleted_user.pk)
     User.objects.filter(pk=other.pk).update(full_name="Changed meanwhile")
     code, _out, err = manage_here("loaddata", path)
     videos = Video.objects.filter(user=person).count()
@@ -103,28 +103,28 @@ def test_loaddata__leaves_out_erased_users_and_loads_other_rows(tmp_path: Path) 
     assert FULL_NAME not in err
     other.refresh_from_db()
     assert other.full_name == "Another User"
-    assert not User.objects.filter(Q(pk=gone.pk) | Q(full_name=FULL_NAME)).exists()
-    assert not Video.objects.filter(Q(user=gone.pk) | ~Q(storage_url=""), user_id__in=[person.pk, gone.pk]).exists()
-    assert undo_erasures([person.pk, gone.pk, other.pk]) == 2
+    assert not User.objects.filter(Q(pk=deleted_user.pk) | Q(full_name=FULL_NAME)).exists()
+    assert not Video.objects.filter(Q(user=deleted_user.pk) | ~Q(storage_url=""), user_id__in=[person.pk, deleted_user.pk]).exists()
+    assert undo_erasures([person.pk, deleted_user.pk, other.pk]) == 2
     code, _out, err = manage_here("loaddata", path)
     assert (code, err) == (0, "")
     assert User.objects.filter(full_name=FULL_NAME).exists()
-    assert User.objects.filter(pk=gone.pk).exists()
+    assert User.objects.filter(pk=deleted_user.pk).exists()
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_loaddata__leaves_out_rows_that_refer_to_a_deleted_user(tmp_path: Path) -> None:
-    gone, other = UserFactory.create(is_staff=True), UserFactory.create()
+    deleted_user, other = UserFactory.create(is_staff=True), UserFactory.create()
     kind = ContentType.objects.get_for_model(User)
     entries = [
         LogEntry(pk=number, user=user, content_type=kind, action_flag=CHANGE, action_time=NOW)
-        for number, user in enumerate((gone, other), 1)
+        for number, user in enumerate((deleted_user, other), 1)
     ]
     path = tmp_path / "log.json"
     path.write_text(serializers.serialize("json", entries, use_natural_foreign_keys=True))
-    erase(gone.pk)
+    erase(deleted_user.pk)
     code, _out, err = manage_here("loaddata", path)
     assert (code, err) == (
         1,

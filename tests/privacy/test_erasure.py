@@ -110,11 +110,11 @@ def test_erase__of_a_staff_member(shelf: Shelf) -> None:
 
 
 def test_erase__user_that_only_a_store_has(shelf: Shelf) -> None:
-    gone = uuid4()
-    shelf.ids.add(gone)
+    user_id = uuid4()
+    shelf.ids.add(user_id)
     expected = [Effect("points in the shelf", 1, Disposition.DELETED)]
-    assert preview_erasure(gone) == expected
-    assert erase(gone) == Outcome(gone, changed=False, effects=tuple(expected))
+    assert preview_erasure(user_id) == expected
+    assert erase(user_id) == Outcome(user_id, changed=False, effects=tuple(expected))
     assert shelf.ids == set()
 
 

@@ -184,11 +184,11 @@ def is_stored(row: Model) -> bool:
 
 def agree(model: type[Model], overrides: dict[str, Any]) -> None:
     cleaned = model(**VALID[model] | overrides)
-    said = sentences(cleaned)
-    assert is_stored(model(**VALID[model] | overrides)) == (not said), said
-    if not said:
+    messages = sentences(cleaned)
+    assert is_stored(model(**VALID[model] | overrides)) == (not messages), messages
+    if not messages:
         assert is_stored(cleaned)
-    for field in said:
+    for field in messages:
         assert field == "__all__" or model._meta.get_field(field)
 
 

@@ -55,10 +55,10 @@ def test_export__times_and_networks(user: User, colleague: User) -> None:
     assert log_in == {"attempt_time": AccessLog.objects.get(username=str(user.pk)).attempt_time, "ip_address": HOME}
 
 
-@pytest.mark.parametrize("leave", [LogIns().anonymize, LogIns().erase])
-def test_removal__deletes_only_the_users_records(user: User, colleague: User, leave: Callable[[UUID], None]) -> None:
+@pytest.mark.parametrize("remove", [LogIns().anonymize, LogIns().erase])
+def test_removal__deletes_only_the_users_records(user: User, colleague: User, remove: Callable[[UUID], None]) -> None:
     assert counts() == [4, 4, 2]
-    leave(user.pk)
+    remove(user.pk)
     assert counts() == [1, 1, 1]
     assert {row.username for model in TABLES for row in model.objects.all()} == {str(colleague.pk)}
 

@@ -56,7 +56,7 @@ class Eraser(Program):
             for number in self.turns():
                 self._erase_one(session, ways[number % len(ways)])
 
-    def lacking(self) -> list[str]:
+    def missing(self) -> list[str]:
         lines = [f"no user was erased by {way}" for way in WAYS if not self.counts[way]]
         erased = len(self.ledger.erased())
         return lines if erased >= self.at_least else [*lines, f"only {erased} users were erased"]

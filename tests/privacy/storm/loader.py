@@ -59,7 +59,7 @@ class Loader(Program):
         for _ in self.turns():
             self._load(self._number())
 
-    def lacking(self) -> set[tuple[str, str]]:
+    def missing(self) -> set[tuple[str, str]]:
         return {one for one in ALL if not self.counts[one]}
 
     def _number(self) -> int:

@@ -30,7 +30,7 @@ class Program(threading.Thread):
         """Do the work of the program in each of the ``turns``."""
 
     @abstractmethod
-    def lacking(self) -> Collection[object]:
+    def missing(self) -> Collection[object]:
         """Return the outcomes that are still missing."""
 
     def run(self) -> None:
@@ -47,6 +47,6 @@ class Program(threading.Thread):
         for number in itertools.count():
             if self.over.wait(self.pause_seconds):
                 deadline = deadline or time.monotonic() + MORE_SECONDS
-                if not self.lacking() or time.monotonic() > deadline:
+                if not self.missing() or time.monotonic() > deadline:
                     return
             yield number

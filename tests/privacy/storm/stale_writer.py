@@ -41,7 +41,7 @@ class StaleWriter(Program):
     def writes(self) -> int:
         return self.counts.total() + self.in_vain
 
-    def lacking(self) -> list[tuple[Way, Outcome]]:
+    def missing(self) -> list[tuple[Way, Outcome]]:
         return [(way, outcome) for way in WAYS for outcome in (Outcome.PASSED, Outcome.REFUSED) if not self.counts[way.name, outcome]]
 
     def work(self) -> None:
@@ -59,9 +59,9 @@ class StaleWriter(Program):
 
     def _chosen_way(self) -> tuple[Way, bool]:
         """Return a way, and whether to write for an erased user. Ways with missing outcomes come first."""
-        lacking = self.lacking()
-        if lacking and self.random.random() < 0.5:
-            way, outcome = self.random.choice(lacking)
+        missing = self.missing()
+        if missing and self.random.random() < 0.5:
+            way, outcome = self.random.choice(missing)
             return way, outcome == Outcome.REFUSED
         return self.random.choice(WAYS), self.random.random() < 0.5
 

@@ -59,17 +59,17 @@ class Erasures:
         with self.database.connect() as session:
             lines = back(session, self.ledger)
         lines += self._words_of_the_erased()
-        lines += [f"{way.name}: never {outcome}" for way, outcome in self.stale.lacking()]
-        lines += [f"{command}: never {what}" for command, what in self.loader.lacking()]
-        return lines + self.eraser.lacking()
+        lines += [f"{way.name}: never {outcome}" for way, outcome in self.stale.missing()]
+        lines += [f"{command}: never {what}" for command, what in self.loader.missing()]
+        return lines + self.eraser.missing()
 
     def _words_of_the_erased(self) -> list[str]:
         """Search for the words in all texts of all tables, whatever the owners of the data declare."""
-        gone, lines = self.ledger.deleted | self.ledger.anonymized, []
+        erased_ids, lines = self.ledger.deleted | self.ledger.anonymized, []
         with self.database.connect() as session:
             for (table,) in session.execute("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'").fetchall():
                 text = "\n".join(row for (row,) in session.execute(f"SELECT t::text FROM {table} t".encode()))
-                lines += [f"{table}: a word of the erased user {user_id}" for user_id in gone if mark(user_id) in text]
+                lines += [f"{table}: a word of the erased user {user_id}" for user_id in erased_ids if mark(user_id) in text]
         return lines
 
     def report(self) -> str:
