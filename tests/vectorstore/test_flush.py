@@ -10,9 +10,10 @@ from django.core.management import call_command
 
 from accounts.models import User
 from tests.factories import unit_vector
+from tests.schema.rows import ask
 from tests.support.commands import refused
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import ids, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, points, queued
 from vectorstore.catalog import registry
 from vectorstore.catalog.ownership import database_id
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, StoreState, VectorCollection
@@ -76,8 +77,8 @@ def test_flush__every_command_runs_without_findings(synced: None, tmp_path: Path
 
 def test_truncate__of_the_state__every_command_names_the_adoption(synced: None) -> None:
     """Without its state, the database has a new id, and the collection belongs to another database."""
-    plain_sql("TRUNCATE users CASCADE")
-    plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_leases")
+    ask("TRUNCATE users CASCADE")
+    ask("TRUNCATE vector_store_state, vector_collections, vector_sync_leases")
     line = f"The collection '{collection_name()}_v1' belongs to another database ("
     for command in ("sync_qdrant", "init_qdrant", "verify_qdrant", "reindex_qdrant"):
         message = refused(command)

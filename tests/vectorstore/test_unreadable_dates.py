@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory
+from tests.schema.rows import ask
 from tests.support.staff import signed_in, superuser
 from vectorstore.models import QuarantinedUser, QueueEntry, StoreState
 from vectorstore.projection.ages import refresh_ages
@@ -33,11 +33,6 @@ pytestmark = pytest.mark.django_db
 IMPOSSIBLE = ["infinity", "-infinity", "19900-05-01", "0044-03-15 BC"]
 
 
-def sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-
-
 @pytest.fixture
 def users(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """Users with points."""
@@ -51,7 +46,7 @@ def users(dates_unchecked: None, store: str, monkeypatch: pytest.MonkeyPatch) ->
 def store_impossible_dates(user_ids: list[UUID], column: str = "date_of_birth") -> list[UUID]:
     """Store impossible dates for some of the users, without a sync. Return the other users."""
     for user_id, text in zip(user_ids, IMPOSSIBLE, strict=False):
-        sql(f"UPDATE users SET {column} = %s WHERE id = %s", text, user_id)
+        ask(f"UPDATE users SET {column} = %s WHERE id = %s", text, user_id)
     return user_ids[len(IMPOSSIBLE) :]
 
 
@@ -70,7 +65,7 @@ def test_search_profiles__unreadable_dates__prints_the_other_users(users: list[U
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
 def test_sync__unreadable_dates__quarantines_only_these_users(users: list[UUID], column: str) -> None:
     others = store_impossible_dates(users, column)
-    sql("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
+    ask("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
     sync_once()
     assert sorted(QuarantinedUser.objects.values_list("pk", flat=True)) == users[: len(IMPOSSIBLE)]
     assert sorted(hit.user_id for hit in search(SearchQuery(user_id=others[0], limit=10))) == others[1:]
@@ -79,7 +74,7 @@ def test_sync__unreadable_dates__quarantines_only_these_users(users: list[UUID],
 @pytest.mark.parametrize("column", ["date_of_birth", "created_at"])
 def test_verify__unreadable_dates__compares_all_users(users: list[UUID], column: str) -> None:
     store_impossible_dates(users, column)
-    sql("UPDATE profile_embeddings SET created_at = 'infinity'")
+    ask("UPDATE profile_embeddings SET created_at = 'infinity'")
     assert verify().users == len(users)
 
 
@@ -93,7 +88,7 @@ def test_refresh_ages__unreadable_dates__queues_the_other_users(users: list[UUID
 
 @pytest.mark.parametrize("text", ["infinity", "-infinity"])
 def test_state__infinite_queue_time__is_shown(users: list[UUID], text: str) -> None:
-    sql("INSERT INTO vector_sync_queue (queued_at) VALUES (%s)", text)
+    ask("INSERT INTO vector_sync_queue (queued_at) VALUES (%s)", text)
     assert (backlog().length, backlog().oldest_seconds, state().oldest_seconds) == (1, None, None)
 
 

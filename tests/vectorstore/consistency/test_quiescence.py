@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from tests.schema.rows import ask
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import one, plain_sql
+from tests.vectorstore.sync.points import one
 from vectorstore.consistency.quiescence import quiescent_users
 from vectorstore.models import QueueEntry
 
@@ -25,7 +26,7 @@ def test_quiescent_users__in_a_transaction__keeps_its_settings_and_locks_nothing
     users = create_users(2)
     QueueEntry.objects.filter(user_id=users[0]).delete()
     with transaction.atomic():
-        plain_sql("SET LOCAL lock_timeout = '1234ms'; SET LOCAL synchronous_commit = 'local'")
+        ask("SET LOCAL lock_timeout = '1234ms'; SET LOCAL synchronous_commit = 'local'")
         before = transaction_settings()
         assert quiescent_users(users).keys() == {users[0]}
         assert transaction_settings() == before

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from django.db import connection
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
@@ -17,6 +16,7 @@ from findme.core.commands.steps import printed_steps
 from findme.core.errors import UserFacingError
 from tests.factories import unit_vector
 from tests.qdrant import QdrantServer
+from tests.schema.rows import ask
 from tests.support.commands import manage, started
 from tests.support.payloads import payload_of
 from tests.support.sessions import watched_session
@@ -40,11 +40,6 @@ from vectorstore.snapshots.upgrade import upgrade_collection
 from vectorstore.sync.worker import sync_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
-
-
-def plain_sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
 
 
 def create_and_sync(count: int) -> list[UUID]:
@@ -96,10 +91,10 @@ def collections() -> set[str]:
 def test_restore__users_changed_since__brings_their_points_up_to_date(any_collection: QdrantServer, tmp_path: Path) -> None:
     erased, hidden, moved, aged, *rest = create_and_sync(7)
     path = snapshot(tmp_path)
-    plain_sql("DELETE FROM users WHERE id = %s", erased)
-    plain_sql("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
-    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
-    plain_sql("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
+    ask("DELETE FROM users WHERE id = %s", erased)
+    ask("UPDATE users SET deleted_at = now() WHERE id = %s", hidden)
+    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), moved)
+    ask("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", aged)
     create_and_sync(2)
     before = last_allocated()
     result = restore_file(path)
@@ -114,7 +109,7 @@ def test_restore__users_changed_since__brings_their_points_up_to_date(any_collec
         assert alias_target(client) == name(2)
         assert before < highest(client, name(2)) <= last_allocated()
     assert compare().differences == []
-    plain_sql("DELETE FROM users WHERE id = %s", rest[0])
+    ask("DELETE FROM users WHERE id = %s", rest[0])
     sync_once()
     assert matches_postgresql()
 
@@ -125,7 +120,7 @@ def test_restore__server_has_lost_the_collection__makes_the_restored_one_live(co
     (deleted,) = ProfileEmbedding.objects.order_by("pk").values_list("pk", flat=True)[:1]
     with qdrant() as client:
         client.delete_collection(name(1))
-    plain_sql("DELETE FROM users WHERE id = %s", deleted)
+    ask("DELETE FROM users WHERE id = %s", deleted)
     result = restore_file(path)
     assert (result.collection, result.replaced) == (name(2), None)
     assert matches_postgresql()
@@ -141,10 +136,10 @@ def test_restore__versions_above_the_sequence__raises_the_sequence(collection: Q
     with qdrant() as client:
         newest = highest(client, name(1))
         client.delete_collection(name(1))
-    plain_sql("SELECT setval('vector_sync_version', 1, false)")
+    ask("SELECT setval('vector_sync_version', 1, false)")
     restore_file(path)
     assert last_allocated() > newest
-    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
+    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
     assert matches_postgresql()
 
@@ -169,12 +164,12 @@ def test_restore__impossible_version__is_removed_and_written_again(collection: Q
         client.set_payload(name(1), {"version": version}, points=[str(broken)], wait=True)
         client.upsert(name(1), [models.PointStruct(id=7, vector=unit_vector(1), payload={"version": version})], wait=True)
     path = snapshot(tmp_path)
-    plain_sql("SELECT setval('vector_sync_version', 1, false)")
+    ask("SELECT setval('vector_sync_version', 1, false)")
     result = restore_file(path)
     assert (result.removed, result.written, result.found) == (2, 1, 2)
     assert last_allocated() > newest
     assert matches_postgresql()
-    plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
+    ask("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
     assert matches_postgresql()
 
@@ -244,13 +239,13 @@ def test_restore__users_changed_meanwhile__loses_no_change(
     path = snapshot(tmp_path)
 
     def change_then_upgrade(*arguments: Any) -> None:
-        plain_sql("DELETE FROM users WHERE id = %s", before)
+        ask("DELETE FROM users WHERE id = %s", before)
         in_thread(sync_once).result()
         upgrade_collection(*arguments)
 
     def on_step(line: str) -> None:
         if "was restored from the snapshot" in line:
-            plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
+            ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), after)
             in_thread(sync_once).result()
             with qdrant() as client:
                 (found,) = client.retrieve(name(2), [str(after)], with_vectors=True)
@@ -287,7 +282,7 @@ def test_restore__acceptance_check_fails__drops_the_collection(
 ) -> None:
     create_and_sync(3)
     path = snapshot(tmp_path)
-    plain_sql("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
+    ask("UPDATE profile_embeddings SET vector = %s", unit_vector(99))
     sync_once()
     monkeypatch.setattr("vectorstore.rebuild.build.backfill", lambda *_arguments, **_options: BackfillResult(0, 0))
     message = (
@@ -387,7 +382,7 @@ def test_restore__killed__next_run_starts_again_and_completes(
     assert (code, stderr) == (0, "")
     deleted, *_ = create_and_sync(4)
     path = snapshot(tmp_path)
-    plain_sql("DELETE FROM users WHERE id = %s", deleted)
+    ask("DELETE FROM users WHERE id = %s", deleted)
     kill_at(moment, qdrant_server, settings, path)
     with qdrant() as client:
         assert alias_target(client) == name(1)
@@ -419,7 +414,7 @@ def test_reindex__restore_was_killed__starts_a_new_collection(qdrant_server: Qdr
     assert manage("init_qdrant")[0] == 0
     changed, *_ = create_and_sync(3)
     path = snapshot(tmp_path)
-    plain_sql("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
+    ask("UPDATE profile_embeddings SET vector = %s WHERE user_id = %s", unit_vector(99), changed)
     sync_once()
     kill_at("_v2/points/delete", qdrant_server, settings, path)
     assert states()[name(2)] == "building"

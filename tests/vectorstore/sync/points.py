@@ -46,11 +46,6 @@ def write(*points_to_write: models.PointStruct) -> None:
         client.upsert(collection_name(), list(points_to_write), wait=True)
 
 
-def plain_sql(statement: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-
-
 def one(statement: str, *parameters: Any) -> Any:
     """Return the first column of the first row."""
     with connection.cursor() as cursor:

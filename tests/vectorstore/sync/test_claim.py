@@ -20,12 +20,13 @@ import pytest
 from django.db import OperationalError, connection
 
 from findme.environment import BASE_DIR
+from tests.schema.rows import ask
 from tests.support.commands import environment
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import claimed, one, plain_sql, queued
+from tests.vectorstore.sync.points import claimed, one, queued
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.projection.points import points_of
@@ -110,14 +111,14 @@ def test_claim_due__skips_an_expired_lease_while_its_holder_renews_it() -> None:
 def test_claim_due__fails_after_the_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "LOCK_SECONDS", 0.05)
     enqueue([uuid4()])
-    plain_sql("SET statement_timeout = '30s'")
+    ask("SET statement_timeout = '30s'")
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("LOCK TABLE vector_sync_queue")
         with pytest.raises(OperationalError, match="lock timeout"):
             claim_due(uuid4(), 10)
         cursor.execute("ROLLBACK")
-    plain_sql("RESET statement_timeout")
+    ask("RESET statement_timeout")
 
 
 FROZEN = """
@@ -256,7 +257,7 @@ def test_claim_users__leases_queued_and_unqueued_users() -> None:
 
 def test_claim_due__truncate__one_worker_holds_all_users() -> None:
     """After a TRUNCATE the removed users are unknown: one worker at a time compares all users."""
-    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
+    ask("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true), (NULL, true)")
     other = uuid4()
     enqueue([other], urgent=True)
     claim = claimed()
@@ -329,10 +330,10 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
         return written()
 
     monkeypatch.setattr(registry, "write_targets", record_settings)
-    plain_sql("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
+    ask("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
     enqueue([uuid4()])
     claimed()
-    plain_sql("RESET default_transaction_isolation; RESET synchronous_commit")
+    ask("RESET default_transaction_isolation; RESET synchronous_commit")
     assert seen == [("read committed", "on", "2s", "5s")]
 
 
@@ -379,18 +380,18 @@ def test_claim__reads_the_collections_after_the_users_are_leased(monkeypatch: py
 @pytest.fixture
 def long_queue() -> None:
     """Deferred entries at the head, then entries of leased users, then 100,000 entries of a bulk load."""
-    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_ack) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
-    plain_sql(
+    ask("INSERT INTO vector_sync_queue (user_id, awaits_ack) SELECT gen_random_uuid(), true FROM generate_series(1, 2000)")
+    ask(
         "INSERT INTO vector_sync_queue (user_id, urgent, not_before) SELECT gen_random_uuid(), true, '2100-01-01' FROM generate_series(1, 2000)"
     )
-    plain_sql(
+    ask(
         """
         WITH held AS (INSERT INTO vector_sync_queue (user_id) SELECT gen_random_uuid() FROM generate_series(1, 2000) RETURNING user_id)
         INSERT INTO vector_sync_leases SELECT user_id, gen_random_uuid(), clock_timestamp() + interval '1 hour' FROM held
         """
     )
-    plain_sql("INSERT INTO vector_sync_queue (user_id) SELECT gen_random_uuid() FROM generate_series(1, 100000)")
-    plain_sql("ANALYZE vector_sync_queue, vector_sync_leases")
+    ask("INSERT INTO vector_sync_queue (user_id) SELECT gen_random_uuid() FROM generate_series(1, 100000)")
+    ask("ANALYZE vector_sync_queue, vector_sync_leases")
 
 
 @contextmanager
@@ -451,6 +452,6 @@ def test_claim_due__without_a_collection__fails_and_leases_no_user() -> None:
 
 def test_points_of__a_row_that_python_cannot_read__does_not_block_others(dates_unchecked: None) -> None:
     unreadable, valid = create_users(2)
-    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
+    ask("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
     points = points_of(claimed())
     assert ([point.id for point in points.due], points.unusable) == ([str(valid)], [unreadable])

@@ -14,10 +14,11 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import free_port
+from tests.schema.rows import ask
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import ids, one, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, one, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection.points import Points, points_of
 from vectorstore.qdrant.connection import collection_name
@@ -59,9 +60,7 @@ def test_sync_once__batch_of_any_size__syncs_all_users(embedded_collection: str,
 @pytest.mark.django_db
 def test_backlog__reports_the_age_of_the_oldest_entry(embedded_collection: str) -> None:
     create_users(2)
-    plain_sql(
-        "UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '90 s' WHERE id = (SELECT min(id) FROM vector_sync_queue)"
-    )
+    ask("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '90 s' WHERE id = (SELECT min(id) FROM vector_sync_queue)")
     found = backlog()
     assert (found.length, found.leased, found.quarantined) == (2, 0, 0)
     assert found.oldest_seconds is not None and 90 <= found.oldest_seconds < 150
@@ -214,7 +213,7 @@ def test_step__session_ended_by_postgresql__next_step_works(embedded_collection:
 def test_step__read_only_standby__is_reported_and_next_step_works(embedded_collection: str) -> None:
     """This happens for a moment after a failover."""
     create_users(1)
-    plain_sql("SET default_transaction_read_only = on")
+    ask("SET default_transaction_read_only = on")
     worker = Worker()
     assert worker.step() is None
     assert worker.unavailable is not None and "read-only transaction" in worker.unavailable
@@ -260,7 +259,7 @@ def test_step__unavailable__pauses_grow_and_it_is_reported_once(settings: Settin
 def test_sync_once__collection_of_another_database__fails_at_once(server_collection: str) -> None:
     """Waiting does not change the owner of the collection."""
     create_users(1)
-    plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
+    ask("UPDATE vector_store_state SET database_id = gen_random_uuid()")
     from vectorstore.consistency import preflight
 
     preflight.invalidate()

@@ -21,13 +21,14 @@ from findme.core.waiting import StallTimeout
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from tests.qdrant import QdrantServer, free_port
+from tests.schema.rows import ask
 from tests.support.collections import version
 from tests.support.commands import exit_code, manage, started
 from tests.support.processes import ended
 from tests.support.restored import restorable_postgres
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import ids, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, points, queued
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight
 from vectorstore.consistency.preflight import COMPARE_SECONDS
@@ -87,12 +88,12 @@ def replace_alias_with_collection() -> None:
 
 
 def change_database_id() -> None:
-    plain_sql("UPDATE vector_store_state SET database_id = gen_random_uuid()")
+    ask("UPDATE vector_store_state SET database_id = gen_random_uuid()")
 
 
 def truncate_state() -> None:
     """Simulate a TRUNCATE of every table: the database has another id and knows no collection."""
-    plain_sql("TRUNCATE vector_store_state, vector_collections, vector_sync_queue")
+    ask("TRUNCATE vector_store_state, vector_collections, vector_sync_queue")
 
 
 STATES = [
@@ -290,13 +291,13 @@ def test_init_qdrant__restored_store__is_reported(synced: None, capsys: pytest.C
 
 
 def delete_with_sql(user_id: UUID) -> None:
-    plain_sql(f"DELETE FROM users WHERE id = '{user_id}'")
+    ask(f"DELETE FROM users WHERE id = '{user_id}'")
     sync_once()
 
 
 def update_with_sql_and_sync(user_id: UUID) -> None:
     """Change the user and sync the point at once, as the admin does."""
-    plain_sql(f"UPDATE users SET verified = false WHERE id = '{user_id}'")
+    ask(f"UPDATE users SET verified = false WHERE id = '{user_id}'")
     sync_users([user_id])
 
 

@@ -20,12 +20,13 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.schema.rows import ask
 from tests.support.payloads import payload_of
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import a_point, plain_sql, point, points, queued, write
+from tests.vectorstore.sync.points import a_point, point, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -107,10 +108,8 @@ def test_sync_users__user_no_longer_projectable__removes_the_point(collection: s
 def test_sync_users__after_a_change_by_plain_sql__replaces_the_point(any_collection: str) -> None:
     user = ProfileEmbeddingFactory.create(video_features=[1.0]).user
     sync_users([user.pk])
-    plain_sql("UPDATE users SET active = false, gender = 'other' WHERE id = %s", user.pk)
-    plain_sql(
-        "UPDATE profile_embeddings SET video_features = NULL, location = NULL, vector = %s WHERE user_id = %s", unit_vector(77), user.pk
-    )
+    ask("UPDATE users SET active = false, gender = 'other' WHERE id = %s", user.pk)
+    ask("UPDATE profile_embeddings SET video_features = NULL, location = NULL, vector = %s WHERE user_id = %s", unit_vector(77), user.pk)
     assert sync_users([user.pk]) == BatchResult(written=1)
     stored = point(user.pk)
     assert (stored["payload"]["active"], stored["payload"]["gender"]) == (False, "other")

@@ -13,8 +13,9 @@ from qdrant_client import models
 
 from accounts.models import User
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
+from tests.schema.rows import ask
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import a_point, ids, plain_sql, points, queued, write
+from tests.vectorstore.sync.points import a_point, ids, points, queued, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, VectorCollection
 from vectorstore.projection.points import points_of
@@ -36,7 +37,7 @@ def test_truncate__removes_all_points(collection: str, table: str, monkeypatch: 
     create_users(5)
     sync_once()
     assert len(points()) == 5
-    plain_sql(f"TRUNCATE {table} CASCADE")
+    ask(f"TRUNCATE {table} CASCADE")
     synced = sync_once()
     assert (synced.removed, synced.remaining.length) == (5, 0)
     assert points() == set()
@@ -46,7 +47,7 @@ def test_truncate__failing_secondary_collection__is_marked_failed(embedded_colle
     create_users(2)
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.RETAINED, "")
-    plain_sql("TRUNCATE users CASCADE")
+    ask("TRUNCATE users CASCADE")
     sync_once(timeout=5)
     assert points() == set()
     assert registry.write_targets() == ("profile_embeddings_v1",)
@@ -55,7 +56,7 @@ def test_truncate__failing_secondary_collection__is_marked_failed(embedded_colle
 def test_truncate__users_added_afterwards__keep_their_points(embedded_collection: str) -> None:
     create_users(2)
     sync_once()
-    plain_sql("TRUNCATE users CASCADE")
+    ask("TRUNCATE users CASCADE")
     user_ids = create_users(2)
     sync_once()
     assert points() == ids(user_ids)
@@ -67,7 +68,7 @@ def test_truncate__worker_that_read_its_rows_before__its_points_are_removed_too(
     slow = claim_due(uuid4(), 10)
     assert slow is not None
     read = points_of(slow)
-    plain_sql("TRUNCATE users CASCADE")
+    ask("TRUNCATE users CASCADE")
     worker = uuid4()
     while QueueEntry.objects.filter(user_id=None).exists():
         work(worker, 10)
@@ -82,7 +83,7 @@ def test_truncate__worker_that_read_its_rows_before__its_points_are_removed_too(
 def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str, table: str) -> None:
     (gone,) = create_users(1)
     QuarantinedUser.objects.create(user_id=gone, reason="", collection="")
-    plain_sql(f"TRUNCATE {table} CASCADE")
+    ask(f"TRUNCATE {table} CASCADE")
     (present,) = create_users(1)
     QuarantinedUser.objects.create(user_id=present, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
@@ -103,7 +104,7 @@ def test_scan_for_orphans__queues_every_point_without_a_projectable_user(embedde
         *[a_point(user_id) for user_id in (projectable, staff, deleted, bare, unknown_id)], models.PointStruct(id=7, vector=unit_vector(1))
     )
     QueueEntry.objects.all().delete()
-    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
+    ask("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     work(uuid4(), 10)
     assert set(QueueEntry.objects.values_list("user_id", "urgent")) == {(user_id, True) for user_id in (staff, deleted, bare, unknown_id)}
     sync_once()
@@ -115,14 +116,14 @@ def test_scan_for_orphans__lease_expires_between_two_pages__stops(embedded_colle
     """Another worker then scans all points."""
     monkeypatch.setattr(orphan_scan, "PAGE_SIZE", 2)
     write(*[a_point(uuid4()) for _ in range(5)])
-    plain_sql("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
+    ask("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (NULL, true)")
     claim = claim_due(uuid4(), 10)
     assert claim is not None and claim.all_users
 
     def enqueue_and_expire_lease(user_ids: Iterable[UUID], *, urgent: bool, cause: str) -> int:
         count = enqueue(user_ids, urgent=urgent, cause=cause)
         if count:
-            plain_sql("UPDATE vector_sync_leases SET expires_at = clock_timestamp()")
+            ask("UPDATE vector_sync_leases SET expires_at = clock_timestamp()")
         return count
 
     monkeypatch.setattr(orphan_scan, "enqueue", enqueue_and_expire_lease)

@@ -12,12 +12,13 @@ import pytest
 from django.db import connection
 
 from tests.findme.core.postgresql.refusing import refusing_server
+from tests.schema.rows import ask
 from tests.support import commands
 from tests.support.commands import manage, started
 from tests.support.processes import ended
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import ids, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, points, queued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,11 +31,11 @@ def read_only(embedded_collection: str) -> Iterator[None]:
     """Make new sessions of the test's database read-only. The test's own session can still write."""
     connection.ensure_connection()
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
-    plain_sql(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     try:
         yield
     finally:
-        plain_sql(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        ask(f"ALTER DATABASE {database} RESET default_transaction_read_only")
 
 
 def use_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -58,7 +59,7 @@ def test_watch__read_only_postgresql__is_reported_once_then_the_worker_writes(re
             assert process.stderr is not None
             line = process.stderr.readline()
             assert READ_ONLY in line and line.endswith(" Trying again.\n")
-            plain_sql(f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} RESET default_transaction_read_only")
+            ask(f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} RESET default_transaction_read_only")
             wait_until(lambda: queued() == 0 and points() == ids(user_ids), "The worker writes")
             process.send_signal(signal.SIGTERM)
             assert ended(process)[::2] == (0, "")

@@ -19,9 +19,10 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from tests.qdrant import freeze, started_qdrant, thaw
+from tests.schema.rows import ask
 from tests.support.commands import run_python
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import ids, plain_sql, point, points, queued
+from tests.vectorstore.sync.points import ids, point, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.qdrant import write
 from vectorstore.schema.initialize import initialize
@@ -73,7 +74,7 @@ def test_recheck__upsert_arrives_after_the_deletion__point_is_removed_again(
 def test_recheck__upsert_arrives_after_a_newer_one__newer_point_stays(server_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (user_id,) = create_users(1)
     let_arrive = hold_back_upsert(monkeypatch, user_id)
-    plain_sql("UPDATE users SET active = false WHERE id = %s", user_id)
+    ask("UPDATE users SET active = false WHERE id = %s", user_id)
     Worker().step()
     let_arrive()
     assert point(user_id)["payload"]["active"] is False
@@ -106,7 +107,7 @@ def test_recheck__frozen_server_resumes__no_point_is_left(memory_path: Path, set
         user_ids = create_users(20)
         worker = Worker(batch_size=5)
         sync_once(timeout=30)
-        plain_sql("DELETE FROM users")
+        ask("DELETE FROM users")
         sync_once(timeout=30)
         user_ids = create_users(20)
         freeze(server)

@@ -9,7 +9,7 @@ import time
 import pytest
 from django.db import OperationalError, connection
 
-from tests.vectorstore.sync.points import plain_sql
+from tests.schema.rows import ask
 from vectorstore.queue.shutdown import GRACE_SECONDS, GracefulShutdown, no_statement_deadline, statement_deadline
 
 SLEEP = "SELECT pg_sleep(0.6)"
@@ -22,7 +22,7 @@ def seconds_until_alarm() -> float:
 @pytest.mark.django_db
 def test_graceful_shutdown__statement_exceeds_its_deadline__fails() -> None:
     with GracefulShutdown(0.2).caught(), pytest.raises(OperationalError, match=r"^it has not answered for 0\.2 s$"):
-        plain_sql(SLEEP)
+        ask(SLEEP)
     connection.close()
     assert seconds_until_alarm() == 0
 
@@ -31,10 +31,10 @@ def test_graceful_shutdown__statement_exceeds_its_deadline__fails() -> None:
 def test_graceful_shutdown__statement_without_deadline__may_take_long() -> None:
     with GracefulShutdown(0.2).caught():
         with statement_deadline(), no_statement_deadline():
-            plain_sql(SLEEP)
+            ask(SLEEP)
             assert seconds_until_alarm() == 0
         with no_statement_deadline():
-            plain_sql(SLEEP)
+            ask(SLEEP)
         assert seconds_until_alarm() == 0
         with statement_deadline():
             assert 0 < seconds_until_alarm() <= 0.2
@@ -43,7 +43,7 @@ def test_graceful_shutdown__statement_without_deadline__may_take_long() -> None:
 @pytest.mark.django_db
 def test_graceful_shutdown__without_signal_handlers__sets_no_alarm() -> None:
     with statement_deadline(), no_statement_deadline(), statement_deadline():
-        plain_sql("SELECT 1")
+        ask("SELECT 1")
         assert seconds_until_alarm() == 0
 
 
@@ -55,7 +55,7 @@ def test_graceful_shutdown__signal_during_a_statement__batch_keeps_its_grace_per
         os.kill(os.getpid(), signal.SIGUSR1)
         while not shutdown.requested:
             time.sleep(0.01)
-        plain_sql("SELECT 1")
+        ask("SELECT 1")
         assert 0 < seconds_until_alarm() <= GRACE_SECONDS
     assert seconds_until_alarm() == 0
 

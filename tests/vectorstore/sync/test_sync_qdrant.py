@@ -20,12 +20,13 @@ from qdrant_client import models
 from accounts.models import User
 from tests.factories import unit_vector
 from tests.qdrant import free_port, freeze, started_qdrant, thaw
+from tests.schema.rows import ask
 from tests.support import commands
 from tests.support.commands import manage, started, stdout_of
 from tests.support.sessions import another_connection
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
-from tests.vectorstore.sync.points import ids, plain_sql, points
+from tests.vectorstore.sync.points import ids, points
 from tests.vectorstore.sync.proxy import postgres_proxy
 from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease
@@ -88,7 +89,7 @@ def test_sync_qdrant__json_with_many_batches__is_one_document(embedded_collectio
 
 def test_sync_qdrant__prints_the_length_and_age_of_the_queue(embedded_collection: str, capsys: pytest.CaptureFixture[str]) -> None:
     create_users(3)
-    plain_sql("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '1 day'")
+    ask("UPDATE vector_sync_queue SET queued_at = clock_timestamp() - interval '1 day'")
     first, *_rest = output(capsys, "--batch-size", "2").splitlines()
     assert first.startswith("2 written, 0 removed; 1 remaining, the oldest 864")
     assert first.endswith(" s old.")
@@ -106,7 +107,7 @@ def test_sync_qdrant__quarantined_user__exits_1(
     dates_unchecked: None, embedded_collection: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unreadable, _valid = create_users(2)
-    plain_sql("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
+    ask("UPDATE users SET created_at = 'infinity' WHERE id = %s", unreadable)
     with pytest.raises(SystemExit) as raised:
         call_command("sync_qdrant", "--once")
     assert raised.value.code == 1

@@ -25,6 +25,7 @@ from django.utils.timezone import now
 from pytest_django import Settings
 
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
+from tests.schema.rows import ask
 from tests.support.commands import started, watching
 from tests.support.processes import ended
 from tests.support.sessions import another_connection
@@ -32,7 +33,7 @@ from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.storm.server import Server
-from tests.vectorstore.sync.points import ids, one, plain_sql, points, queued
+from tests.vectorstore.sync.points import ids, one, points, queued
 from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
@@ -311,7 +312,7 @@ def test_sleep__queue_is_not_empty__does_not_sleep(registered: str, monkeypatch:
 def test_write_heartbeat__busy_worker__stays_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     watch._write_heartbeat(worker)
-    plain_sql("UPDATE vector_sync_workers SET heartbeat_at = '2020-01-01'")
+    ask("UPDATE vector_sync_workers SET heartbeat_at = '2020-01-01'")
     watch._write_heartbeat(worker)
     assert one("SELECT heartbeat_at < '2021-01-01' FROM vector_sync_workers")
     monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.0)
@@ -326,10 +327,10 @@ def notified(session: Any) -> list[str]:
 
 @pytest.mark.parametrize("sleeper", [None, "awake", "asleep"])
 def test_enqueue__notifies_only_while_a_worker_sleeps(registered: str, sleeper: str | None) -> None:
-    plain_sql("DELETE FROM vector_sync_workers")
+    ask("DELETE FROM vector_sync_workers")
     if sleeper:
         until = "clock_timestamp() + interval '1 hour'" if sleeper == "asleep" else "clock_timestamp() - interval '1 second'"
-        plain_sql(f"INSERT INTO vector_sync_workers (id, host, pid, sleeping_until) VALUES (gen_random_uuid(), '', 1, {until})")
+        ask(f"INSERT INTO vector_sync_workers (id, host, pid, sleeping_until) VALUES (gen_random_uuid(), '', 1, {until})")
     with another_connection() as other:
         other.ensure_connection()
         session = other.connection

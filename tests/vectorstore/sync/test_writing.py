@@ -16,9 +16,10 @@ from qdrant_client.local.payload_filters import calculate_payload_mask
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
+from tests.schema.rows import ask
 from tests.support.secondary import secondary, state_of
 from tests.support.users import create_users
-from tests.vectorstore.sync.points import a_point, claimed, ids, one, plain_sql, point, points, queued, version_of, write
+from tests.vectorstore.sync.points import a_point, claimed, ids, one, point, points, queued, version_of, write
 from vectorstore.catalog import registry
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant import write as conditional_write
@@ -312,8 +313,8 @@ def test_work__user_with_data_that_qdrant_rejects__is_quarantined(server_collect
     assert quarantined.collection == f"{collection_name()}_v1"
     assert quarantined.reason.endswith("rejected this: Wrong input: too long. See manage.py init_qdrant --check.")
     # A newer change ends the quarantine. A user without a row is deleted.
-    plain_sql("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
-    plain_sql("DELETE FROM users WHERE id = %s", other)
+    ask("UPDATE users SET gender = 'other', active = false WHERE id = %s", one)
+    ask("DELETE FROM users WHERE id = %s", other)
     write(a_point(other))
     assert work(uuid4(), 100) == BatchResult(written=1, removed=1)
     assert not QuarantinedUser.objects.exists()
@@ -378,7 +379,7 @@ def test_work__all_users_rejected__quarantines_no_user(server_collection: str, m
 def test_work__row_that_makes_no_valid_point__user_is_quarantined(dates_unchecked: None, embedded_collection: str) -> None:
     unreadable, valid = create_users(2)
     work(uuid4(), 100)
-    plain_sql("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", unreadable)
+    ask("UPDATE users SET created_at = 'infinity', active = false WHERE id = %s", unreadable)
     result = work(uuid4(), 100)
     assert result is not None
     assert (result.written, result.removed, [rejected.reason for rejected in result.rejected]) == (0, 1, [NO_POINT])
