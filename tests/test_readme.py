@@ -13,12 +13,12 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.hashers import is_password_usable
-from django.core.management import CommandParser, call_command, get_commands, load_command_class
+from django.core.management import call_command, get_commands
 
 from accounts.models import User
 from findme.core.version import __version__
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
-from tests.support.commands import environment
+from tests.support.commands import environment, parser_of
 from vectorstore.models import VECTOR_SIZE
 
 README = (BASE_DIR / "README.md").read_text(encoding="utf-8")
@@ -34,10 +34,6 @@ LINKS = sorted(set(re.findall(r"\]\(([^)]+)\)", README + CHANGELOG)))
 ASKS = ("anonymize_user", "erase_user")
 NOT_HERE = ("createsuperuser", "check", "collectstatic", "sync_qdrant --watch", "qdrant_snapshot", "purge_qdrant")
 """Commands that this test does not run. They ask questions, need production settings or a server, or do not end. Other tests cover them."""
-
-
-def parser_of(command: str) -> CommandParser:
-    return load_command_class(get_commands()[command], command).create_parser("manage.py", command)
 
 
 def targets() -> set[str]:

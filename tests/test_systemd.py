@@ -17,12 +17,12 @@ import pytest
 
 from findme.environment import BASE_DIR
 from tests.qdrant import free_port
+from tests.support.commands import parser_of
 from tests.support.database import Database
 from tests.support.processes import PRODUCTION
 from tests.support.untraced import untraced
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.web import serving
-from tests.test_readme import parser_of
 from vectorstore.schema.initialize import initialize
 
 OPERATIONS = (BASE_DIR / "docs" / "how-to" / "deploy.md").read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ import re
 import shlex
 
 import pytest
-from django.core.management import CommandParser, get_commands, load_command_class
 
 from tests.docs.pages import blocks, page, rows, sections
 from tests.docs.source import is_printed, unknown_pieces
+from tests.support.commands import parser_of
 
 VECTOR_STORE = (
     "connect-to-qdrant",
@@ -41,10 +41,6 @@ OUTPUT = sorted({line for line in SHOWN if not line.startswith(("$", "|", "...")
 TABLES = page("how-to/troubleshooting.md") + sections(page("how-to/migrate.md"))["Troubleshooting"]
 MESSAGES = [row[0] for row in rows(TABLES) if row[0].startswith("`") and not row[0].startswith("`remaining`")]
 """The first cells of the troubleshooting tables that begin with a message of FindMe."""
-
-
-def parser_of(command: str) -> CommandParser:
-    return load_command_class(get_commands()[command], command).create_parser("manage.py", command)
 
 
 def test_pages__show_commands_options_and_messages() -> None:

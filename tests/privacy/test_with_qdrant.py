@@ -28,11 +28,10 @@ from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
 from tests.support.database import database_parameters
 from tests.support.payloads import payload_of
-from tests.support.sessions import another_connection
+from tests.support.sessions import another_connection, is_user_locked
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding, QueueEntry
-from vectorstore.queue.entries import LOCK_OF
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import point_of, sync_users
 
@@ -222,13 +221,6 @@ def test_commands__as_processes__one_after_another(embedded_qdrant: Path, tmp_pa
 # --- Concurrent and killed --------------------------------------------------------------------------------------------------------
 
 
-def is_locked_for_workers(user_id: UUID) -> bool:
-    """Return whether a transaction holds the user's lock, so that no worker can claim the user."""
-    with another_connection() as other, other.cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])
-        return not cursor.fetchone()[0]
-
-
 def is_queued(user_id: UUID) -> bool:
     """Return whether other sessions see an entry of the user."""
     with another_connection() as other, other.cursor() as cursor:
@@ -255,7 +247,7 @@ def test_removals__wait_for_a_running_sync(collection: str, remove: Callable[[UU
         points = points_of(*arguments)
         removing.append(in_thread(lambda: remove(person.pk)))
         # The sync holds the embedded store. On a server it leases the user, and the removal blocks other workers.
-        wait_until(lambda: asked and (collection == "embedded" or is_locked_for_workers(person.pk)), "The removal begins")
+        wait_until(lambda: asked and (collection == "embedded" or is_user_locked(person.pk)), "The removal begins")
         return points
 
     removing: list[Any] = []

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.core.management.base import CommandParser
 from django.db import connections
 
 from findme.cli import main
@@ -105,3 +106,8 @@ def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def parser_of(command: str) -> CommandParser:
+    """Return the parser of a command's arguments."""
+    return load_command_class(get_commands()[command], command).create_parser("manage.py", command)

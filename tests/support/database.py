@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
-from django.db import connection
+from django.db import OperationalError, connection
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -122,3 +122,10 @@ def use_database(database: Database) -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = before
+
+
+def django_error(cause: Exception) -> OperationalError:
+    """Return the error that Django raises for an error of psycopg."""
+    error = OperationalError(*cause.args)
+    error.__cause__ = cause
+    return error

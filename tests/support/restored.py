@@ -23,19 +23,19 @@ def restorable_postgres(*, dumped: bool = False) -> Iterator[Callable[[], None]]
     copy, newer = f"{name}_copy", f"{name}_newer"
     connection.close()
     for left in (copy, newer):
-        _administer("DROP DATABASE IF EXISTS {}", left)
+        administer("DROP DATABASE IF EXISTS {}", left)
     if dumped:
-        _administer("CREATE DATABASE {} TEMPLATE template0", copy)
+        administer("CREATE DATABASE {} TEMPLATE template0", copy)
         _dump_and_restore(name, copy)
     else:
-        _administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
+        administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
 
     def replace(out: str, aside: str, back: str) -> None:
         connection.close()
-        _administer("ALTER DATABASE {} ALLOW_CONNECTIONS false", out)
-        _administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = " + sql.quote(out))
-        _administer("ALTER DATABASE {} RENAME TO {}", out, aside)
-        _administer("ALTER DATABASE {} RENAME TO {}", back, out)
+        administer("ALTER DATABASE {} ALLOW_CONNECTIONS false", out)
+        administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = " + sql.quote(out))
+        administer("ALTER DATABASE {} RENAME TO {}", out, aside)
+        administer("ALTER DATABASE {} RENAME TO {}", back, out)
 
     restored = False
 
@@ -49,11 +49,11 @@ def restorable_postgres(*, dumped: bool = False) -> Iterator[Callable[[], None]]
     finally:
         if restored:
             replace(name, copy, newer)
-            _administer("ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
-        _administer("DROP DATABASE {} WITH (FORCE)", copy)
+            administer("ALTER DATABASE {} ALLOW_CONNECTIONS true", name)
+        administer("DROP DATABASE {} WITH (FORCE)", copy)
 
 
-def _administer(statement: str, *names: str) -> None:
+def administer(statement: str, *names: str) -> None:
     with connection._nodb_cursor() as cursor:
         cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 

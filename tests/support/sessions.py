@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from uuid import UUID
 
 import psycopg
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.support.database import database_parameters, url_of
+from vectorstore.queue.entries import LOCK_OF
 
 
 @contextmanager
@@ -60,3 +62,10 @@ def watched_session() -> Iterator[Watched]:
         (pid,) = cursor.fetchone()
     with psycopg.connect(url_of(database_parameters()), autocommit=True) as asking:
         yield Watched(asking, pid)
+
+
+def is_user_locked(user_id: UUID) -> bool:
+    """Return whether a transaction holds the user's lock, so that no worker can claim the user."""
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute(f"SELECT pg_try_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])
+        return not cursor.fetchone()[0]

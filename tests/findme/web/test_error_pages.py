@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
-from django.db import OperationalError
 from django.http import Http404, HttpRequest
 from django.template.loader import render_to_string
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from psycopg import errors
 
+from tests.support.database import django_error
 from tests.support.processes import PRODUCTION, python
 from tests.support.staff import signed_in, superuser
 
@@ -37,12 +37,6 @@ for method, address in (("get", "/admin/"), ("get", "/admin/accounts/user/?email
     print(response.status_code, response.headers.get("Retry-After"), "The database is unavailable" in response.content.decode())
 print(Client(headers={"host": "findme.example"}).get("/nonsense", secure=True).status_code)  # without a session
 """
-
-
-def django_error(cause: Exception) -> OperationalError:
-    error = OperationalError(*cause.args)
-    error.__cause__ = cause
-    return error
 
 
 @pytest.mark.parametrize(("name", "heading"), PAGES.items())

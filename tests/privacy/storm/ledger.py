@@ -10,6 +10,7 @@ import psycopg
 
 from findme.core.db.violations import OF_ERASED_USER
 from tests.privacy.leftovers import Values, left_over, rows_of
+from tests.privacy.orm.stale import user_named
 
 
 class Ledger:
@@ -28,11 +29,6 @@ class Ledger:
 
     def erased(self) -> set[UUID]:
         return self.deleted | self.anonymized | self.kept.keys()
-
-
-def user_named(error: BaseException) -> UUID:
-    """Return the id in the error message."""
-    return UUID(str(error).partition("User ")[2][:36])
 
 
 def back(session: psycopg.Connection[Any], ledger: Ledger) -> list[str]:

@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 from django.db.models import F, Func, Value
-from psycopg import sql
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
@@ -19,6 +18,7 @@ from findme.core.errors import StoreUnavailable
 from privacy.actions.erase import erase
 from tests.factories import unit_vector
 from tests.qdrant import QdrantServer, started_qdrant
+from tests.support.restored import administer
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
@@ -330,8 +330,8 @@ def older_postgres() -> Iterator[Callable[[], None]]:
     """Copy the whole test database. The yielded function switches to the copy, like a restore."""
     name, copy = connection.settings_dict["NAME"], f"{connection.settings_dict['NAME']}_older"
     connection.close()
-    _administer("DROP DATABASE IF EXISTS {}", copy)
-    _administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
+    administer("DROP DATABASE IF EXISTS {}", copy)
+    administer("CREATE DATABASE {} TEMPLATE {}", copy, name)
 
     def restore() -> None:
         connection.close()
@@ -342,12 +342,7 @@ def older_postgres() -> Iterator[Callable[[], None]]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = name
-        _administer("DROP DATABASE {} WITH (FORCE)", copy)
-
-
-def _administer(statement: str, *names: str) -> None:
-    with connection._nodb_cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        administer("DROP DATABASE {} WITH (FORCE)", copy)
 
 
 @pytest.mark.qdrant_server

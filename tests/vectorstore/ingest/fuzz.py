@@ -22,12 +22,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.vectorstore.ingest.inputs import numbered_ids
 from tests.vectorstore.ingest.mutations import change_file, change_zip_member
 from vectorstore.ingest.formats.parquet import decoder, process
 from vectorstore.ingest.formats.parquet.decoder import Frame
@@ -38,21 +38,17 @@ LONGEST_MESSAGE = 2000
 ZIP_MEMBER_SHARE = 0.5
 
 
-def ids(count: int) -> list[str]:
-    return [str(UUID(int=number + 1)) for number in range(count)]
-
-
 def json_lines() -> Iterator[bytes]:
     rows: list[Any] = [
         {
-            "user_id": ids(1)[0],
+            "user_id": numbered_ids(1)[0],
             "vector": [0.5] * 512,
             "location": {"lat": 52.5, "lon": 13.4},
             "interests": ["sea"],
             "video_features": [1, 2.5],
         },
-        {"user_id": ids(2)[1], "location": None, "interests": ["caf\u00e9", "\U0001f30a"], "video_features": None},
-        {"user_id": ids(3)[2].replace("-", ""), "vector": [-1e-3, 7] * 256},
+        {"user_id": numbered_ids(2)[1], "location": None, "interests": ["caf\u00e9", "\U0001f30a"], "video_features": None},
+        {"user_id": numbered_ids(3)[2].replace("-", ""), "vector": [-1e-3, 7] * 256},
     ]
     yield b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     yield b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(row, ensure_ascii=False).encode() for row in rows)
@@ -61,9 +57,9 @@ def json_lines() -> Iterator[bytes]:
 def npz() -> Iterator[bytes]:
     for save in (np.savez, np.savez_compressed):
         for user_ids, dtype in (
-            (np.array(ids(3)), "<f4"),
+            (np.array(numbered_ids(3)), "<f4"),
             (np.frombuffer(bytes(range(48)), "V16"), ">f8"),
-            (np.array(ids(3), "S36"), "<f2"),
+            (np.array(numbered_ids(3), "S36"), "<f2"),
         ):
             stream = io.BytesIO()
             save(stream, user_ids=user_ids, vectors=np.linspace(-1, 1, 3 * 512).reshape(3, 512).astype(dtype))
@@ -73,7 +69,7 @@ def npz() -> Iterator[bytes]:
 def parquet() -> Iterator[bytes]:
     text, number = pa.dictionary(pa.int32(), pa.string()), pa.float32()
     columns = {
-        "user_id": ids(4),
+        "user_id": numbered_ids(4),
         "vector": pa.array([[0.5] * 512, None, [1.0] * 511, [-2.0] * 512], pa.list_(number)),
         "location": pa.array([{"lat": 52.5, "lon": 13.4}, None, None, None]),
         "interests": pa.array([["sea", "sea"], None, [], [None, "x" * 200]], pa.list_(text)),

@@ -59,3 +59,7 @@ def file_error(read: Callable[[Path], object], path: Path) -> str:
         read(path)
     assert "\n" not in str(raised.value)
     return str(raised.value).replace(repr(str(path)), "FILE")
+
+
+def numbered_ids(count: int) -> list[str]:
+    return [str(UUID(int=number + 1)) for number in range(count)]

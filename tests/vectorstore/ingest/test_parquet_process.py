@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from findme.core.errors import UserFacingError
-from tests.vectorstore.ingest.inputs import file_error, frames_in_process
+from tests.vectorstore.ingest.inputs import file_error, frames_in_process, numbered_ids
 from vectorstore.ingest.formats.parquet import answers, decoder
 from vectorstore.ingest.formats.parquet import process as parquet_process
 from vectorstore.ingest.formats.parquet.decoder import LONGEST_ROW, plain_batch, size_of
@@ -38,10 +38,6 @@ UNDECODABLE = "FILE is damaged, or row {} needs more than 128 MiB. Write it agai
 NOT_STARTED = "The process that decodes Parquet cannot start: {}. Free memory or end other processes, then run the command again."
 
 refusal = partial(file_error, lambda path: list(read_parquet(path, "x")))
-
-
-def user_ids(count: int) -> list[str]:
-    return [str(UUID(int=number + 1)) for number in range(count)]
 
 
 def list_column(values: Any) -> Any:
@@ -87,7 +83,7 @@ def test_read__interests_that_decode_to_hundreds_of_megabytes__are_refused(tmp_p
 def test_read__batch_needs_too_much_memory__decodes_rows_one_by_one(tmp_path: Path) -> None:
     """Every row but the last is too long, and none is reported twice."""
     count = 150
-    path = save(tmp_path, {"user_id": user_ids(count + 1), "interests": [["x" * (LONGEST_ROW + 1)]] * count + [["sea"]]})
+    path = save(tmp_path, {"user_id": numbered_ids(count + 1), "interests": [["x" * (LONGEST_ROW + 1)]] * count + [["sea"]]})
     *rejected, last = read_parquet(path, "x")
     assert [entry.line for entry in rejected if isinstance(entry, Rejection)] == list(range(1, count + 1))
     assert isinstance(last, Row) and (last.line, last.content.interests) == (count + 1, ("sea",))
@@ -96,7 +92,7 @@ def test_read__batch_needs_too_much_memory__decodes_rows_one_by_one(tmp_path: Pa
 def test_read__real_process__reads_all_rows_and_ends(tmp_path: Path) -> None:
     """The process ends, even if only a part of the rows is read."""
     count = 2 * ROWS_AT_A_TIME + 1
-    path = save(tmp_path, {"user_id": user_ids(count)})
+    path = save(tmp_path, {"user_id": numbered_ids(count)})
     before = children()
     assert check_parquet(path) == count
     rows = list(read_parquet(path, "x"))
@@ -121,12 +117,12 @@ def children() -> set[int]:
 def test_read__row_is_too_long__is_rejected(tmp_path: Path, kind: Any) -> None:
     """In a dictionary, a long text is stored once and used often."""
     interests = [["sea"], [f"{'x' * 200_000}{number % 5}" for number in range(6)], ["lake"], ["x" * (LONGEST_ROW + 1)]]
-    path = save(tmp_path, {"user_id": [*user_ids(3), "y" * 2000], "interests": pa.array(interests, pa.list_(kind))})
+    path = save(tmp_path, {"user_id": [*numbered_ids(3), "y" * 2000], "interests": pa.array(interests, pa.list_(kind))})
     first, long, third, last = read_parquet(path, "x.parquet")
     assert isinstance(first, Row) and isinstance(third, Row) and third.content.interests == ("lake",)
     assert isinstance(long, Rejection) and isinstance(last, Rejection)
     assert (long.file, long.line, long.kind, long.reason) == ("x.parquet", 2, Kind.TOO_LONG, "the row is longer than 1,048,576 bytes")
-    assert (long.original(), last.original()) == ({"user_id": user_ids(3)[1]}, {})
+    assert (long.original(), last.original()) == ({"user_id": numbered_ids(3)[1]}, {})
 
 
 @pytest.mark.usefixtures("in_process")
@@ -195,7 +191,7 @@ def replace_process(monkeypatch: pytest.MonkeyPatch, *runs: list[tuple[bytes, by
 def test_read__process_ends_early__is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: list[tuple[bytes, bytes]]
 ) -> None:
-    path = save(tmp_path, {"user_id": user_ids(3)})
+    path = save(tmp_path, {"user_id": numbered_ids(3)})
     two_rows = list(frames_in_process(path, 2, 0))[:2]
     third_row = list(frames_in_process(path, 1, 2))
     starts = replace_process(monkeypatch, [*two_rows, *last], third_row)
@@ -219,7 +215,7 @@ def test_frame__incomplete_or_impossible__ends_the_stream(tmp_path: Path, monkey
 
 @pytest.mark.usefixtures("in_process")
 def test_decoder__skip__skips_row_groups_and_parts(tmp_path: Path) -> None:
-    path = save(tmp_path, {"user_id": user_ids(25)}, row_group_size=10)
+    path = save(tmp_path, {"user_id": numbered_ids(25)}, row_group_size=10)
     for skip in range(26):
         left = [
             answer.num_rows for answer in parquet_process._answers(path, rows_at_a_time=4, skip=skip) if isinstance(answer, pa.RecordBatch)
@@ -244,7 +240,7 @@ def test_plain_batch__keeps_the_values(list_of: Any, kind: Any) -> None:
 
 def test_program__parent_stops_reading__ends(tmp_path: Path) -> None:
     """Writing to the closed pipe fails."""
-    path, others = save(tmp_path, {"user_id": user_ids(20_000)}), children()
+    path, others = save(tmp_path, {"user_id": numbered_ids(20_000)}), children()
     frames = parquet_process.frames_of(path, 1, 0)
     next(frames)
     (pid,) = children() - others
@@ -286,7 +282,7 @@ SILENT = "The process that decodes FILE sent nothing for 0.5 seconds and was end
 def test_read__process_stops__is_ended_after_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str) -> None:
     """The rows that it has already sent are read first."""
     monkeypatch.setattr(answers, "SECONDS", 0.5)
-    path, others = save(tmp_path, {"user_id": user_ids(20_000)}), children()
+    path, others = save(tmp_path, {"user_id": numbered_ids(20_000)}), children()
     if stopped == "before it starts decoding":
         (tmp_path / "early.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
         monkeypatch.syspath_prepend(tmp_path)
@@ -342,6 +338,6 @@ def test_answers__this_process_was_stopped__its_time_does_not_count(tmp_path: Pa
 
 @pytest.mark.usefixtures("in_process")
 def test_decoder__skipping_rows__sends_a_frame_for_each_batch(tmp_path: Path) -> None:
-    path = save(tmp_path, {"user_id": user_ids(7)}, row_group_size=5)
+    path = save(tmp_path, {"user_id": numbered_ids(7)}, row_group_size=5)
     tags = [tag for tag, _ in frames_in_process(path, 1, 4)]
     assert tags == [decoder.SUMMARY, *[decoder.SKIPPED] * 4, *[decoder.BATCH] * 3, decoder.END]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ask
 from tests.support.payloads import payload_of
-from tests.support.sessions import another_connection
+from tests.support.sessions import another_connection, is_user_locked
 from tests.support.threads import in_thread
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
@@ -236,16 +236,10 @@ def test_remove_point__leased_user__waits_for_the_worker(server_collection: str)
             return remove_point(user_id)
 
     with in_thread(remove) as removal:
-        wait_until(lambda: started and is_locked(user_id), "The removal has begun")
+        wait_until(lambda: started and is_user_locked(user_id), "The removal has begun")
         assert not removal.done()
         release(claim, unanswered=False)
         assert removal.result(60) is False
-
-
-def is_locked(user_id: UUID) -> bool:
-    with another_connection() as other, other.cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])
-        return not cursor.fetchone()[0]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -34,13 +34,7 @@ from vectorstore.verification import merge_join, repair
 from vectorstore.verification import verify as verify_module
 from vectorstore.verification.verify import Verified, VerifiedCollection, verify
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait before a recheck: no worker runs, unless a test starts one."""
-    monkeypatch.setattr(merge_join, "WAIT_SECONDS", 0)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_recheck_delay")]
 
 
 def change_without_capture(statement: str, *parameters: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, connection
 from django.db.migrations import Migration
 from psycopg import errors
 
 from findme.core.postgresql.connection_errors import is_connection_error, is_unavailable
 from findme.migrator.diagnostics import describe_leftovers
+from tests.support.database import django_error
 
 LOST = psycopg.OperationalError("server closed the connection unexpectedly")
 CASES: list[tuple[Exception, bool, bool]] = [
@@ -24,12 +25,6 @@ CASES: list[tuple[Exception, bool, bool]] = [
     (errors.DiskFull("could not extend file"), False, False),
     (RuntimeError("x"), False, False),
 ]
-
-
-def django_error(cause: Exception) -> OperationalError:
-    error = OperationalError(*cause.args)
-    error.__cause__ = cause
-    return error
 
 
 @pytest.mark.parametrize(("cause", "unavailable", "no_answer"), CASES)
