@@ -1,8 +1,6 @@
-import threading
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.urls import reverse
 
 from calls.admin import VideoCallAdmin
@@ -10,6 +8,7 @@ from calls.models import VideoCall
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
 from tests.support.staff import errors_of, save, signed_in, superuser
+from tests.support.threads import in_thread
 
 LIST = reverse("admin:calls_videocall_changelist")
 ADD = reverse("admin:calls_videocall_add")
@@ -70,15 +69,9 @@ def test_add__match_is_changed_in_between__shows_an_error(monkeypatch: pytest.Mo
     match, other, client = MatchFactory.create(), UserFactory.create(), signed_in(superuser())
     save = VideoCallAdmin.save_model
 
-    def change_match() -> None:
-        Match.objects.filter(pk=match.pk).update(matched_user=other)
-        connection.close()
-
     def save_model(*args: Any) -> None:
         monkeypatch.setattr(VideoCallAdmin, "save_model", save)
-        thread = threading.Thread(target=change_match)
-        thread.start()
-        thread.join()
+        in_thread(lambda: Match.objects.filter(pk=match.pk).update(matched_user=other)).result()
         save(*args)
 
     monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)

@@ -11,7 +11,7 @@ from typing import Any
 
 from findme.embedded.binaries import Binaries, copy_binaries, installed_binaries
 from findme.environment import BASE_DIR
-from tests.support.waiting import DEADLINE_SECONDS
+from tests.support.processes import ended
 
 AS_USER = """
 import os, sys
@@ -92,12 +92,6 @@ def environment(**settings: str) -> dict[str, str]:
     """Return this environment with ``settings``, and without variables that lead to another server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "COV", "DATABASE_", "EMBEDDED_"))}
     return kept | {"PYTHONPATH": str(BASE_DIR), "PYTHONDONTWRITEBYTECODE": "1"} | settings
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for the process and return its exit code, stdout and stderr."""
-    out, err = process.communicate(timeout=DEADLINE_SECONDS)
-    return process.returncode, out, err
 
 
 def output_of(process: subprocess.Popen[str]) -> str:

@@ -19,7 +19,8 @@ import pytest
 from findme.core.errors import UserFacingError
 from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
-from tests.findme.embedded import COMMAND, CONNECT, Stage, ended, environment, output_of
+from tests.findme.embedded import COMMAND, CONNECT, Stage, environment, output_of
+from tests.support.processes import ended
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try what root does")

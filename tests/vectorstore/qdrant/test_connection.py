@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from findme.core.file_lock import lock_file
 from tests.qdrant import QdrantServer, free_port, started_qdrant
 from tests.support.memory import folder_in_memory
 from tests.support.stubs import answering
-from tests.support.threads import held_in_thread
+from tests.support.threads import held_in_thread, in_thread
 from tests.vectorstore.qdrant.holder import holding, run_script
 from vectorstore.qdrant import embedded
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
@@ -83,11 +84,8 @@ def test_qdrant__embedded_in_several_threads__one_at_a_time(embedded_qdrant: Pat
             client.upsert("a", [models.PointStruct(id=first, vector=[1.0, 2.0])])
             assert client.count("a").count == count + 1
 
-    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for thread in [in_thread(partial(add, number)) for number in range(8)]:
+        thread.result()
     with qdrant() as client:
         assert client.count("a").count == 8
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import psycopg
 
 from tests.support.database import Database
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
 
@@ -32,11 +32,6 @@ def second_writer(made: Database, write: Callable[[psycopg.Connection[Any]], obj
             except psycopg.Error as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    wait_until(lambda: not thread.is_alive() or made.waits_for_a_lock())
-    try:
+    with in_thread(run) as writer:
+        wait_until(lambda: writer.done() or made.waits_for_a_lock())
         yield errors
-    finally:
-        thread.join(60)
-    assert not thread.is_alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from findme.core.models import StoredModel
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.schema.rows import UNUSED_ID, connect
+from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -151,12 +151,10 @@ def test_race__two_forms_save_one_address_at_once() -> None:
             wait_until(lambda: observer.execute("SELECT 1 WHERE cardinality(pg_blocking_pids(%s)) > 0", [pid]).fetchone())
             other.commit()
 
-        committing = threading.Thread(target=commit_when_ours_waits)
-        committing.start()
         try:
-            violation = violation_of(form.save)
+            with in_thread(commit_when_ours_waits):
+                violation = violation_of(form.save)
         finally:
-            committing.join()
             observer.execute("DELETE FROM users WHERE email = 'race@example.com'")
     assert violation == Violation("idx_users_email_lower", User, "email", "Another user has this e-mail address.")
     form.add_error(None, violation.as_validation_error(form.fields))
