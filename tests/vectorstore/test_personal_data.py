@@ -1,4 +1,4 @@
-"""The owner of the embeddings and the vector store by themselves; ``tests/privacy/test_with_qdrant.py`` has them at work."""
+"""The owner of embeddings and the vector store. ``tests/privacy/test_with_qdrant.py`` tests them in whole actions."""
 
 import math
 import subprocess
@@ -40,11 +40,11 @@ def vector_store() -> Store:
 
 
 @pytest.fixture
-def person(every_store: str) -> UUID:
+def user(every_store: str) -> UUID:
     initialize()
-    person: UUID = ProfileEmbeddingFactory.create(model="a-model").pk
-    sync_users([person])
-    return person
+    user: UUID = ProfileEmbeddingFactory.create(model="a-model").pk
+    sync_users([user])
+    return user
 
 
 def export(owner: PersonalDataOwner, user_id: UUID) -> Mapping[str, Any]:
@@ -53,15 +53,15 @@ def export(owner: PersonalDataOwner, user_id: UUID) -> Mapping[str, Any]:
     return exported
 
 
-def test_owner__answers_for_every_column(owner: PersonalDataOwner) -> None:
+def test_owner__covers_every_column(owner: PersonalDataOwner) -> None:
     assert owner.fields == {"vectorstore.ProfileEmbedding": {field.name for field in ProfileEmbedding._meta.concrete_fields}}
 
 
-def test_export__the_row_and_the_point_as_it_is_in_qdrant(owner: PersonalDataOwner, person: UUID) -> None:
-    exported = export(owner, person)
-    embedding = ProfileEmbedding.objects.select_related("user").get(pk=person)
+def test_export__has_the_row_and_the_point(owner: PersonalDataOwner, user: UUID) -> None:
+    exported = export(owner, user)
+    embedding = ProfileEmbedding.objects.select_related("user").get(pk=user)
     assert exported["embedding"] == {
-        "user_id": person,
+        "user_id": user,
         "vector": embedding.vector,
         "location": embedding.location,
         "interests": embedding.interests,
@@ -75,80 +75,80 @@ def test_export__the_row_and_the_point_as_it_is_in_qdrant(owner: PersonalDataOwn
     assert exported["point"]["vector"] == pytest.approx(embedding.vector, abs=1e-6)
 
 
-def test_export__a_point_that_is_no_longer_what_the_row_says(owner: PersonalDataOwner, person: UUID) -> None:
-    ProfileEmbedding.objects.filter(pk=person).delete()
-    exported = export(owner, person)
+def test_export__point_without_a_row__is_exported(owner: PersonalDataOwner, user: UUID) -> None:
+    ProfileEmbedding.objects.filter(pk=user).delete()
+    exported = export(owner, user)
     assert exported["embedding"] is None
-    assert exported["point"]["payload"]["user_id"] == str(person)
+    assert exported["point"]["payload"]["user_id"] == str(user)
 
 
-def test_export__of_nobody(owner: PersonalDataOwner, person: UUID) -> None:
+def test_export__user_without_row_and_point__is_empty(owner: PersonalDataOwner, user: UUID) -> None:
     assert owner.export(UserFactory.create().pk) == {"embedding": None, "point": None}
 
 
-def test_export__without_qdrant(owner: PersonalDataOwner, settings: Settings) -> None:
+def test_export__qdrant_unavailable__is_reported(owner: PersonalDataOwner, settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
     with pytest.raises(StoreUnavailable):
         owner.export(uuid4())
 
 
-def test_anonymize__the_row_goes_and_others_stay(owner: PersonalDataOwner) -> None:
-    person, other = ProfileEmbeddingFactory.create().pk, ProfileEmbeddingFactory.create().pk
-    assert owner.after_anonymization(person) == owner.after_erasure(person) == [Effect("embeddings", 1, Disposition.DELETED)]
-    assert owner.after_soft_deletion(person) == [Effect("embeddings", 1, Disposition.KEPT)]
-    owner.anonymize(person)
-    assert owner.after_anonymization(person) == [Effect("embeddings", 0, Disposition.DELETED)]
+def test_anonymize__deletes_the_row_and_keeps_others(owner: PersonalDataOwner) -> None:
+    user, other = ProfileEmbeddingFactory.create().pk, ProfileEmbeddingFactory.create().pk
+    assert owner.after_anonymization(user) == owner.after_erasure(user) == [Effect("embeddings", 1, Disposition.DELETED)]
+    assert owner.after_soft_deletion(user) == [Effect("embeddings", 1, Disposition.KEPT)]
+    owner.anonymize(user)
+    assert owner.after_anonymization(user) == [Effect("embeddings", 0, Disposition.DELETED)]
     assert list(ProfileEmbedding.objects.values_list("pk", flat=True)) == [other]
 
 
-def test_store__holds_and_removes_a_point(vector_store: Store, person: UUID) -> None:
+def test_store__point__is_found_and_removed(vector_store: Store, user: UUID) -> None:
     other = ProfileEmbeddingFactory.create().pk
     sync_users([other])
     with vector_store.session(), transaction.atomic():
-        assert vector_store.holds(person)
-        assert vector_store.remove(person)
-        assert not vector_store.holds(person)
-        assert not vector_store.remove(person)
+        assert vector_store.holds(user)
+        assert vector_store.remove(user)
+        assert not vector_store.holds(user)
+        assert not vector_store.remove(user)
     assert point_of(other) is not None
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("by_grpc", [False, True])
-def test_store__a_point_whose_vector_has_a_nan(
+def test_store__vector_of_nan__is_exported_and_removed(
     owner: PersonalDataOwner, vector_store: Store, qdrant_server_grpc: QdrantServer, settings: Settings, *, by_grpc: bool
 ) -> None:
-    """Qdrant takes it by gRPC; by REST it answers with what is none. The person can be exported, as JSON, and erased all the same."""
+    """Qdrant accepts NaN by gRPC and returns an invalid number by REST. Export and erasure work anyway."""
     initialize()
-    person = ProfileEmbeddingFactory.create().pk
-    sync_users([person])
+    user = ProfileEmbeddingFactory.create().pk
+    sync_users([user])
     with qdrant() as client:
-        client.update_vectors(collection_name(), [models.PointVectors(id=str(person), vector=[math.nan] * 512)], wait=True)
+        client.update_vectors(collection_name(), [models.PointVectors(id=str(user), vector=[math.nan] * 512)], wait=True)
     settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
-    exported = export(owner, person)["point"]
-    assert (exported["vector"], exported["payload"]["user_id"]) == (None, str(person))
+    exported = export(owner, user)["point"]
+    assert (exported["vector"], exported["payload"]["user_id"]) == (None, str(user))
     with vector_store.session(), transaction.atomic():
-        assert vector_store.holds(person)
-        assert vector_store.remove(person)
-        assert not vector_store.holds(person)
+        assert vector_store.holds(user)
+        assert vector_store.remove(user)
+        assert not vector_store.holds(user)
 
 
-def test_store__is_not_reached_without_its_collection(vector_store: Store, every_store: str) -> None:
-    """Nobody can say then whether it holds anything of a person."""
+def test_store__no_collection__is_reported(vector_store: Store, every_store: str) -> None:
+    """Without the collection, it is unknown whether Qdrant holds data of a user."""
     for ask in (lambda: vector_store.holds(uuid4()), lambda: vector_store.remove(uuid4()), lambda: vector_store.session().__enter__()):
         with pytest.raises(CollectionNotFound, match=r"make it with manage\.py init_qdrant\.$"):
             ask()
 
 
-def test_store__is_not_reached_without_qdrant(vector_store: Store, settings: Settings) -> None:
+def test_store__qdrant_unavailable__is_reported(vector_store: Store, settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
     with pytest.raises(StoreUnavailable), vector_store.session():
         pass
 
 
-def test_personal_data__does_not_import_the_driver_for_every_command() -> None:
+def test_personal_data__is_registered__does_not_import_the_driver() -> None:
     script = "import django, sys; django.setup(); from django.core import checks; checks.run_checks();"
     script += (
         "print('vectorstore.personal_data' in sys.modules, 'findme.web.health.middleware' in sys.modules, 'qdrant_client' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=BASE_DIR, capture_output=True, text=True, check=True)
-    assert done.stdout == "True True False\n"
+    finished = subprocess.run([sys.executable, "-c", script], cwd=BASE_DIR, capture_output=True, text=True, check=True)
+    assert finished.stdout == "True True False\n"

@@ -1,4 +1,4 @@
-"""A full ``dumpdata``, loaded into a new database with an empty Qdrant: it ends with ``verify_qdrant`` clean."""
+"""A full ``dumpdata``, loaded into a new database with an empty Qdrant. ``verify_qdrant`` then finds no difference."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vectorstore.sync.worker import sync_once
 pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
 
 TABLES = ("users", "videos", "matches", "video_calls", "profile_embeddings", "auth_group", "users_groups", "django_admin_log")
-OWN = "'created_at', 'updated_at', 'deleted_at', 'expires_at', 'started_at', 'ended_at', 'action_time', 'content_type_id'"
+EXCLUDED_COLUMNS = "'created_at', 'updated_at', 'deleted_at', 'expires_at', 'started_at', 'ended_at', 'action_time', 'content_type_id'"
 NAMED = """
     SELECT g.name || ' ' || p.codename FROM auth_group g JOIN auth_group_permissions gp ON gp.group_id = g.id
     JOIN auth_permission p ON p.id = gp.permission_id
@@ -43,7 +43,7 @@ NAMED = """
 
 @pytest.fixture
 def source(store: str) -> None:
-    """Rows in every table, points, a checkpoint in both stores, and something on the queue again."""
+    """Create rows in every table, points, a checkpoint in both stores, and queue entries."""
     at = {"created_at": datetime(2026, 1, 5, 9, tzinfo=UTC)}
     initialize()
     embedded = ProfileEmbeddingFactory.create_batch(4, user__created_at=at["created_at"])
@@ -52,12 +52,12 @@ def source(store: str) -> None:
         video = VideoFactory.create(user=embedding.user)
         User.objects.filter(pk=embedding.pk).update(video=video)
     VideoCallFactory.create(match=MatchFactory.create(user=embedded[0].user, matched_user=embedded[1].user))
-    person = staff("accounts.view_user")
+    user = staff("accounts.view_user")
     editors = Group.objects.create(name="Editors")
     editors.permissions.add(Permission.objects.get(codename="view_user"), Permission.objects.get(codename="view_videocall"))
-    person.groups.add(editors)
+    user.groups.add(editors)
     content_type = ContentType.objects.get_for_model(User)
-    LogEntry.objects.create(user=person, content_type=content_type, object_id=str(person.pk), action_flag=CHANGE, change_message="")
+    LogEntry.objects.create(user=user, content_type=content_type, object_id=str(user.pk), action_flag=CHANGE, change_message="")
     Session.objects.create(session_key="a-login", session_data="", expire_date=datetime(2100, 1, 1, tzinfo=UTC))
     sync_once()
     with qdrant() as client:
@@ -69,58 +69,60 @@ def source(store: str) -> None:
 
 @contextmanager
 def another_database(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Database]:
-    """A new one, with a vector store that is empty: another folder, or another alias on the server."""
+    """Create a database with an empty vector store: another folder, or another alias on the server."""
     with database() as target, monkeypatch.context() as patched:
         settings.QDRANT_COLLECTION, settings.QDRANT_PATH = f"{settings.QDRANT_COLLECTION}_too", str(folder / "another store")
-        there = commands.environment() | {"DATABASE_URL": target.url()}
-        patched.setattr(commands, "environment", lambda: there)
+        environment = commands.environment() | {"DATABASE_URL": target.url()}
+        patched.setattr(commands, "environment", lambda: environment)
         yield target
 
 
 def rows(ask: Callable[[str], list[Any]]) -> dict[str, list[Any]]:
-    """Each row as text, without what another database has of its own, and without times: JSON holds thousandths of a second."""
+    """Return the rows as text, without ids that differ between databases, and without times: JSON rounds them to milliseconds."""
     return {
         table: ask(
-            f"SELECT (to_jsonb(t) - ARRAY[{OWN}] - CASE WHEN '{table}' = 'users_groups' THEN 'id' ELSE '' END)::text FROM {table} t ORDER BY 1"
+            f"SELECT (to_jsonb(t) - ARRAY[{EXCLUDED_COLUMNS}] - CASE WHEN '{table}' = 'users_groups' THEN 'id' ELSE '' END)::text FROM {table} t ORDER BY 1"
         )
         for table in TABLES
     }
 
 
-def asked(statement: str) -> list[Any]:
+def query(statement: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return [row[0] for row in cursor.fetchall()]
 
 
 @pytest.mark.at_length
-def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_loaddata__full_dump_in_a_new_database__syncs_without_differences(
+    source: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     dump = tmp_path / "all.json"
     code, out, err = manage("dumpdata", "--output", dump)
     assert (code, out) == (0, "")
     assert err.startswith("Left out because they belong to this database: ")
-    people, ours = ProfileEmbedding.objects.filter(user__deleted_at=None).count(), database_id()
+    user_count, source_id = ProfileEmbedding.objects.filter(user__deleted_at=None).count(), database_id()
     with another_database(settings, monkeypatch, tmp_path) as target:
         assert manage("migrate", "--verbosity", "0")[0] == 0
-        # As after other migrations in another order: nothing may depend on these numbers.
+        # Other migrations in another order would give other ids. Nothing may depend on them.
         target.execute(
             "BEGIN; UPDATE auth_permission SET id = id + 1000, content_type_id = content_type_id + 1000;"
             " UPDATE django_content_type SET id = id + 1000; COMMIT"
         )
         code, out, err = manage("loaddata", dump)
         assert (code, err) == (0, ""), err
-        assert rows(target.query) == rows(asked)
-        assert target.query(NAMED) == asked(NAMED)
+        assert rows(target.query) == rows(query)
+        assert target.query(NAMED) == query(NAMED)
         assert target.query("SELECT count(*) FROM django_session") == [0]
-        theirs = target.query("SELECT database_id::text FROM vector_store_state") or [None]
-        assert theirs[0] != ours
+        target_id = target.query("SELECT database_id::text FROM vector_store_state") or [None]
+        assert target_id[0] != source_id
         assert manage("init_qdrant")[0] == 0
         code, out, err = manage("sync_qdrant", "--once")
         assert (code, err) == (0, ""), err
-        assert out.splitlines()[-1] == f"{people} points written, 0 removed."
+        assert out.splitlines()[-1] == f"{user_count} points written, 0 removed."
         code, out, err = manage("verify_qdrant")
         assert code == 0, out + err
-        assert f"{people} points of {people} users, no differences." in out
+        assert f"{user_count} points of {user_count} users, no differences." in out
         assert manage("init_qdrant", "--check")[0] == 0
         with qdrant() as client:
             (owner,) = {
@@ -132,10 +134,10 @@ def test_round_trip__of_a_full_dump(source: None, settings: Settings, monkeypatc
 
 
 @pytest.mark.at_length
-def test_round_trip__of_a_dump_with_the_state_of_another_database(
+def test_loaddata__dump_with_the_state_of_another_database__is_refused(
     source: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As Django's own ``dumpdata`` writes it: refused before anything is changed, and the new database works on."""
+    """Django's own ``dumpdata`` writes such a dump. The new database stays usable."""
     dump = tmp_path / "all.json"
     script = (
         "import sys\nfrom django.core.management import call_command\nfrom django.core.management.commands.dumpdata import Command\n"

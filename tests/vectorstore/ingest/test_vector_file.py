@@ -1,4 +1,4 @@
-"""The vector to search with, out of a file."""
+"""Reading the vector of a search from a file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ONES = [1.0] * 512
 refusal = partial(file_error, read_vector)
 
 
-def test_json__array_of_numbers(tmp_path: Path) -> None:
+def test_json__array_of_numbers__is_read(tmp_path: Path) -> None:
     path = tmp_path / "vector.json"
     path.write_text(json.dumps(ONES))
     assert read_vector(path).tolist() == ONES
 
 
 @pytest.mark.parametrize("array", [np.ones(512, np.float16), np.ones((1, 512)), np.ones(512, int), np.asfortranarray(np.ones(512))])
-def test_npy__of_one_vector(tmp_path: Path, array: Any) -> None:
+def test_npy__one_vector__is_read(tmp_path: Path, array: Any) -> None:
     path = tmp_path / "vector.npy"
     np.save(path, array)
     assert read_vector(path).tolist() == ONES
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "FILE is not a JSON array of 512 numbers: Expecting value: line 1 column 1 (char 0)."),
         (
@@ -46,20 +46,20 @@ def test_npy__of_one_vector(tmp_path: Path, array: Any) -> None:
         (" " * (LONGEST_FILE + 1), "FILE is longer than 1,048,576 bytes. Save only one vector of 512 numbers."),
     ],
 )
-def test_json__refused(tmp_path: Path, text: str, said: str) -> None:
+def test_json__invalid__is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "vector.json"
     path.write_text(text)
-    assert refusal(path) == said
+    assert refusal(path) == message
 
 
-def test_json__not_utf8(tmp_path: Path) -> None:
+def test_json__not_utf8__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vector.json"
     path.write_bytes(b"[\xff]")
     assert refusal(path).startswith("FILE is not a JSON array of 512 numbers: 'utf-8' codec can't decode byte 0xff")
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         (np.ones(511), "FILE has the shape (511,). Save one vector of the shape (512,)."),
         (np.ones((2, 512)), "FILE has the shape (2, 512). Save one vector of the shape (512,)."),
@@ -71,30 +71,30 @@ def test_json__not_utf8(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_npy__refused(tmp_path: Path, array: Any, said: str) -> None:
+def test_npy__invalid__is_refused(tmp_path: Path, array: Any, message: str) -> None:
     path = tmp_path / "vector.npy"
     np.save(path, array)
-    assert refusal(path) == said
+    assert refusal(path) == message
 
 
-def test_npy__cut_off(tmp_path: Path) -> None:
+def test_npy__truncated__is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vector.npy"
     np.save(path, np.ones(512))
     path.write_bytes(path.read_bytes()[:-1])
     assert refusal(path) == "FILE is damaged: it has fewer than 512 numbers. Save it again with numpy."
 
 
-def test_read__file_that_is_not_there(tmp_path: Path) -> None:
+def test_read__missing_file__is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.json") == "FILE cannot be read: No such file or directory."
 
 
-def test_read__directory(tmp_path: Path) -> None:
+def test_read__directory__is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "FILE cannot be read: Is a directory."
 
 
-@pytest.mark.parametrize("ending", ["json", "npy"])
-def test_read__pipe_and_device(tmp_path: Path, ending: str) -> None:
-    pipe, device = tmp_path / f"pipe.{ending}", tmp_path / f"device.{ending}"
+@pytest.mark.parametrize("suffix", ["json", "npy"])
+def test_read__pipe_or_device__is_refused(tmp_path: Path, suffix: str) -> None:
+    pipe, device = tmp_path / f"pipe.{suffix}", tmp_path / f"device.{suffix}"
     device.symlink_to("/dev/zero")
     with open_pipe(pipe):
         for path in (pipe, device):

@@ -41,8 +41,8 @@ def embedded_note(store: str, settings: Settings) -> str:
     return EMBEDDED.format(path=settings.QDRANT_PATH) if store == "embedded" else ""
 
 
-def everything_there() -> list[Any]:
-    """All collections in full, and all aliases: to see that nothing was touched."""
+def all_state() -> list[Any]:
+    """Return all collections and aliases of this test, to assert that nothing was changed."""
     with qdrant() as client:
         names = sorted(
             collection.name for collection in client.get_collections().collections if collection.name.startswith(collection_name())
@@ -59,9 +59,7 @@ def missing() -> str:
     )
 
 
-def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
-    store: str, settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_init_qdrant__prints_its_changes_and_then_nothing_to_do(store: str, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     note = embedded_note(store, settings)
     name = f"{collection_name()} ({version(1)})"
     assert output(capsys, "--plan") == f"{name}: 3 would be changed.\n{missing()}"
@@ -71,7 +69,7 @@ def test_init_qdrant__says_what_it_changes_and_then_has_nothing_to_do(
     assert output(capsys, "--plan") == f"{name}: nothing to do.{note}\n"
 
 
-def test_init_qdrant__says_who_is_queued_for_a_collection_that_is_new(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_qdrant__new_collection__prints_how_many_users_are_queued(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     ProfileEmbeddingFactory.create_batch(2)
     assert output(capsys).endswith(
         "\nDone. The result was read back and compared.\n2 users are queued and searchable after the next sync. If no sync_qdrant --watch runs, run manage.py sync_qdrant --once.\n"
@@ -85,15 +83,15 @@ def test_init_qdrant__says_who_is_queued_for_a_collection_that_is_new(store: str
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])
 def test_init_qdrant__plan_changes_nothing(store: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert " would be changed." in output(capsys, option)
-    assert everything_there() == []
+    assert all_state() == []
 
 
-def test_init_qdrant__check_of_what_is_missing(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended_with:
+def test_init_qdrant__check_without_a_collection__is_a_finding(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
         call_command("init_qdrant", "--check")
-    assert ended_with.value.code == 1
+    assert exited.value.code == 1
     assert f"  collection {version(1)!r}: missing, expected there (in place)\n" in capsys.readouterr().out
-    assert everything_there() == []
+    assert all_state() == []
 
 
 @pytest.mark.qdrant_server
@@ -102,9 +100,9 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
     with qdrant() as client:
         client.update_collection(version(1), hnsw_config=models.HnswConfigDiff(m=8))
         client.delete_payload_index(version(1), "age")
-    with pytest.raises(SystemExit) as ended_with:
+    with pytest.raises(SystemExit) as exited:
         call_command("init_qdrant", "--check")
-    assert ended_with.value.code == 1
+    assert exited.value.code == 1
     differences = "  hnsw_config.m: 8, expected 16 (graph rebuild)\n  payload_schema.age: missing, expected integer (in place)\n"
     assert capsys.readouterr().out == f"{collection_name()} ({version(1)}): 2 differ.\n{differences}"
     assert (
@@ -112,7 +110,7 @@ def test_init_qdrant__check_names_each_difference(server: object, capsys: pytest
     )
 
 
-def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_qdrant__check_as_json__has_every_comparison(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     initialize()
     reported = json.loads(output(capsys, "--check", "--json"))
     assert {name: reported[name] for name in ("alias", "collection", "embedded", "differences", "changed")} == {
@@ -123,13 +121,13 @@ def test_init_qdrant__check_in_json(store: str, capsys: pytest.CaptureFixture[st
         "changed": False,
     }
     states = {one["what"]: one["state"] for one in reported["comparisons"]}
-    of_a_server = "equal" if store == "server" else "not applicable"
-    assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {of_a_server}
+    server_state = "equal" if store == "server" else "not applicable"
+    assert {states[what] for what in ("hnsw_config.m", "params.shard_number", "payload_schema.version")} == {server_state}
     assert {states[what] for what in (f"collection {version(1)!r}", "params.vectors.size", f"alias {collection_name()!r}")} == {"equal"}
     assert {"what": "params.vectors.size", "defined": 512, "live": 512, "state": "equal", "change": None} in reported["comparisons"]
 
 
-def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_qdrant__plan_as_json__names_the_change_for_each_difference(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     with qdrant() as client:
         client.create_collection(version(1), vectors_config=models.VectorParams(size=256, distance=COSINE))
     reported = json.loads(output(capsys, "--plan", "--json"))
@@ -138,7 +136,7 @@ def test_init_qdrant__json_tells_what_each_difference_takes(store: str, capsys: 
     assert reported["refused"] == refused("init_qdrant")
 
 
-def test_init_qdrant__json_of_a_change(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_qdrant__json__has_status_and_differences(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     planned = json.loads(output(capsys, "--dry-run", "--json"))
     assert (planned["changed"], planned["differences"]) == (False, 3)
     first, second = (json.loads(output(capsys, "--json")) for _ in range(2))
@@ -159,34 +157,34 @@ def how_to_delete(store: str, settings: Settings, name: str) -> str:
         (models.VectorParams(size=512, distance=models.Distance.EUCLID), "params.vectors.distance: Euclid, expected Cosine"),
     ],
 )
-def test_init_qdrant__refuses_what_takes_a_new_collection(
+def test_init_qdrant__change_needs_a_new_collection__is_refused(
     store: str, vectors: models.VectorParams, difference: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with qdrant() as client:
         client.create_collection(version(1), vectors_config=vectors)
-    before = everything_there()
+    before = all_state()
     line = f"In {version(1)!r}, {difference} (new collection): nothing was changed. Build a new collection with manage.py reindex_qdrant."
     assert refused("init_qdrant") == line
     assert output(capsys, "--plan").endswith(f"\nIt would be refused. {line}\n")
-    assert everything_there() == before
+    assert all_state() == before
     with pytest.raises(SystemExit):
         call_command("init_qdrant", "--check")
 
 
-def test_init_qdrant__refuses_a_real_collection_that_bears_the_aliass_name(store: str, settings: Settings) -> None:
+def test_init_qdrant__real_collection_has_the_name_of_the_alias__is_refused(store: str, settings: Settings) -> None:
     name = collection_name()
     with qdrant() as client:
         client.create_collection(name, vectors_config=models.VectorParams(size=512, distance=COSINE))
-    before = everything_there()
+    before = all_state()
     assert refused("init_qdrant") == (
         f"{name!r} is a real collection, but must be an alias: nothing was changed. Replace it with"
         " manage.py init_qdrant --adopt, or set QDRANT_COLLECTION to another name, or, if its points are no longer needed,"
         f" {how_to_delete(store, settings, name)}; then run manage.py init_qdrant."
     )
-    assert everything_there() == before
+    assert all_state() == before
 
 
-def test_init_qdrant__check_adopts_nothing() -> None:
+def test_init_qdrant__check_and_adopt__exclude_each_other() -> None:
     assert (
         refused("init_qdrant", "--check", "--adopt")
         == "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do."
@@ -194,33 +192,33 @@ def test_init_qdrant__check_adopts_nothing() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--force"], ["--max-changes=3"], ["--check", "--force"]])
-def test_init_qdrant__says_what_goes_with_adopt(arguments: list[str]) -> None:
+def test_init_qdrant__options_of_adopt__need_adopt(arguments: list[str]) -> None:
     assert refused("init_qdrant", *arguments) == "--force and --max-changes need --adopt. Add --adopt, or omit them."
 
 
-def test_init_qdrant__refuses_an_alias_that_leads_elsewhere(store: str) -> None:
+def test_init_qdrant__alias_points_to_another_collection__is_refused(store: str) -> None:
     name, other = collection_name(), f"{collection_name()}_other"
     with qdrant() as client:
         client.create_collection(other, vectors_config=models.VectorParams(size=512, distance=COSINE))
         alias = models.CreateAlias(collection_name=other, alias_name=name)
         client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
-    before = everything_there()
+    before = all_state()
     assert refused("init_qdrant") == (
         f"The alias {name!r} points to {other!r}, which is not one of {name}_v1, _v2 and so on:"
         " delete the alias, or set QDRANT_COLLECTION to another name, then run manage.py init_qdrant."
     )
-    assert everything_there() == before
+    assert all_state() == before
 
 
-def test_init_qdrant__in_one_line_where_there_is_no_qdrant(settings: Settings) -> None:
+def test_init_qdrant__invalid_url__is_one_line(settings: Settings) -> None:
     settings.QDRANT_URL = "127.0.0.1:6333"
     for arguments in ([], ["--check"], ["--plan"], ["--adopt"]):
         assert refused("init_qdrant", *arguments).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
 
 
 @pytest.mark.qdrant_server
-def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Qdrant says yes to several changes that it does not make."""
+def test_initialize__qdrant_ignores_a_change__is_reported(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qdrant accepts several changes without making them."""
     initialize()
     with qdrant() as client:
         client.update_collection(version(1), hnsw_config=models.HnswConfigDiff(m=8))
@@ -233,7 +231,7 @@ def test_initialize__an_answer_is_no_proof(server: object, monkeypatch: pytest.M
 
 
 @pytest.mark.qdrant_server
-def test_init_qdrant__says_when_graphs_are_still_being_built(
+def test_init_qdrant__graphs_are_still_being_built__is_reported(
     server: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     read = QdrantClient.get_collection
@@ -244,15 +242,15 @@ def test_init_qdrant__says_when_graphs_are_still_being_built(
         return found
 
     monkeypatch.setattr(QdrantClient, "get_collection", still_yellow)
-    with pytest.raises(SystemExit) as ended_with:
+    with pytest.raises(SystemExit) as exited:
         call_command("init_qdrant", "--wait", "0.2")
-    assert ended_with.value.code == 1
+    assert exited.value.code == 1
     assert capsys.readouterr().err == f"{version(1)} is still yellow after 0.2 s. Qdrant continues in the background.\n"
 
 
 @pytest.mark.qdrant_server
-def test_initialize__wakes_a_collection_that_waits_for_a_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a server does that was restarted while it built graphs: it is grey until it is told of any change of the optimizers."""
+def test_initialize__grey_collection__sends_an_empty_change(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was restarted while it built graphs stays grey until it receives a change of the optimizers."""
     initialize()
     read, update = QdrantClient.get_collection, QdrantClient.update_collection
     updates: list[object] = []
@@ -262,19 +260,19 @@ def test_initialize__wakes_a_collection_that_waits_for_a_change(server: object, 
         found.status = found.status if updates else models.CollectionStatus.GREY
         return found
 
-    def noted(client: QdrantClient, name: str, **changes: object) -> bool:
+    def record_update(client: QdrantClient, name: str, **changes: object) -> bool:
         updates.append(changes)
-        return update(client, name, **changes)  # type: ignore[arg-type]  # the settings that are handed over
+        return update(client, name, **changes)  # type: ignore[arg-type]  # passes the settings through
 
     monkeypatch.setattr(QdrantClient, "get_collection", grey_until_updated)
-    monkeypatch.setattr(QdrantClient, "update_collection", noted)
+    monkeypatch.setattr(QdrantClient, "update_collection", record_update)
     assert initialize().status == "green"
     assert updates == [{"optimizers_config": models.OptimizersConfigDiff()}]
     assert compare().differences == []
 
 
 @pytest.mark.qdrant_server
-def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_initialize__red_collection__is_reported(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     initialize()
     read = QdrantClient.get_collection
 
@@ -290,19 +288,19 @@ def test_initialize__a_collection_that_is_red(server: object, monkeypatch: pytes
     assert str(raised.value) == f"Qdrant reports the collection {version(1)!r} as red (no space left). Check Qdrant's log."
 
 
-def test_initialize__hands_over_the_plan_before_it_changes(store: str) -> None:
-    seen: list[Plan] = []
+def test_initialize__calls_on_plan_before_it_changes_anything(store: str) -> None:
+    plans: list[Plan] = []
 
     def on_plan(planned: Plan) -> None:
-        assert everything_there() == []
-        seen.append(planned)
+        assert all_state() == []
+        plans.append(planned)
 
-    done = initialize(on_plan=on_plan)
-    assert seen == [done.planned]
-    assert (done.status, done.green) == ("green", True)
+    result = initialize(on_plan=on_plan)
+    assert plans == [result.planned]
+    assert (result.status, result.green) == ("green", True)
 
 
-def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Settings) -> None:
+def test_initialize__another_process_holds_the_lock__is_refused_after_the_timeout(embedded_qdrant: object, settings: Settings) -> None:
     settings.MIGRATE_WAIT_SECONDS = 0.2
     other = connection.copy()
     try:
@@ -321,7 +319,7 @@ def test_initialize__waits_for_another_one(embedded_qdrant: object, settings: Se
 
 
 @pytest.mark.django_db(transaction=True)
-def test_init_qdrant__two_at_once(store: str) -> None:
+def test_init_qdrant__two_at_once__both_succeed(store: str) -> None:
     results = [ended(process) for process in [started("init_qdrant"), started("init_qdrant")]]
     assert [(code, stderr) for code, _, stderr in results] == [(0, ""), (0, "")]
     assert sorted("nothing to do" in stdout for _, stdout, _ in results) == [False, True]
@@ -335,14 +333,14 @@ from qdrant_client.http.api.indexes_api import SyncIndexesApi
 from vectorstore.schema import apply as applying
 from vectorstore.schema.initialize import initialize
 
-left = int(sys.argv[1])
+remaining = int(sys.argv[1])
 
-def dying(method):
+def killing(method):
     def call(*arguments, **options):
-        global left
-        if left == 0:
+        global remaining
+        if remaining == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
+        remaining -= 1
         return method(*arguments, **options)
     return call
 
@@ -351,7 +349,7 @@ steps = [
     (applying, "register_as_live"), (QdrantClient, "update_collection_aliases"),
 ]
 for owner, name in steps:
-    setattr(owner, name, dying(getattr(owner, name)))
+    setattr(owner, name, killing(getattr(owner, name)))
 initialize()
 """
 
@@ -365,12 +363,12 @@ initialize()
         *(pytest.param("server", steps, marks=pytest.mark.qdrant_server) for steps in (1, 5, 9, 10)),
     ],
 )
-def test_init_qdrant__killed_at_any_step_goes_on(
+def test_init_qdrant__killed_at_any_step__resumes(
     kind: str, steps: int, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever it had come to: in the end everything is as defined, and everyone is queued."""
+    """Afterwards the collection is as defined, and all users are queued."""
     request.getfixturevalue(f"{kind}_qdrant" if kind == "embedded" else f"qdrant_{kind}")
-    person = ProfileEmbeddingFactory.create().pk
+    user = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()
     assert run_python(KILLED, steps)[0] == -signal.SIGKILL
     with qdrant() as client:
@@ -379,11 +377,11 @@ def test_init_qdrant__killed_at_any_step_goes_on(
         assert not client.collection_exists(collection_name())
     assert "\nDone. The result was read back and compared.\n" in output(capsys)
     assert not compare().differences
-    assert QueueEntry.objects.filter(user_id=person).count() == 1
+    assert QueueEntry.objects.filter(user_id=user).count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None:
+def test_init_qdrant__as_a_process__has_its_exit_codes(embedded_qdrant: object) -> None:
     assert manage("init_qdrant", "--check")[::2] == (1, "")
     with qdrant() as client:
         client.create_collection(version(1), vectors_config=models.VectorParams(size=256, distance=COSINE))
@@ -392,20 +390,20 @@ def test_init_qdrant__exit_codes_of_the_command(embedded_qdrant: object) -> None
 
 
 @pytest.mark.parametrize("wait", ["nan", "inf", "-5"])
-def test_init_qdrant__waits_for_a_number_of_seconds(wait: str, store: str) -> None:
+def test_init_qdrant__invalid_wait__is_refused(wait: str, store: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("init_qdrant", f"--wait={wait}")
     assert str(raised.value) == f"Error: argument --wait: {wait!r} is not a number of seconds, 0 or more"
-    assert everything_there() == []
+    assert all_state() == []
 
 
-def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str) -> None:
-    person = ProfileEmbeddingFactory.create().pk
+def test_initialize__registers_the_collection_and_queues_all_users(every_store: str) -> None:
+    user = ProfileEmbeddingFactory.create().pk
     QueueEntry.objects.all().delete()
     initialize()
     row = VectorCollection.objects.get()
     assert (row.name, row.state, row.alias) == (version(1), "live", collection_name())
-    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
+    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [user]
     with qdrant() as client:
         reported = client.get_collection(version(1)).config.metadata
     assert reported == metadata_of(row)
@@ -414,8 +412,8 @@ def test_initialize__notes_whose_it_is_and_has_everyone_written(every_store: str
 
 
 @pytest.mark.parametrize("steps", ["registered", "unregistered"])
-def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(store: str, steps: str) -> None:
-    person = ProfileEmbeddingFactory.create().pk
+def test_initialize__collection_is_created_again__queues_all_users(store: str, steps: str) -> None:
+    user = ProfileEmbeddingFactory.create().pk
     initialize()
     if steps == "unregistered":
         VectorCollection.objects.all().delete()
@@ -423,32 +421,30 @@ def test_initialize__has_everyone_written_into_a_collection_that_is_made_again(s
     with qdrant() as client:
         client.delete_collection(version(1))
     initialize()
-    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [person]
+    assert list(QueueEntry.objects.values_list("user_id", flat=True)) == [user]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_initialize__a_collection_that_was_deleted_by_hand_is_filled_again(store: str) -> None:
-    """Nobody takes the new one for a restored store."""
-    people = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
+def test_initialize__collection_was_deleted_by_hand__is_filled_again(store: str) -> None:
+    """The new collection is not reported as a restored store."""
+    users = {str(ProfileEmbeddingFactory.create().pk) for _ in range(3)}
     initialize()
     sync_once(timeout=20)
     with qdrant() as client:
         assert checkpoint.reset_checkpoint(client)
         client.delete_collection(version(1))
     initialize()
-    done = sync_once(timeout=20)
-    assert (done.written, done.remaining.length, done.unavailable) == (3, 0, None)
+    result = sync_once(timeout=20)
+    assert (result.written, result.remaining.length, result.unavailable) == (3, 0, None)
     with qdrant() as client:
-        assert {record.id for record in client.scroll(collection_name())[0]} == people
+        assert {record.id for record in client.scroll(collection_name())[0]} == users
         checkpoint.compare_checkpoints(client)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_be_found(
-    embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of ours, as after its row was lost, and without an alias: an idle worker takes it for nothing that was never made."""
-    person = ProfileEmbeddingFactory.create().pk
+def test_init_qdrant__killed_with_an_unregistered_collection__keeps_it(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collection belongs to this database, but its row and the alias are lost. No idle worker drops it."""
+    user = ProfileEmbeddingFactory.create().pk
     initialize()
     sync_once(timeout=20)
     VectorCollection.objects.all().delete()
@@ -457,23 +453,23 @@ def test_init_qdrant__dead_over_a_collection_that_nobody_had_noted_leaves_it_to_
         alias = models.DeleteAlias(alias_name=collection_name())
         client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=alias)])
 
-    def dying(*_arguments: object) -> None:
+    def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vectorstore.schema.apply.metadata_of", dying)
+        patch.setattr("vectorstore.schema.apply.metadata_of", interrupt)
         with pytest.raises(KeyboardInterrupt):
             initialize()
     assert registry.expired() == []
     initialize()
     assert compare().differences == []
     with qdrant() as client:
-        assert [record.id for record in client.scroll(collection_name())[0]] == [str(person)]
+        assert [record.id for record in client.scroll(collection_name())[0]] == [str(user)]
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.django_db(transaction=True)
-def test_init_qdrant__what_takes_a_new_collection_is_mended_by_a_rebuild(qdrant_server: object, settings: Settings) -> None:
+def test_reindex__change_needs_a_new_collection__makes_it(qdrant_server: object, settings: Settings) -> None:
     ProfileEmbeddingFactory.create_batch(3)
     initialize()
     sync_once(timeout=20)

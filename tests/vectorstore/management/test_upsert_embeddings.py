@@ -1,4 +1,4 @@
-"""``upsert_embeddings``: what it prints, its exit codes, and that both stores hold what it loaded."""
+"""``upsert_embeddings``: its output and exit codes, and the contents of both stores."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from vectorstore.sync.worker import sync_once
 
 
 def upsert(*arguments: object) -> tuple[int, str, str]:
-    """The exit code, stdout and stderr, without a process."""
+    """Run the command in this process. Return exit code, stdout and stderr."""
     out, err = StringIO(), StringIO()
     try:
         call_command("upsert_embeddings", *map(str, arguments), stdout=out, stderr=err)
-    except SystemExit as end:
-        return int(str(end.code)), out.getvalue(), err.getvalue()
+    except SystemExit as exited:
+        return int(str(exited.code)), out.getvalue(), err.getvalue()
     except CommandError as error:
         return error.returncode, out.getvalue(), f"{err.getvalue()}{error}\n"
     return 0, out.getvalue(), err.getvalue()
 
 
 @pytest.mark.django_db
-def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
+def test_upsert__writes_row_and_point(collection: str, tmp_path: Path) -> None:
     user, staff = UserFactory.create(), UserFactory.create(staff=True)
     fields = {"vector": ones(2), "location": {"lat": 52.5, "lon": 13.4}, "interests": ["sea"], "video_features": [0.5]}
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, **fields), row(staff.pk, vector=ones())])
-    said = "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
-    assert upsert(path, "--model", "clip-3") == (0, said, "")
+    printed = "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
+    assert upsert(path, "--model", "clip-3") == (0, printed, "")
     point = point_of(user.pk)
     assert point is not None and point_of(staff.pk) is None
     assert point["vector"] == pytest.approx([512**-0.5] * 512, abs=1e-6)
@@ -61,33 +61,33 @@ def test_upsert__row_and_point(collection: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_upsert__queue_only_leaves_the_points_to_the_workers(collection: str, tmp_path: Path) -> None:
+def test_upsert__queue_only__writes_no_point(collection: str, tmp_path: Path) -> None:
     user = UserFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
-    said = "1 row read, 1 loaded (1 of them new), 0 rejected.\nTheir points are on the queue, for the workers of manage.py sync_qdrant --watch.\n"
-    assert upsert(path, "--queue-only") == (0, said, "")
+    printed = "1 row read, 1 loaded (1 of them new), 0 rejected.\nTheir points are on the queue, for the workers of manage.py sync_qdrant --watch.\n"
+    assert upsert(path, "--queue-only") == (0, printed, "")
     assert point_of(user.pk) is None
     assert sync_once().written == 1
     assert point_of(user.pk) is not None
 
 
 @pytest.mark.django_db
-def test_upsert__whoever_is_quarantined_is_reported(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
-    """A date that Python has not, as PostgreSQL alone can write it."""
-    user, odd = UserFactory.create_batch(2)
+def test_upsert__quarantined_user__is_reported(dates_unchecked: None, collection: str, tmp_path: Path) -> None:
+    """PostgreSQL can store a date that Python cannot represent."""
+    user, unreadable = UserFactory.create_batch(2)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE users SET created_at = 'infinity' WHERE id = %s", [odd.pk])
-    path = json_lines(tmp_path / "x.jsonl", [row(person.pk, vector=ones()) for person in (user, odd)])
-    said = (
+        cursor.execute("UPDATE users SET created_at = 'infinity' WHERE id = %s", [unreadable.pk])
+    path = json_lines(tmp_path / "x.jsonl", [row(one.pk, vector=ones()) for one in (user, unreadable)])
+    printed = (
         "2 rows read, 2 loaded (2 of them new), 0 rejected.\n1 point written to the vector store.\n"
         "1 user is quarantined because their data cannot be projected to a point. The admin shows the reasons and can retry them.\n"
     )
-    assert upsert(path) == (1, said, "")
-    assert list(QuarantinedUser.objects.values_list("pk", flat=True)) == [odd.pk]
+    assert upsert(path) == (1, printed, "")
+    assert list(QuarantinedUser.objects.values_list("pk", flat=True)) == [unreadable.pk]
 
 
 @pytest.mark.django_db
-def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> None:
+def test_upsert__null__clears_the_payload_too(collection: str, tmp_path: Path) -> None:
     user = UserFactory.create()
     upsert(json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones(), location={"lat": 1, "lon": 2}, interests=["sea"])]))
     upsert(json_lines(tmp_path / "x.jsonl", [row(user.pk, location=None, interests=None)]))
@@ -97,7 +97,7 @@ def test_upsert__null_clears_the_point_too(collection: str, tmp_path: Path) -> N
 
 
 @pytest.mark.django_db
-def test_upsert__rejected_rows_are_reported_on_stderr_and_end_in_1(embedded_qdrant: Path, tmp_path: Path) -> None:
+def test_upsert__rejected_rows__are_on_stderr_with_exit_code_1(embedded_qdrant: Path, tmp_path: Path) -> None:
     initialize()
     unknown_id, path = uuid4(), tmp_path / "x.jsonl"
     json_lines(path, [row(UserFactory.create().pk, vector=ones()), row(unknown_id, vector=ones()), "{", "["])
@@ -113,7 +113,7 @@ def test_upsert__rejected_rows_are_reported_on_stderr_and_end_in_1(embedded_qdra
 
 
 @pytest.mark.django_db
-def test_upsert__many_rejected_rows_are_reported_in_part(tmp_path: Path) -> None:
+def test_upsert__many_rejected_rows__are_shown_in_part(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", ["{"] * 1030)
     code, _, err = upsert(path)
     assert (code, len(err.splitlines())) == (1, 21)
@@ -124,8 +124,8 @@ def test_upsert__many_rejected_rows_are_reported_in_part(tmp_path: Path) -> None
 
 
 @pytest.mark.django_db
-def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """50 rows of 900 kB in a few hundred bytes, and 2,000 of 2,600 bytes each."""
+def test_upsert__small_files__make_no_large_rejects_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file has 50 rows of 900 kB in a few hundred bytes, the second 2,000 rows of 2,600 bytes."""
     parquet, npz, rejects = tmp_path / "x.parquet", tmp_path / "x.npz", tmp_path / "rejects.jsonl"
     pq.write_table(pa.table({"user_id": ["x" * 900_000] * 50}), parquet, compression="zstd")
     np.savez_compressed(npz, user_ids=np.array([f"{number:036}" for number in range(2000)]), vectors=np.zeros((2000, 512), np.float16))
@@ -134,40 +134,40 @@ def test_upsert__small_files_make_no_large_rejects_file(tmp_path: Path, monkeypa
     code, out, err = upsert(parquet, npz, "--rejects", rejects)
     assert (code, out.splitlines()[0]) == (1, "2,050 rows read, 0 loaded (0 of them new), 2,050 rejected.")
     lines = [json.loads(line) for line in rejects.read_text().splitlines()]
-    kept = {True: 0, False: 0}
+    counts = {True: 0, False: 0}
     for line in lines[:-1]:
-        kept["shortened" in line["row"]] += 1
-    assert "omitted" in lines[-1]["row"] and kept[True] > 100 and kept[False] > 100
+        counts["shortened" in line["row"]] += 1
+    assert "omitted" in lines[-1]["row"] and counts[True] > 100 and counts[False] > 100
     explained = f"{rejects}: its maximum size depends on the size of the input."
     assert err.splitlines()[-2:] == [
-        f"{kept[True]:,} rejected rows are shortened in {explained}",
+        f"{counts[True]:,} rejected rows are shortened in {explained}",
         f"{2050 - len(lines) + 1:,} rejected rows are missing from {explained}",
     ]
-    most = 2 * ((1 << 19) + (1 << 17) + parquet.stat().st_size + npz.stat().st_size)
-    assert rejects.stat().st_size < most
+    limit = 2 * ((1 << 19) + (1 << 17) + parquet.stat().st_size + npz.stat().st_size)
+    assert rejects.stat().st_size < limit
 
 
 @pytest.mark.django_db
-def test_upsert__repeated_user_id_of_900_kilobytes(tmp_path: Path) -> None:
+def test_upsert__repeated_user_id_of_900_kilobytes__is_shortened(tmp_path: Path) -> None:
     path, rejects = tmp_path / "x.parquet", tmp_path / "rejects.jsonl"
     pq.write_table(pa.table({"user_id": ["x" * 900_000] * 50}), path, compression="zstd")
     assert upsert(path, "--rejects", rejects)[0] == 1
     assert (len(rejects.read_text().splitlines()), rejects.stat().st_size < 100_000) == (50, True)
 
 
-def test_upsert__decoder_that_stops_ends_in_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upsert__decoder_stops__ends_with_exit_code_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.parquet"
     path.touch()
     (tmp_path / "stopped.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(decoder, "__name__", "stopped")
     monkeypatch.setattr(answers, "SECONDS", 0.5)
-    said = f"The process that decodes '{path}' sent nothing for 0.5 seconds and was ended. Check the disk of the file, then run the command again.\n"
-    assert upsert(path) == (2, "", said)
+    printed = f"The process that decodes '{path}' sent nothing for 0.5 seconds and was ended. Check the disk of the file, then run the command again.\n"
+    assert upsert(path) == (2, "", printed)
 
 
 @pytest.mark.django_db
-def test_upsert__json(collection: str, tmp_path: Path) -> None:
+def test_upsert__json__has_all_counts(collection: str, tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones()), "{"])
     code, out, _ = upsert(path, "--json")
     assert (code, json.loads(out)) == (
@@ -191,7 +191,7 @@ def test_upsert__json(collection: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_upsert__dry_run(tmp_path: Path) -> None:
+def test_upsert__dry_run__stores_nothing(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     assert upsert(path, "--dry-run") == (0, "1 row read, 1 would be loaded, 0 rejected.\n", "")
     reported = json.loads(upsert(path, "--dry-run", "--json")[1])
@@ -200,8 +200,10 @@ def test_upsert__dry_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_upsert__vector_store_unavailable_and_back(collection: str, tmp_path: Path, settings: Settings) -> None:
-    """Nothing that a person writes fails because of it; afterwards one command mends all."""
+def test_upsert__vector_store_unavailable__stores_rows_and_a_later_sync_writes_points(
+    collection: str, tmp_path: Path, settings: Settings
+) -> None:
+    """The rows are stored, and one later command writes all points."""
     user = UserFactory.create()
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])
     url, settings.QDRANT_URL = settings.QDRANT_URL, f"http://127.0.0.1:{free_port()}"
@@ -219,7 +221,7 @@ def test_upsert__vector_store_unavailable_and_back(collection: str, tmp_path: Pa
 
 
 @pytest.mark.django_db
-def test_upsert__collection_not_made_yet(store: str, tmp_path: Path, settings: Settings) -> None:
+def test_upsert__no_collection__stores_rows_and_names_init_qdrant(store: str, tmp_path: Path, settings: Settings) -> None:
     path = json_lines(tmp_path / "x.jsonl", [row(UserFactory.create().pk, vector=ones())])
     code, out, _ = upsert(path)
     missing = f"Qdrant has no collection {settings.QDRANT_COLLECTION!r}: make it with manage.py init_qdrant."
@@ -227,7 +229,7 @@ def test_upsert__collection_not_made_yet(store: str, tmp_path: Path, settings: S
 
 
 @pytest.mark.django_db
-def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> None:
+def test_upsert__damaged_file__reports_what_was_loaded_before(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "x.jsonl", [""])
     good = json_lines(tmp_path / "good.jsonl", [row(uuid4(), vector=ones())])
     code, out, err = upsert(good, path)
@@ -238,8 +240,7 @@ def test_upsert__damaged_file_says_what_was_loaded_before(tmp_path: Path) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_upsert__as_a_process(embedded_qdrant: Path, tmp_path: Path) -> None:
-    """Standard input and the exit code."""
+def test_upsert__as_a_process__reads_standard_input(embedded_qdrant: Path, tmp_path: Path) -> None:
     initialize()
     user = UserFactory.create()
     lines = json.dumps(row(user.pk, vector=ones())) + "\n{\n"
@@ -251,6 +252,6 @@ def test_upsert__as_a_process(embedded_qdrant: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_upsert__input_that_is_not_there(tmp_path: Path) -> None:
+def test_upsert__missing_input__is_reported(tmp_path: Path) -> None:
     path = str(tmp_path / "none.npz")
     assert upsert(path) == (2, "", f"{path!r} cannot be read: No such file or directory\n")

@@ -24,63 +24,63 @@ def delete(name: str, *ids: UUID) -> None:
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit code, and what is on stdout."""
+    """Return the exit code and stdout."""
     code = exit_code("verify_qdrant", *arguments)
-    written = capsys.readouterr()
-    assert written.err == ""
-    return code, written.out
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return code, printed.out
 
 
-def test_verify_qdrant__says_what_it_found_and_did(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone, queued, _ = create_synced_users(3)
+def test_verify_qdrant__prints_differences_and_repairs(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, queued, _ = create_synced_users(3)
     assert output(capsys) == (0, f"{live} (live): 3 points of 3 users, no differences.\n")
-    delete(live, gone, queued)
+    delete(live, missing, queued)
     QueueEntry.objects.create(user_id=queued)
     with qdrant() as client:
         client.upsert(live, [models.PointStruct(id=7, vector=unit_vector(1))], wait=True)
-    found = f"{live} (live): 2 points of 3 users, 2 differ, 1 pending.\n  1 missing: {gone}\n  1 orphaned: 7\n"
-    assert output(capsys) == (1, f"{found}To repair this: manage.py verify_qdrant --repair\n")
+    differences = f"{live} (live): 2 points of 3 users, 2 differ, 1 pending.\n  1 missing: {missing}\n  1 orphaned: 7\n"
+    assert output(capsys) == (1, f"{differences}To repair this: manage.py verify_qdrant --repair\n")
     assert output(capsys, "--repair") == (
         1,
-        f"{found}1 user queued, 1 point deleted. Run manage.py sync_qdrant --once to write the points.\n",
+        f"{differences}1 user queued, 1 point deleted. Run manage.py sync_qdrant --once to write the points.\n",
     )
     assert output(capsys) == (0, f"{live} (live): 1 point of 3 users, no differences, 2 pending.\n")
 
 
-def test_verify_qdrant__quarantined_users(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = create_synced_users(1)
-    QuarantinedUser.objects.create(user_id=person, reason="refused", collection=live)
+def test_verify_qdrant__quarantined_user__is_a_finding(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (user,) = create_synced_users(1)
+    QuarantinedUser.objects.create(user_id=user, reason="refused", collection=live)
     quarantined = "1 user is quarantined because Qdrant rejected their data. The admin shows the reasons and can retry them.\n"
     assert output(capsys) == (1, f"{live} (live): 1 point of 1 user, no differences.\n{quarantined}")
 
 
-def test_verify_qdrant__a_restored_store(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = create_synced_users(1)
+def test_verify_qdrant__restored_store__is_reported_and_repaired(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (user,) = create_synced_users(1)
     version = last_allocated() + 7
     with qdrant() as client:
-        client.set_payload(live, {"version": version}, points=[str(person)], wait=True)
-    back = (
+        client.set_payload(live, {"version": version}, points=[str(user)], wait=True)
+    report = (
         f"{live!r} holds a point of version {version}, and PostgreSQL has allocated {last_allocated()} so far: it was restored to an older copy, or"
         f" failed over.\n{live} (live): 1 point of 1 user, no differences, 1 with an unallocated version.\n"
     )
-    assert output(capsys) == (1, f"{back}To repair this: manage.py verify_qdrant --repair\n")
-    assert output(capsys, "--repair") == (1, f"{back}Both stores have a new checkpoint: workers continue.\n")
+    assert output(capsys) == (1, f"{report}To repair this: manage.py verify_qdrant --repair\n")
+    assert output(capsys, "--repair") == (1, f"{report}Both stores have a new checkpoint: workers continue.\n")
     assert output(capsys) == (0, f"{live} (live): 1 point of 1 user, no differences.\n")
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
+def test_verify_qdrant__checkpoint_is_not_written__is_reported(
     live: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, failing: bool
 ) -> None:
-    def untaken(_client: object) -> bool:
+    def do_not_write(_client: object) -> bool:
         if failing:
             raise CheckpointNotWritten("no")
         return False
 
-    (person,) = create_synced_users(1)
+    (user,) = create_synced_users(1)
     with qdrant() as client:
-        client.set_payload(live, {"version": last_allocated() + 7}, points=[str(person)], wait=True)
-    monkeypatch.setattr("vectorstore.verification.repair.reset_checkpoint", untaken)
+        client.set_payload(live, {"version": last_allocated() + 7}, points=[str(user)], wait=True)
+    monkeypatch.setattr("vectorstore.verification.repair.reset_checkpoint", do_not_write)
     code, out = output(capsys, "--repair")
     assert code == 1
     assert out.endswith(
@@ -88,9 +88,9 @@ def test_verify_qdrant__a_checkpoint_that_is_not_taken_is_not_said_to_be(
     )
 
 
-def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gone, _ = create_synced_users(2)
-    delete(live, gone)
+def test_verify_qdrant__json__has_the_whole_result(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, _ = create_synced_users(2)
+    delete(live, missing)
     code, text = output(capsys, "--repair", "--json")
     reported: dict[str, Any] = json.loads(text)
     assert code == 1
@@ -106,7 +106,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
                 "points": 1,
                 "differing": 1,
                 "kinds": {"missing": 1, "orphaned": 0, "stale payload": 0, "stale vector": 0},
-                "examples": {"missing": [str(gone)]},
+                "examples": {"missing": [str(missing)]},
                 "pending": 0,
                 "quarantined": 0,
                 "unallocated": 0,
@@ -123,7 +123,7 @@ def test_verify_qdrant__as_json(live: str, capsys: pytest.CaptureFixture[str]) -
     }
 
 
-def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_qdrant__over_the_change_limit__needs_force(live: str, capsys: pytest.CaptureFixture[str]) -> None:
     delete(live, *create_synced_users(3))
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", "--repair", "--max-changes", "2")
@@ -134,27 +134,27 @@ def test_verify_qdrant__too_much_is_refused_without_force(live: str, capsys: pyt
     assert QueueEntry.objects.count() == 3
 
 
-def test_verify_qdrant__what_is_refused_is_reported_before(live: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (person,) = create_synced_users(1)
-    delete(live, person)
+def test_verify_qdrant__refused_repair__prints_the_differences_first(live: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (user,) = create_synced_users(1)
+    delete(live, user)
     with pytest.raises(CommandError, match="1 point differs and the limit is 0"):
         call_command("verify_qdrant", "--repair", "--max-changes", "0")
-    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 user, 1 differs.\n  1 missing: {person}\n"
+    assert capsys.readouterr().out == f"{live} (live): 0 points of 1 user, 1 differs.\n  1 missing: {user}\n"
     with pytest.raises(CommandError):
         call_command("verify_qdrant", "--repair", "--max-changes", "0", "--json")
     reported = json.loads(capsys.readouterr().out)
-    assert (reported["collections"][0]["examples"], reported["queued"]) == ({"missing": [str(person)]}, None)
+    assert (reported["collections"][0]["examples"], reported["queued"]) == ({"missing": [str(user)]}, None)
 
 
 @pytest.mark.parametrize("number", ["-1", "many", "1.5", "9" * 19])
-def test_verify_qdrant__arguments_that_it_does_not_take(number: str) -> None:
+def test_verify_qdrant__invalid_max_changes__is_refused(number: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", f"--max-changes={number}")
     assert str(raised.value) == f"Error: argument --max-changes: {number!r} is not a whole number, 0 or more"
 
 
 @pytest.mark.parametrize("option", ["--force", "--max-changes=0"])
-def test_verify_qdrant__how_much_to_change_is_asked_of_a_repair(option: str) -> None:
+def test_verify_qdrant__options_of_repair__need_repair(option: str) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("verify_qdrant", option)
     assert str(raised.value) == "--max-changes and --force need --repair. Add --repair, or omit them."
@@ -162,7 +162,7 @@ def test_verify_qdrant__how_much_to_change_is_asked_of_a_repair(option: str) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_verify_qdrant__in_one_line_where_qdrant_is_unavailable(settings: Any) -> None:
+def test_verify_qdrant__qdrant_unavailable__is_one_line(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0
     code, out, err = manage("verify_qdrant")
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -1,4 +1,4 @@
-"""A vector is checked before anything is sent."""
+"""Validation and normalization of vectors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vectorstore.projection import vectors
 ONES = [1.0] * 512
 
 
-def test_vector__list_of_whole_and_other_numbers() -> None:
+def test_vector__list_of_numbers__is_converted() -> None:
     checked = vectors.vector([1, 0.5] * 256)
     assert checked.dtype == np.float32
     assert checked.tolist() == [1.0, 0.5] * 256
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "<i8", "|u1"])
-def test_vector__array_of_any_kind_of_number(dtype: str) -> None:
+def test_vector__array_of_any_number_type__is_converted(dtype: str) -> None:
     assert vectors.vector(np.ones(512, dtype)).tolist() == ONES
 
 
@@ -47,26 +47,26 @@ def test_vector__array_of_any_kind_of_number(dtype: str) -> None:
         (np.array(["1"] * 512), "is not a list of numbers"),
     ],
 )
-def test_vector__bad(numbers: object, reason: str) -> None:
+def test_vector__invalid__is_refused(numbers: object, reason: str) -> None:
     with pytest.raises(ValueError, match=r".") as raised:
         vectors.vector(numbers)
     assert str(raised.value) == reason
 
 
-def test_reals__any_length_and_zeros() -> None:
+def test_reals__any_length_and_zeros__are_accepted() -> None:
     assert vectors.reals([]).tolist() == []
     assert vectors.reals([0, 0.0]).tolist() == [0.0, 0.0]
 
 
 @given(arrays(np.float32, 512, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)).filter(np.any))
-def test_unit__length_is_1_for_every_vector(numbers: vectors.Reals) -> None:
-    """Also where the squares overflow or vanish in 32 bits."""
+def test_unit__any_vector__has_length_1(numbers: vectors.Reals) -> None:
+    """This includes vectors whose squares overflow or vanish in 32 bits."""
     direction = np.array(vectors.unit(vectors.vector(numbers)))
     assert np.isclose(np.linalg.norm(direction), 1)
     assert np.dot(direction, numbers.astype(np.float64)) > 0
 
 
-def test_unit__the_smallest_and_the_largest() -> None:
+def test_unit__smallest_and_largest_numbers__have_length_1() -> None:
     tiny, huge = np.zeros(512, np.float32), np.full(512, np.finfo(np.float32).max, np.float32)
     tiny[7] = np.finfo(np.float32).smallest_subnormal
     assert vectors.unit(tiny)[7] == 1.0

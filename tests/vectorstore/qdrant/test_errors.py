@@ -1,4 +1,4 @@
-"""Every error of the driver in one line: by servers that only pretend, and by a real one."""
+"""Every error of the driver becomes one line: with fake servers, and with a real one."""
 
 import errno
 import json
@@ -39,8 +39,8 @@ def cannot_open() -> sqlite3.OperationalError:
     return raised.value
 
 
-def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> UserFacingError:
-    """The error that a question ends in; its text is one line, without the key."""
+def error_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] = lambda client: client.get_aliases()) -> UserFacingError:
+    """Return the error of ``ask``. Assert that its message is one line without the key."""
     settings.QDRANT_URL = url
     with pytest.raises(UserFacingError) as raised, qdrant() as client:
         ask(client)
@@ -49,44 +49,44 @@ def line_of(settings: Settings, url: str, ask: Callable[[QdrantClient], object] 
     return raised.value
 
 
-def test_errors__nothing_listens(settings: Settings) -> None:
+def test_errors__nothing_listens__names_the_url(settings: Settings) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    found = line_of(settings, url)
+    found = error_of(settings, url)
     assert type(found) is StoreUnavailable
     assert str(found) == f"Nothing answers at QDRANT_URL '{url}' ([Errno 111] Connection refused): start Qdrant, or correct QDRANT_URL."
 
 
-def test_errors__unknown_host(settings: Settings) -> None:
-    found = line_of(settings, "http://no-such-host.invalid:6333")
+def test_errors__unknown_host__is_named(settings: Settings) -> None:
+    found = error_of(settings, "http://no-such-host.invalid:6333")
     assert type(found) is StoreUnavailable
     assert str(found) == (
         "QDRANT_URL 'http://no-such-host.invalid:6333' contains the unknown host 'no-such-host.invalid'. Correct QDRANT_URL, or the name resolution of this machine."
     )
 
 
-def test_errors__no_scheme(settings: Settings) -> None:
-    assert str(line_of(settings, "127.0.0.1:6333")).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
+def test_errors__url_without_a_scheme__is_named(settings: Settings) -> None:
+    assert str(error_of(settings, "127.0.0.1:6333")).startswith("QDRANT_URL is '127.0.0.1:6333', without a scheme")
 
 
-def test_errors__tls_against_plain(settings: Settings) -> None:
+def test_errors__tls_to_a_plain_server__asks_for_http(settings: Settings) -> None:
     with answering(200, {}) as port:
-        found = line_of(settings, f"https://127.0.0.1:{port}")
+        found = error_of(settings, f"https://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
     assert str(found) == (
         f"The server at QDRANT_URL 'https://127.0.0.1:{port}' does not speak TLS: write http:// instead of https://, or give it a certificate."
     )
 
 
-def test_errors__plain_against_tls(settings: Settings) -> None:
+def test_errors__plain_http_to_a_tls_server__asks_for_https(settings: Settings) -> None:
     with answering(200, {}, tls=True) as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
     assert str(found) == f"The server at QDRANT_URL 'http://127.0.0.1:{port}' speaks TLS: write https:// instead of http://."
 
 
-def test_errors__an_untrusted_certificate(settings: Settings) -> None:
+def test_errors__untrusted_certificate__names_ssl_cert_file(settings: Settings) -> None:
     with answering(200, {}, tls=True) as port:
-        found = line_of(settings, f"https://127.0.0.1:{port}")
+        found = error_of(settings, f"https://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
     assert str(found) == (
         f"The certificate at QDRANT_URL 'https://127.0.0.1:{port}' is not trusted (self-signed certificate):"
@@ -94,52 +94,52 @@ def test_errors__an_untrusted_certificate(settings: Settings) -> None:
     )
 
 
-def test_errors__a_certificate_that_is_trusted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors__trusted_certificate__is_accepted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
     with answering(404, error("Not found: Collection `a` doesn't exist!"), tls=True) as port:
-        found = line_of(settings, f"https://127.0.0.1:{port}")
+        found = error_of(settings, f"https://127.0.0.1:{port}")
     assert str(found) == "Qdrant has no collection 'a': make it with manage.py init_qdrant."
 
 
-def test_errors__a_server_that_is_frozen(settings: Settings) -> None:
+def test_errors__frozen_server__is_a_timeout(settings: Settings) -> None:
     with silent() as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is RequestTimeout
     assert str(found) == (
         f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: check that it runs and can be reached, or increase QDRANT_TIMEOUT."
     )
 
 
-def test_errors__a_connection_that_breaks_off(settings: Settings) -> None:
+def test_errors__closed_connection__is_reported(settings: Settings) -> None:
     with saying(b"") as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is StoreUnavailable
     assert str(found).startswith(f"Qdrant at 'http://127.0.0.1:{port}' closed the connection (")
 
 
-def test_errors__a_server_that_speaks_no_http(settings: Settings) -> None:
+def test_errors__server_does_not_speak_http__is_reported(settings: Settings) -> None:
     with saying(b"220 mail.example.com ESMTP ready\r\n\r\n") as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert str(found) == (
         f"The server at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST API of Qdrant: correct the host, the port or the path."
     )
 
 
-def test_errors__a_server_that_refuses_our_tls(settings: Settings) -> None:
+def test_errors__tls_handshake_fails__is_reported(settings: Settings) -> None:
     with saying(bytes([21, 3, 1, 0, 2, 2, 40])) as port:  # an alert: handshake failure
-        found = line_of(settings, f"https://127.0.0.1:{port}")
+        found = error_of(settings, f"https://127.0.0.1:{port}")
     assert str(found).startswith(f"TLS with the server at QDRANT_URL 'https://127.0.0.1:{port}' failed (")
     assert str(found).endswith("): check its certificate and its settings.")
 
 
-def test_errors__a_host_that_no_name_service_takes(settings: Settings) -> None:
+def test_errors__invalid_host_name__is_reported(settings: Settings) -> None:
     url = f"http://{'a' * 70}.example"
-    assert str(line_of(settings, url)).startswith(f"The request to Qdrant at '{url}' failed (UnicodeError: ")
+    assert str(error_of(settings, url)).startswith(f"The request to Qdrant at '{url}' failed (UnicodeError: ")
 
 
-def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> None:
+def test_errors__retry_after__is_overload(settings: Settings) -> None:
     with answering(429, error("Too many requests"), Retry_After="7") as port:
-        assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
+        assert str(error_of(settings, f"http://127.0.0.1:{port}")) == (
             f"Qdrant at 'http://127.0.0.1:{port}' is overloaded (Too many requests): wait, then run it again."
         )
 
@@ -147,21 +147,21 @@ def test_errors__a_server_that_says_when_to_come_back(settings: Settings) -> Non
 @pytest.mark.parametrize(
     ("status", "body"), [(200, HTML), (404, HTML), (301, ""), (405, HTML), (200, {"hello": "I am another service"}), (200, "[1, 2]")]
 )
-def test_errors__no_qdrant_at_all(settings: Settings, status: int, body: object) -> None:
+def test_errors__server_is_not_qdrant__is_reported(settings: Settings, status: int, body: object) -> None:
     with answering(status, body, version=None) as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is StoreUnusable
     assert str(found) == (
         f"The server at QDRANT_URL 'http://127.0.0.1:{port}' is not the REST API of Qdrant: correct the host, the port or the path."
     )
 
 
-def test_errors__a_proxy_that_answers_later_on(settings: Settings) -> None:
-    """The root was a Qdrant's, and then there is a page of HTML."""
+def test_errors__proxy_answers_after_the_check__is_reported(settings: Settings) -> None:
+    """The check of the version finds Qdrant, and the next request gets a page of HTML."""
     with answering(200, HTML) as port:
-        assert "is not the REST API of Qdrant" in str(line_of(settings, f"http://127.0.0.1:{port}"))
+        assert "is not the REST API of Qdrant" in str(error_of(settings, f"http://127.0.0.1:{port}"))
     with answering(502, HTML) as port:
-        assert str(line_of(settings, f"http://127.0.0.1:{port}")) == (
+        assert str(error_of(settings, f"http://127.0.0.1:{port}")) == (
             f"Qdrant at 'http://127.0.0.1:{port}' answered 502 (a page of HTML): check its log, then run it again."
         )
 
@@ -176,10 +176,10 @@ CLIENTS = {"1.19.1": "1.18 to 1.20", "1.20.0": "1.19 to 1.21"}
         *(("1.20.0", version) for version in ("1.18.3", "1.22.0")),
     ],
 )
-def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
+def test_errors__unsupported_version__is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
     monkeypatch.setattr("vectorstore.qdrant.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {}, version=version) as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert isinstance(found, StoreUnavailable)
     assert str(found) == (
         f"Qdrant at 'http://127.0.0.1:{port}' is version '{version}': qdrant-client {driver} supports {CLIENTS[driver]}."
@@ -190,7 +190,7 @@ def test_errors__a_version_too_far_away(settings: Settings, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("driver", "version"), [("1.19.1", "1.18.0"), ("1.19.1", "1.19.2-dev"), ("1.19.1", "1.20.7"), ("1.20.0", "1.21.0")]
 )
-def test_errors__a_version_that_is_near_enough(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
+def test_errors__supported_version__is_accepted(settings: Settings, monkeypatch: pytest.MonkeyPatch, driver: str, version: str) -> None:
     monkeypatch.setattr("vectorstore.qdrant.server.importlib.metadata.version", {"qdrant-client": driver}.__getitem__)
     with answering(200, {"result": {"aliases": []}, "status": "ok", "time": 0}, version=version) as port:
         settings.QDRANT_URL = f"http://127.0.0.1:{port}"
@@ -225,12 +225,12 @@ ANSWERS: list[tuple[int, Any, type[UserFacingError], str]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "line"), ANSWERS, ids=[str(answer[0]) for answer in ANSWERS])
-def test_errors__what_a_server_answers_by_rest(
+def test_errors__each_answer_by_rest__has_its_type_and_message(
     settings: Settings, status: int, body: object, kind: type[UserFacingError], line: str
 ) -> None:
     settings.QDRANT_API_KEY = KEY
     with answering(status, body) as port:
-        found = line_of(settings, f"http://127.0.0.1:{port}")
+        found = error_of(settings, f"http://127.0.0.1:{port}")
     assert type(found) is kind
     assert str(found) == line.replace("URL", f"'http://127.0.0.1:{port}'", 1)
 
@@ -264,7 +264,7 @@ CODES: list[tuple[Any, str, type[UserFacingError], str]] = [
 
 @contextmanager
 def by_grpc(port: int, timeout: int = 1, *, tls: bool = False) -> Iterator[QdrantClient]:
-    """A client whose server has not been proven, with its errors told."""
+    """Open a client whose server is not checked, with translated errors."""
     address = Address(f"http{'s' if tls else ''}://127.0.0.1:1", KEY, port, timeout)
     client = QdrantClient(url=address.url, grpc_port=port, prefer_grpc=True, timeout=timeout, check_compatibility=False)
     try:
@@ -274,15 +274,15 @@ def by_grpc(port: int, timeout: int = 1, *, tls: bool = False) -> Iterator[Qdran
         client.close()
 
 
-@pytest.mark.parametrize(("code", "words", "kind", "line"), CODES, ids=[code[0].name for code in CODES])
-def test_errors__what_a_server_answers_by_grpc(code: Any, words: str, kind: type[UserFacingError], line: str) -> None:
-    with answering_grpc(code, words) as port, pytest.raises(UserFacingError) as raised, by_grpc(port) as client:
+@pytest.mark.parametrize(("code", "message", "kind", "line"), CODES, ids=[code[0].name for code in CODES])
+def test_errors__each_answer_by_grpc__has_its_type_and_message(code: Any, message: str, kind: type[UserFacingError], line: str) -> None:
+    with answering_grpc(code, message) as port, pytest.raises(UserFacingError) as raised, by_grpc(port) as client:
         client.get_aliases()
     assert type(raised.value) is kind
     assert str(raised.value) == line.replace("URL", "'http://127.0.0.1:1'", 1)
 
 
-def test_errors__nothing_listens_by_grpc() -> None:
+def test_errors__nothing_listens_by_grpc__names_the_port() -> None:
     port = free_port()
     with pytest.raises(StoreUnavailable) as raised, by_grpc(port) as client:
         client.get_aliases()
@@ -290,38 +290,38 @@ def test_errors__nothing_listens_by_grpc() -> None:
     assert str(raised.value).endswith("): start Qdrant, or correct QDRANT_GRPC_PORT (0 means REST).")
 
 
-def test_errors__frozen_by_grpc() -> None:
+def test_errors__frozen_server_by_grpc__is_a_timeout() -> None:
     with silent() as port, pytest.raises(StoreUnavailable) as raised, by_grpc(port) as client:
         client.get_aliases()
     assert "did not answer within 1 s" in str(raised.value)
 
 
-def test_errors__tls_against_plain_by_grpc() -> None:
+def test_errors__tls_to_a_plain_server_by_grpc__is_reported() -> None:
     with answering_grpc(grpc.StatusCode.OK, "") as port, pytest.raises(StoreUnavailable) as raised, by_grpc(port, tls=True) as client:
         client.get_aliases()
     assert "does not speak TLS" in str(raised.value)
 
 
-def test_errors__a_server_that_repeats_the_key(settings: Settings) -> None:
+def test_errors__server_repeats_the_key__is_hidden(settings: Settings) -> None:
     settings.QDRANT_API_KEY = KEY
     with answering(500, error(f"what is {KEY}?")) as port:
-        assert "(what is …?)" in str(line_of(settings, f"http://127.0.0.1:{port}"))
+        assert "(what is …?)" in str(error_of(settings, f"http://127.0.0.1:{port}"))
 
 
-def test_errors__long_words_are_cut(settings: Settings) -> None:
+def test_errors__long_answer__is_shortened(settings: Settings) -> None:
     with answering(500, error("long\n" * 1000)) as port:
-        assert len(str(line_of(settings, f"http://127.0.0.1:{port}"))) < 400
+        assert len(str(error_of(settings, f"http://127.0.0.1:{port}"))) < 400
 
 
-def test_errors__no_key_where_one_is_asked_for(settings: Settings) -> None:
+def test_errors__key_is_missing__names_the_setting(settings: Settings) -> None:
     with answering(401, "Must provide an API key or an Authorization bearer token") as port:
         assert (
-            str(line_of(settings, f"http://127.0.0.1:{port}"))
+            str(error_of(settings, f"http://127.0.0.1:{port}"))
             == f"Qdrant at 'http://127.0.0.1:{port}' requires an API key: set QDRANT_API_KEY."
         )
 
 
-def test_errors__those_of_our_own_code_stay_what_they_are() -> None:
+def test_errors__error_of_the_caller__is_not_translated() -> None:
     with pytest.raises(json.JSONDecodeError), by_grpc(1):
         json.loads("{")
     with pytest.raises(ZeroDivisionError), by_grpc(1):
@@ -332,47 +332,53 @@ def test_errors__those_of_our_own_code_stay_what_they_are() -> None:
 
 
 @pytest.fixture(scope="module")
-def locked_qdrant() -> Iterator[QdrantServer]:
-    """A server that asks for a key, and knows another one that may only read."""
+def qdrant_with_keys() -> Iterator[QdrantServer]:
+    """Start a server with a key and with a read-only key."""
     with folder_in_memory() as folder, started_qdrant(folder, SERVICE__API_KEY=KEY, SERVICE__READ_ONLY_API_KEY="only-reading") as server:
         yield server
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__keys_of_a_real_server(locked_qdrant: QdrantServer, settings: Settings, with_grpc: bool) -> None:
-    url = locked_qdrant.url
-    settings.QDRANT_GRPC_PORT = locked_qdrant.grpc_port if with_grpc else 0
-    assert str(line_of(settings, url)) == f"Qdrant at '{url}' requires an API key: set QDRANT_API_KEY."
+def test_errors__real_server_with_a_key__missing_and_wrong_key_are_named(
+    qdrant_with_keys: QdrantServer, settings: Settings, with_grpc: bool
+) -> None:
+    url = qdrant_with_keys.url
+    settings.QDRANT_GRPC_PORT = qdrant_with_keys.grpc_port if with_grpc else 0
+    assert str(error_of(settings, url)) == f"Qdrant at '{url}' requires an API key: set QDRANT_API_KEY."
     settings.QDRANT_API_KEY = "a-wrong-key"
-    assert str(line_of(settings, url)) == (f"Qdrant at '{url}' does not accept the key in QDRANT_API_KEY: set the key of the server.")
+    assert str(error_of(settings, url)) == (f"Qdrant at '{url}' does not accept the key in QDRANT_API_KEY: set the key of the server.")
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_read_only_key_of_a_real_server(locked_qdrant: QdrantServer, settings: Settings, with_grpc: bool) -> None:
+def test_errors__real_server_with_a_read_only_key__reads_and_refuses_writes(
+    qdrant_with_keys: QdrantServer, settings: Settings, with_grpc: bool
+) -> None:
     vectors = models.VectorParams(size=4, distance=models.Distance.COSINE)
-    settings.QDRANT_URL, settings.QDRANT_API_KEY = locked_qdrant.url, KEY
+    settings.QDRANT_URL, settings.QDRANT_API_KEY = qdrant_with_keys.url, KEY
     with qdrant() as client:
         client.delete_collection("a")
         client.create_collection("a", vectors_config=vectors)
-    settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "only-reading", locked_qdrant.grpc_port if with_grpc else 0
+    settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "only-reading", qdrant_with_keys.grpc_port if with_grpc else 0
     with qdrant() as client:
         assert [collection.name for collection in client.get_collections().collections] == ["a"]
     points = [models.PointStruct(id=1, vector=[1.0, 2.0, 3.0, 4.0])]
     for write in (lambda client: client.create_collection("b", vectors_config=vectors), lambda client: client.upsert("a", points)):
-        found = line_of(settings, locked_qdrant.url, write)
+        found = error_of(settings, qdrant_with_keys.url, write)
         assert isinstance(found, StoreUnavailable)
-        assert str(found).startswith(f"The key in QDRANT_API_KEY does not allow this at '{locked_qdrant.url}' (Forbidden: ")
+        assert str(found).startswith(f"The key in QDRANT_API_KEY does not allow this at '{qdrant_with_keys.url}' (Forbidden: ")
 
 
 @pytest.mark.qdrant_server
-def test_errors__real_tls(memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors__real_server_with_tls__certificate_is_checked(
+    memory_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = {"SERVICE__ENABLE_TLS": "true", "TLS__CERT": str(TLS_FOLDER / "cert.pem"), "TLS__KEY": str(TLS_FOLDER / "key.pem")}
     with started_qdrant(memory_path, **names) as server:
-        assert "is not trusted (self-signed certificate)" in str(line_of(settings, server.url))
+        assert "is not trusted (self-signed certificate)" in str(error_of(settings, server.url))
         plain = server.url.replace("https", "http")
-        assert str(line_of(settings, plain)) == f"The server at QDRANT_URL '{plain}' speaks TLS: write https:// instead of http://."
+        assert str(error_of(settings, plain)) == f"The server at QDRANT_URL '{plain}' speaks TLS: write https:// instead of http://."
         monkeypatch.setenv("SSL_CERT_FILE", str(TLS_FOLDER / "cert.pem"))
         settings.QDRANT_URL = server.url
         with qdrant() as client:
@@ -380,30 +386,29 @@ def test_errors__real_tls(memory_path: Path, settings: Settings, monkeypatch: py
 
 
 @pytest.mark.qdrant_server
-def test_errors__what_a_real_server_answers(server: QdrantServer, settings: Settings) -> None:
-    """The fixture runs it by REST and by gRPC."""
+def test_errors__real_server__missing_collection_and_wrong_vector_are_named(server: QdrantServer, settings: Settings) -> None:
     name = settings.QDRANT_COLLECTION
-    assert str(line_of(settings, server.url, lambda client: client.get_collection(name))) == (
+    assert str(error_of(settings, server.url, lambda client: client.get_collection(name))) == (
         f"Qdrant has no collection {name!r}: make it with manage.py init_qdrant."
     )
     with qdrant() as client:
         client.create_collection(f"{name}_v1", vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
     point = models.PointStruct(id=1, vector=[1.0, 2.0, 3.0])
-    found = line_of(settings, server.url, lambda client: client.upsert(f"{name}_v1", [point]))
+    found = error_of(settings, server.url, lambda client: client.upsert(f"{name}_v1", [point]))
     assert isinstance(found, RequestRejected)
     assert "Vector dimension error: expected dim: 4, got 3" in str(found)
 
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_real_server_that_is_frozen_and_resumes(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
+def test_errors__real_server_is_frozen_and_resumes__client_works_again(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
     settings.QDRANT_TIMEOUT = 2
     with started_qdrant(memory_path) as server:
         settings.QDRANT_GRPC_PORT, settings.QDRANT_URL = server.grpc_port if with_grpc else 0, server.url
         with qdrant() as client:
             client.create_collection("a", vectors_config={})
         freeze(server)
-        assert "did not answer within 2 s" in str(line_of(settings, server.url))
+        assert "did not answer within 2 s" in str(error_of(settings, server.url))
         thaw(server)
         with qdrant() as client:
             assert [collection.name for collection in client.get_collections().collections] == ["a"]
@@ -411,16 +416,16 @@ def test_errors__a_real_server_that_is_frozen_and_resumes(memory_path: Path, set
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("with_grpc", [False, True])
-def test_errors__a_real_server_that_goes_away_and_comes_back(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
-    """A client that lived through it proves the server again."""
+def test_errors__real_server_is_restarted__is_checked_again(memory_path: Path, settings: Settings, with_grpc: bool) -> None:
+    """The client that was open before checks the server again."""
     ports = {"SERVICE__HTTP_PORT": str(free_port()), "SERVICE__GRPC_PORT": str(free_port())}
     settings.QDRANT_URL = f"http://127.0.0.1:{ports['SERVICE__HTTP_PORT']}"
     settings.QDRANT_GRPC_PORT = int(ports["SERVICE__GRPC_PORT"]) if with_grpc else 0
     with started_qdrant(memory_path, **ports), qdrant() as client:
         client.create_collection("a", vectors_config={})
-    assert isinstance(line_of(settings, settings.QDRANT_URL), StoreUnavailable)
+    assert isinstance(error_of(settings, settings.QDRANT_URL), StoreUnavailable)
     with answering(200, {}, version="1.2.3", port=int(ports["SERVICE__HTTP_PORT"])):
-        assert "is version '1.2.3'" in str(line_of(settings, settings.QDRANT_URL))
+        assert "is version '1.2.3'" in str(error_of(settings, settings.QDRANT_URL))
     with started_qdrant(memory_path, **ports), qdrant() as client:
         assert [collection.name for collection in client.get_collections().collections] == ["a"]
 
@@ -429,12 +434,12 @@ def _kinds(base: type[UserFacingError]) -> set[type[UserFacingError]]:
     return {base, *(kind for sub in base.__subclasses__() for kind in _kinds(sub))}
 
 
-def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
-    """What ends ``sync_qdrant --once`` at once; a new kind of error has to be put on one side or the other."""
+def test_needs_operator__every_error_of_a_worker__is_classified() -> None:
+    """Such an error ends ``sync_qdrant --once`` at once. A new type of error must be added to one of the two sets."""
     modules = ("vectorstore.", "findme.core.errors")
-    waited_for = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and not kind.needs_operator}
-    at_once = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and kind.needs_operator}
-    assert waited_for == {kind.__name__ for kind in (StoreUnavailable, ServerError, RequestTimeout, CheckpointNotWritten, LeaseLost)}
+    retried = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and not kind.needs_operator}
+    needs_operator = {kind.__name__ for kind in _kinds(UserFacingError) if kind.__module__.startswith(modules) and kind.needs_operator}
+    assert retried == {kind.__name__ for kind in (StoreUnavailable, ServerError, RequestTimeout, CheckpointNotWritten, LeaseLost)}
     assert {
         "UserFacingError",
         "StoreUnusable",
@@ -443,12 +448,12 @@ def test_needs_operator__of_every_error_that_a_worker_can_meet() -> None:
         "ForeignCollection",
         "RequestRejected",
         WrongSetting.__name__,
-    } <= at_once
+    } <= needs_operator
 
 
-def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Settings) -> None:
+def test_needs_operator__unsupported_version__is_true(settings: Settings) -> None:
     with answering(200, {}, version="1.99.0") as port:
-        assert type(line_of(settings, f"http://127.0.0.1:{port}")) is StoreUnusable
+        assert type(error_of(settings, f"http://127.0.0.1:{port}")) is StoreUnusable
 
 
 @pytest.mark.parametrize(
@@ -462,7 +467,7 @@ def test_needs_operator__a_wrong_version_and_another_servers_grpc(settings: Sett
     ],
     ids=str,
 )
-def test_needs_operator__a_folder_that_cannot_be_used(
+def test_needs_operator__unusable_folder__depends_on_the_error(
     tmp_path: Path, raised: OSError | sqlite3.OperationalError, kind: type[UserFacingError]
 ) -> None:
     assert type(Folder(str(tmp_path))._unusable(raised)) is kind

@@ -1,4 +1,4 @@
-"""No command deletes a vector that exists only in Qdrant, unless it is told how many; and what may go goes as before."""
+"""No command deletes a vector that exists only in Qdrant without ``--discard-vectors``. Other points are deleted as usual."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("vectorstore.verification.merge_join.WAIT_SECONDS", 0)
 
 
-def to_be_removed() -> list[UUID | int]:
-    """Points that nobody is to have, and that no user misses."""
-    gone = [UserFactory.create(**{trait: True}).pk for trait in ("staff", "deleted", "anonymized")]
-    return [*gone, uuid4(), 7]
+def removable_points() -> list[UUID | int]:
+    """Return ids of points that no user may have or needs."""
+    removable = [UserFactory.create(**{trait: True}).pk for trait in ("staff", "deleted", "anonymized")]
+    return [*removable, uuid4(), 7]
 
 
 def live(*points: models.PointStruct) -> None:
@@ -70,7 +70,7 @@ def live(*points: models.PointStruct) -> None:
 # --- init_qdrant --adopt ---------------------------------------------------------------------------------------------------------
 
 
-def test_adopt__a_collection_of_the_guides_program_whose_users_have_no_embedding(every_store: str) -> None:
+def test_adopt__users_without_an_embedding__is_refused_without_discard_vectors(every_store: str) -> None:
     of_the_guides_program(map(point, bare := users(50)))
     before = everything()
     for arguments in ([], ["--force"], ["--max-changes", "1000"], ["--discard-vectors", "0"]):
@@ -80,19 +80,19 @@ def test_adopt__a_collection_of_the_guides_program_whose_users_have_no_embedding
     assert there() == names(bare)
 
 
-def test_adopt__many_are_refused_by_force_too(embedded_qdrant: object) -> None:
-    code, _, line = _adopted_apart(120)
+def test_adopt__many_unique_vectors_with_force__is_refused(embedded_qdrant: object) -> None:
+    code, _, line = _adopt_in_process(120)
     assert (code, line) == (2, refusal(120) + "\n")
 
 
-def _adopted_apart(count: int) -> tuple[int, str, str]:
+def _adopt_in_process(count: int) -> tuple[int, str, str]:
     of_the_guides_program(map(point, bare := users(count)))
-    ended = manage("init_qdrant", "--adopt", "--force")
+    outputs = manage("init_qdrant", "--adopt", "--force")
     assert there() == names(bare)
-    return ended
+    return outputs
 
 
-def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_adopt__plan__has_the_number_of_unique_vectors(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     of_the_guides_program([*map(point, users(2)), point(uuid4())])
     before = everything()
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
@@ -108,30 +108,30 @@ def test_adopt__the_plan_and_the_document_have_the_number(store: str, capsys: py
     assert everything() == before
 
 
-def test_adopt__as_many_as_are_discarded(every_store: str) -> None:
+def test_adopt__with_discard_vectors__deletes_them(every_store: str) -> None:
     with_row = ProfileEmbeddingFactory.create().pk
     of_the_guides_program([*map(point, users(3)), point(with_row)])
-    done = adopt(discard_vectors=3)
-    assert (done.survey.unique_vectors, done.survey.orphans, done.removed) == (3, 0, 3)
+    result = adopt(discard_vectors=3)
+    assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (3, 0, 3)
     assert there() == names([with_row])
 
 
-def test_adopt__once_they_are_stored(store: str) -> None:
+def test_adopt__vectors_were_stored__keeps_the_points(store: str) -> None:
     of_the_guides_program(map(point, bare := users(3)))
-    for person in bare:
-        ProfileEmbeddingFactory.create(user=User.objects.get(pk=person))
+    for user in bare:
+        ProfileEmbeddingFactory.create(user=User.objects.get(pk=user))
     assert outcome("init_qdrant", "--adopt") == (0, "")
     assert there() == names(bare)
 
 
-def test_adopt__what_no_user_misses_is_removed_as_before(every_store: str) -> None:
-    of_the_guides_program(map(point, to_be_removed()))
-    done = adopt()
-    assert (done.survey.unique_vectors, done.survey.orphans, done.removed) == (0, 5, 5)
+def test_adopt__points_that_no_user_needs__are_removed(every_store: str) -> None:
+    of_the_guides_program(map(point, removable_points()))
+    result = adopt()
+    assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (0, 5, 5)
     assert there() == set()
 
 
-def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
+def test_adopt__user_id_only_in_the_payload__is_refused(store: str) -> None:
     (bare,) = users(1)
     of_the_guides_program([point(7, user_id=str(bare)), point(uuid4(), user_id=str(bare)), point(8)])
     before = everything()
@@ -140,25 +140,25 @@ def test_adopt__points_whose_payload_names_the_user(store: str) -> None:
 
 
 @pytest.mark.parametrize("owner", [OTHER_DATABASE, None])
-def test_adopt__a_version_of_another_database_that_this_one_allocated_too(every_store: str, owner: str | None) -> None:
+def test_adopt__foreign_version_that_this_database_allocated_too__is_refused(every_store: str, owner: str | None) -> None:
     for _ in range(3):
         allocate_version()
     orphan = uuid4()
-    create_foreign_collection([*(point(person, version=2) for person in users(2)), point(orphan, version=2)], owner)
+    create_foreign_collection([*(point(user, version=2) for user in users(2)), point(orphan, version=2)], owner)
     before = everything()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert everything() == before
-    done = adopt(discard_vectors=2)
-    assert (done.survey.orphans, done.removed, done.arrived_later) == (1, 3, 0)
+    result = adopt(discard_vectors=2)
+    assert (result.survey.orphans, result.removed, result.arrived_later) == (1, 3, 0)
     assert there() == set()
 
 
 @pytest.mark.at_length("register_as_live")
 @pytest.mark.parametrize("at", ["raise_above", "register_as_live"])
-def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant: object, at: str) -> None:
-    """The sequence is above their versions by then: they are another database's all the same."""
+def test_adopt__killed__next_run_needs_discard_vectors_too(embedded_qdrant: object, at: str) -> None:
+    """The sequence is above their versions by then, but another database has allocated these."""
     bare = users(2)
-    create_foreign_collection([point(person, version=10**9) for person in bare])
+    create_foreign_collection([point(user, version=10**9) for user in bare])
     code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
@@ -167,10 +167,10 @@ def test_adopt__killed_with_permission_the_next_run_needs_it_too(embedded_qdrant
     assert adopt(discard_vectors=2).removed == 2
 
 
-def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: object) -> None:
-    """The collection is this database's then, and their versions are still another one's."""
+def test_adopt__killed_before_the_deletion__later_commands_keep_the_vectors(embedded_qdrant: object) -> None:
+    """The collection belongs to this database then, but another one has allocated the versions."""
     bare = users(2)
-    create_foreign_collection([point(person, version=10**9) for person in bare])
+    create_foreign_collection([point(user, version=10**9) for user in bare])
     code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
@@ -180,8 +180,8 @@ def test_adopt__killed_before_they_were_deleted_they_stay(embedded_qdrant: objec
     assert there() == names(bare)
 
 
-def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other program still writes: nothing of it is deleted unseen."""
+def test_adopt__vector_written_while_a_real_collection_is_replaced__stops(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other program still writes. Its new points are not deleted."""
     (bare,) = users(1)
     of_the_guides_program([point(uuid4())])
 
@@ -197,7 +197,7 @@ def test_adopt__what_comes_while_a_real_collection_is_replaced(store: str, monke
         assert alias_target(client) is None
 
 
-def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adopt__vector_written_meanwhile__stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
     (bare,) = users(1)
     create_foreign_collection([point(uuid4(), version=3)])
 
@@ -210,24 +210,24 @@ def test_adopt__what_comes_while_a_collection_is_taken_over_stays(embedded_qdran
     assert there() == names([bare])
 
 
-def test_adopt__a_later_command_does_not_take_a_foreign_version_for_an_allocated_one(store: str) -> None:
-    """Their users had a row when the collection was adopted; that it is gone was not captured."""
-    person = ProfileEmbeddingFactory.create().pk
+def test_adopt__later_command_meets_a_foreign_version__keeps_the_vector(store: str) -> None:
+    """The user had a row at the adoption, and its deletion was not captured."""
+    user = ProfileEmbeddingFactory.create().pk
     for _ in range(5):
         allocate_version()
-    create_foreign_collection([point(person, version=3)])
+    create_foreign_collection([point(user, version=3)])
     adopt()
     ProfileEmbedding.objects.all().delete()
     QueueEntry.objects.all().delete()
     assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
-    QueueEntry.objects.create(user_id=person)
+    QueueEntry.objects.create(user_id=user)
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
-    assert there() == names([person])
+    assert there() == names([user])
 
 
-def test_adopt__a_deletion_that_is_captured_before_the_first_sync_counts(store: str) -> None:
-    person = ProfileEmbeddingFactory.create().pk
-    create_foreign_collection([point(person, version=3)])
+def test_adopt__captured_deletion_before_the_first_sync__deletes_the_point(store: str) -> None:
+    user = ProfileEmbeddingFactory.create().pk
+    create_foreign_collection([point(user, version=3)])
     adopt()
     ProfileEmbedding.objects.all().delete()
     assert sync_once(timeout=20).unique_vectors == 0
@@ -237,11 +237,13 @@ def test_adopt__a_deletion_that_is_captured_before_the_first_sync_counts(store: 
 # --- sync_qdrant -----------------------------------------------------------------------------------------------------------------
 
 
-def test_sync__a_change_of_a_user_without_an_embedding(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is done with everybody else, and says what it has left."""
+def test_sync__changed_user_without_an_embedding__keeps_the_vector_and_reports_it(
+    every_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sync completes for all other users, and reports what it has kept."""
     (bare,) = users(1)
     live(point(bare))
-    there_too = ProfileEmbeddingFactory.create().pk
+    synced_user = ProfileEmbeddingFactory.create().pk
     User.objects.filter(pk=bare).update(active=False)
     assert outcome("sync_qdrant", "--once", "--timeout", "20", "--json") == (
         2,
@@ -252,26 +254,26 @@ def test_sync__a_change_of_a_user_without_an_embedding(every_store: str, capsys:
     )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (lines[-1]["written"], lines[-1]["removed"], lines[-1]["unique_vectors"]) == (1, 0, 1)
-    assert there() == names([bare, there_too])
+    assert there() == names([bare, synced_user])
     assert not QueueEntry.objects.exists()
     assert outcome("sync_qdrant", "--once", "--timeout", "20") == (0, "")
-    assert there() == names([bare, there_too])
+    assert there() == names([bare, synced_user])
 
 
-def test_sync__as_many_as_are_discarded(store: str) -> None:
+def test_sync__with_discard_vectors__deletes_them(store: str) -> None:
     (bare, other) = users(2)
-    there_too = ProfileEmbeddingFactory.create().pk
-    live(point(bare), point(other), point(7, user_id=str(bare)), point(there_too))
+    synced_user = ProfileEmbeddingFactory.create().pk
+    live(point(bare), point(other), point(7, user_id=str(bare)), point(synced_user))
     assert outcome("sync_qdrant", "--once", "--discard-vectors", "2") == (2, refusal(3, 2))
-    assert there() == names([bare, other, 7, there_too])
+    assert there() == names([bare, other, 7, synced_user])
     assert not QueueEntry.objects.exists()
     assert outcome("sync_qdrant", "--once", "--discard-vectors", "3") == (0, "")
-    assert there() == names([there_too])
+    assert there() == names([synced_user])
     assert outcome("sync_qdrant", "--watch", "--discard-vectors", "3")[0] == 2
 
 
-def test_sync__deletions_that_are_captured(store: str) -> None:
-    """Whatever the version of the point: the rows are gone, or must not be shown."""
+def test_sync__captured_deletions__delete_the_points(store: str) -> None:
+    """The version does not matter: the rows are deleted, or the users must not be shown."""
     known = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(5)]
     live(*map(point, known), *map(point, bare := users(3)))
     ProfileEmbedding.objects.filter(pk=known[0]).delete()
@@ -284,30 +286,30 @@ def test_sync__deletions_that_are_captured(store: str) -> None:
     assert there() == names([known[4], moved, bare[2]])
 
 
-def test_sync__an_erasure(store: str) -> None:
+def test_remove_point__unique_vector__is_deleted(store: str) -> None:
     (bare,) = users(1)
     live(point(bare))
     assert remove_point(bare)
     assert there() == set()
 
 
-def test_sync__a_truncate_spares_nothing_and_a_scan_spares_the_only_copies(store: str) -> None:
+def test_sync__orphan_scan_keeps_unique_vectors_and_truncate_deletes_them(store: str) -> None:
     (bare,) = users(1)
     live(point(bare), point(uuid4()))
     enqueue_orphan_scan()
     assert sync_once(timeout=20).unique_vectors == 1
     assert there() == names([bare])
-    with_truncate()
+    truncate_embeddings()
     assert sync_once(timeout=20).unique_vectors == 0
     assert there() == set()
 
 
-def with_truncate() -> None:
+def truncate_embeddings() -> None:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE profile_embeddings")
 
 
-def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qdrant: object) -> None:
+def test_sync__orphan_scan_after_an_expired_lease__keeps_unique_vectors(embedded_qdrant: object) -> None:
     (bare,) = users(1)
     live(point(bare))
     enqueue_orphan_scan()
@@ -318,7 +320,7 @@ def test_sync__a_scan_that_another_worker_takes_over_spares_them_too(embedded_qd
     assert there() == names([bare])
 
 
-def test_sync__a_secondary_collection(store: str) -> None:
+def test_sync__unique_vector_in_a_secondary_collection__is_kept(store: str) -> None:
     (bare,) = users(1)
     live()
     reindex(retain=timedelta(days=7))
@@ -331,14 +333,14 @@ def test_sync__a_secondary_collection(store: str) -> None:
 # --- verify_qdrant ---------------------------------------------------------------------------------------------------------------
 
 
-def test_verify__repair(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (bare, odd) = users(2)
-    live(point(bare), point(odd, version=[5]), point(7, user_id=str(bare)), point(uuid4()))
+def test_repair__unique_vectors__needs_discard_vectors(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (bare, other) = users(2)
+    live(point(bare), point(other, version=[5]), point(7, user_id=str(bare)), point(uuid4()))
     code, _ = outcome("verify_qdrant")
-    written = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert code == 1
-    assert "\n  3 points hold the only copy of a user's vector: --repair deletes none without --discard-vectors.\n" in written
-    assert written.endswith("To repair this: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
+    assert "\n  3 points hold the only copy of a user's vector: --repair deletes none without --discard-vectors.\n" in printed
+    assert printed.endswith("To repair this: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
     before = everything()
     for arguments in ([], ["--force"], ["--max-changes", "1000"]):
         assert outcome("verify_qdrant", "--repair", *arguments) == (2, refusal(3))
@@ -350,18 +352,18 @@ def test_verify__repair(every_store: str, capsys: pytest.CaptureFixture[str]) ->
     assert there() == set()
 
 
-def test_verify__repair_of_what_no_user_misses(store: str) -> None:
-    live(*map(point, to_be_removed()))
+def test_repair__points_that_no_user_needs__are_removed(store: str) -> None:
+    live(*map(point, removable_points()))
     assert outcome("verify_qdrant", "--repair") == (1, "")
     sync_once(timeout=20)
     assert there() == set()
 
 
-def test_verify__repair_of_what_this_database_wrote(store: str) -> None:
-    """PostgreSQL had the vector: that its deletion was not captured brings nothing back."""
-    person = ProfileEmbeddingFactory.create().pk
+def test_repair__point_that_this_database_wrote__is_removed(store: str) -> None:
+    """PostgreSQL had the vector, so it does not count as unique even if its deletion was not captured."""
+    user = ProfileEmbeddingFactory.create().pk
     live()
-    QueueEntry.objects.create(user_id=person)
+    QueueEntry.objects.create(user_id=user)
     sync_once(timeout=20)
     ProfileEmbedding.objects.all().delete()
     QueueEntry.objects.all().delete()
@@ -370,8 +372,8 @@ def test_verify__repair_of_what_this_database_wrote(store: str) -> None:
     assert there() == set()
 
 
-def test_verify__repair_after_postgresql_was_restored(store: str) -> None:
-    """What a worker wrote after the backup has a version that the restored PostgreSQL never allocated, and perhaps the only copy."""
+def test_repair__postgresql_was_restored__keeps_later_vectors(store: str) -> None:
+    """Points that were written after the backup have unallocated versions, and may hold the only copy."""
     (bare, pending) = users(2)
     live(point(bare, version=last_allocated() + 5), point(pending, version=last_allocated() + 6))
     QueueEntry.objects.create(user_id=pending)
@@ -386,7 +388,7 @@ def test_verify__repair_after_postgresql_was_restored(store: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--retain", "7d"]])
-def test_reindex__refuses_before_anything_is_begun(store: str, arguments: list[str]) -> None:
+def test_reindex__unique_vectors__is_refused_and_changes_nothing(store: str, arguments: list[str]) -> None:
     (bare,) = users(1)
     live(point(bare))
     before = everything()
@@ -394,21 +396,21 @@ def test_reindex__refuses_before_anything_is_begun(store: str, arguments: list[s
     assert everything() == before
 
 
-def test_reindex__as_many_as_are_discarded(every_store: str) -> None:
+def test_reindex__with_discard_vectors__drops_them(every_store: str) -> None:
     (bare,) = users(1)
-    live(point(bare), *map(point, to_be_removed()))
+    live(point(bare), *map(point, removable_points()))
     assert outcome("reindex_qdrant", "--discard-vectors", "1") == (0, "")
     assert there() == set()
     assert [row.name for row in VectorCollection.objects.all()] == [version(2)]
 
 
-def test_reindex__what_no_user_misses_goes_with_the_old_collection(store: str) -> None:
-    live(*map(point, to_be_removed()))
+def test_reindex__points_that_no_user_needs__are_dropped_with_the_old_collection(store: str) -> None:
+    live(*map(point, removable_points()))
     assert outcome("reindex_qdrant") == (0, "")
     assert there() == set()
 
 
-def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex__vector_written_meanwhile__keeps_the_old_collection(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (bare,) = users(1)
     live()
 
@@ -417,24 +419,24 @@ def test_reindex__what_comes_meanwhile_keeps_the_old_collection(store: str, monk
         return backfill(*arguments, **options)
 
     monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
-    said: list[str] = []
-    with printed_steps("findme.vectorstore", said.append):
-        done = reindex()
-    assert (done.dropped, done.retained) == ((), True)
-    assert said[-1] == f"Not every expired collection could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
+    lines: list[str] = []
+    with printed_steps("findme.vectorstore", lines.append):
+        result = reindex()
+    assert (result.dropped, result.retained) == ((), True)
+    assert lines[-1] == f"Not every expired collection could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
     assert there(version(1)) == names([bare])
     User.objects.filter(pk=bare).delete()
     sync_once(timeout=20)
     assert there() == set()
-    assert not client_has(version(1))
+    assert not collection_exists(version(1))
 
 
-def client_has(name: str) -> bool:
+def collection_exists(name: str) -> bool:
     with qdrant() as client:
         return client.collection_exists(name)
 
 
-def test_retained__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_drop_expired__unique_vectors__needs_discard_vectors(store: str, caplog: pytest.LogCaptureFixture) -> None:
     (bare,) = users(1)
     live()
     reindex(retain=timedelta(days=7))
@@ -450,10 +452,10 @@ def test_retained__is_dropped_with_the_only_copies_by_nobody_who_was_not_told(st
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert everything() == before
     assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
-    assert not client_has(version(1))
+    assert not collection_exists(version(1))
 
 
-def test_retained__the_permission_of_the_run_that_moved_the_alias_is_not_remembered(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drop_expired__permission_of_an_earlier_reindex__does_not_count(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live(point(bare))
     assert outcome("reindex_qdrant", "--retain", "7d", "--discard-vectors", "1") == (0, "")
@@ -466,10 +468,10 @@ def test_retained__the_permission_of_the_run_that_moved_the_alias_is_not_remembe
     assert outcome("reindex_qdrant") == (2, refusal(1))
     assert there(version(1)) == names([bare])
     assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
-    assert not client_has(version(1))
+    assert not collection_exists(version(1))
 
 
-def test_drop_retained__the_dry_run_has_the_number(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drop_retained__dry_run__has_the_number_of_unique_vectors(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (bare,) = users(1)
     live()
     reindex(retain=timedelta(days=7))
@@ -478,10 +480,10 @@ def test_drop_retained__the_dry_run_has_the_number(store: str, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out) == {"dry_run": True, "dropped": [version(1)], "unique_vectors": 1}
     call_command("reindex_qdrant", "--drop-retained", "--dry-run")
     assert capsys.readouterr().out == f"Would be dropped: {version(1)}.\n1 point holds the only copy of a user's vector.\n"
-    assert client_has(version(1))
+    assert collection_exists(version(1))
 
 
-def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
+def test_rollback__unique_vector_in_the_live_collection__is_refused(store: str) -> None:
     (bare,) = users(1)
     live()
     reindex(retain=timedelta(days=7))
@@ -496,7 +498,9 @@ def test_rollback__leaves_no_collection_with_the_only_copy(store: str) -> None:
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("arguments", [["--log"], ["--drop-retained"], ["--log", "--drop-retained"]])
-def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_purge__unique_vectors__needs_discard_vectors(
+    qdrant_server: object, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     (bare,) = users(1)
     live()
     if "--drop-retained" in arguments:
@@ -509,9 +513,9 @@ def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.Capture
     assert everything() == before
     outcome("purge_qdrant", "--dry-run", "--json", *arguments)
     assert json.loads(capsys.readouterr().out)["purged"]["unique_vectors"] == 1
-    assert client_has(version(1))
+    assert collection_exists(version(1))
     outcome("purge_qdrant", "--discard-vectors", "1", *arguments)
-    assert not client_has(version(1))
+    assert not collection_exists(version(1))
 
 
 # --- qdrant_snapshot restore -----------------------------------------------------------------------------------------------------
@@ -519,11 +523,11 @@ def test_purge__drops_no_only_copy(qdrant_server: object, capsys: pytest.Capture
 
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("foreign", [False, True])
-def test_restore__a_snapshot_with_only_copies(server: object, tmp_path: Path, *, foreign: bool) -> None:
+def test_restore__snapshot_with_unique_vectors__needs_discard_vectors(server: object, tmp_path: Path, *, foreign: bool) -> None:
     (bare,) = users(1)
     allocate_version()
     allocate_version()
-    live(point(bare, **({"version": 1} if foreign else {})), *map(point, to_be_removed()))
+    live(point(bare, **({"version": 1} if foreign else {})), *map(point, removable_points()))
     if foreign:
         with qdrant() as client:
             client.update_collection(version(1), metadata={DATABASE: OTHER_DATABASE})
@@ -546,7 +550,7 @@ def test_restore__a_snapshot_with_only_copies(server: object, tmp_path: Path, *,
 
 
 @pytest.mark.qdrant_server
-def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdrant_server: object, tmp_path: Path) -> None:
+def test_restore__vector_written_meanwhile__keeps_the_old_collection(qdrant_server: object, tmp_path: Path) -> None:
     (bare,) = users(1)
     live()
     path = snapshot(tmp_path)
@@ -556,12 +560,12 @@ def test_restore__does_not_drop_the_live_collection_with_what_came_meanwhile(qdr
             write([point(bare)])
 
     with printed_steps("findme.vectorstore", meanwhile):
-        done = restore([path])
-    assert (done.retained, done.dropped) == (True, ())
+        result = restore([path])
+    assert (result.retained, result.dropped) == (True, ())
     assert there(version(1)) == names([bare])
 
 
-def test_discard_vectors__is_refused_where_it_says_nothing(embedded_qdrant: object) -> None:
+def test_discard_vectors__without_its_main_option__is_refused(embedded_qdrant: object) -> None:
     for command in ("init_qdrant", "verify_qdrant"):
         code, line = outcome(command, "--discard-vectors", "3")
         assert code == 2

@@ -1,4 +1,4 @@
-"""The decision itself: which points hold a vector that exists only in Qdrant."""
+"""Which points hold a vector that exists only in Qdrant."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def is_unique(one: Record, floor: int | None = 0) -> bool:
     return UniqueVectors(floor).among([one]) == [one.id]
 
 
-# --- Whose vector it is ----------------------------------------------------------------------------------------------------------
+# --- User of the point -----------------------------------------------------------------------------------------------------------
 
 
-def test_among__users_in_postgresql_without_an_embedding() -> None:
+def test_among__user_without_an_embedding__is_unique() -> None:
     (bare,) = users(1)
     assert is_unique(record(bare))
     assert is_unique(record(UserFactory.create(inactive=True, unverified=True).pk))
 
 
 @pytest.mark.parametrize("trait", ["staff", "deleted", "anonymized"])
-def test_among__no_user_who_is_to_have_no_point(trait: str) -> None:
+def test_among__user_who_may_have_no_point__is_not_unique(trait: str) -> None:
     assert not is_unique(record(UserFactory.create(**{trait: True}).pk))
 
 
-def test_among__no_user_with_an_embedding_and_no_unknown_one() -> None:
+def test_among__user_with_an_embedding_or_unknown_user__is_not_unique() -> None:
     assert not is_unique(record(ProfileEmbeddingFactory.create().pk))
     assert not is_unique(record(uuid4()))
     assert not is_unique(record(7))
 
 
-def test_among__the_user_in_the_payload() -> None:
-    """Another program may number its points, or give them ids of their own."""
+def test_among__user_id_in_the_payload__counts() -> None:
+    """Another program may use numbers or other UUIDs as point ids."""
     (bare,) = users(1)
     assert is_unique(record(7, user_id=str(bare)))
     assert is_unique(record(uuid4(), user_id=str(bare).upper()))
@@ -63,27 +63,27 @@ def test_among__the_user_in_the_payload() -> None:
         assert not is_unique(record(7, user_id=other))
 
 
-# --- Whose version it is ---------------------------------------------------------------------------------------------------------
+# --- Version of the point --------------------------------------------------------------------------------------------------------
 
 
-def test_among__a_version_that_this_database_allocated_proves_that_postgresql_had_the_vector() -> None:
+def test_among__allocated_version__is_not_unique() -> None:
     (bare,) = users(1)
     version = allocate_version()
     assert not is_unique(record(bare, version=version))
-    judge = UniqueVectors(0)
-    assert judge.among([record(bare, version=version + 1)]) == [str(bare)]
-    allocate_version()  # a worker has allocated one since, and written it
-    assert judge.among([record(bare, version=version + 1)]) == []
+    unique_vectors = UniqueVectors(0)
+    assert unique_vectors.among([record(bare, version=version + 1)]) == [str(bare)]
+    allocate_version()  # a worker has allocated this version since, and written the point
+    assert unique_vectors.among([record(bare, version=version + 1)]) == []
 
 
 @pytest.mark.parametrize("version", [None, "7", 1.5, True, 0, -3, [1], 2**52, 2**53, 2**60, 1e300])
-def test_among__a_version_that_no_worker_can_have_written(version: object) -> None:
+def test_among__impossible_version__is_unique(version: object) -> None:
     (bare,) = users(1)
     allocate_version()
     assert is_unique(record(bare, version=version))
 
 
-def test_among__a_version_up_to_the_adoption_is_another_databases() -> None:
+def test_among__version_up_to_the_adoption__is_unique() -> None:
     (bare,) = users(1)
     adopted_at = allocate_version()
     assert is_unique(record(bare, version=adopted_at), floor=adopted_at)
@@ -91,19 +91,19 @@ def test_among__a_version_up_to_the_adoption_is_another_databases() -> None:
     assert is_unique(record(bare, version=adopted_at), floor=None)
 
 
-def test_among__a_version_that_the_sequence_was_set_past() -> None:
-    """As after a restore of PostgreSQL: the sequence is above it, and this database never allocated it."""
+def test_among__skipped_version__is_unique() -> None:
+    """After a restore of PostgreSQL, the sequence is above a version that this database never allocated."""
     (bare,) = users(1)
-    ours = allocate_version()
-    lost = ours + 500
+    own = allocate_version()
+    lost = own + 500
     assert raise_above(lost)
     assert last_allocated() > lost
     assert is_unique(record(bare, version=lost))
-    assert not is_unique(record(bare, version=ours))
+    assert not is_unique(record(bare, version=own))
     assert not is_unique(record(bare, version=allocate_version()))
 
 
-def test_raise_above__records_what_it_skips_and_only_that() -> None:
+def test_raise_above__records_the_skipped_versions() -> None:
     first = allocate_version()
     assert raise_above(first + 10)
     assert not raise_above(first + 10)
@@ -123,28 +123,28 @@ def test_raise_above__records_what_it_skips_and_only_that() -> None:
     assert allocate_version() in allocated_versions()
 
 
-def test_version_floor__of_a_collection_that_is_this_databases() -> None:
-    ours = {DATABASE: database_id()}
-    assert version_floor(ours) == 0
-    assert version_floor({**ours, ADOPTED_AT: 12}) == 12
-    for metadata in (None, {}, {DATABASE: str(uuid4())}, {**ours, ADOPTING: True}, {**ours, ADOPTED_AT: "12"}):
+def test_version_floor__collection_of_this_database__is_the_version_at_adoption() -> None:
+    own = {DATABASE: database_id()}
+    assert version_floor(own) == 0
+    assert version_floor({**own, ADOPTED_AT: 12}) == 12
+    for metadata in (None, {}, {DATABASE: str(uuid4())}, {**own, ADOPTING: True}, {**own, ADOPTED_AT: "12"}):
         assert version_floor(metadata) is None
 
 
 # --- Many points -----------------------------------------------------------------------------------------------------------------
 
 
-def test_among__one_query_for_many_points(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_among__many_points__needs_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     bare = users(3)
-    points = [record(person) for person in bare] + [record(uuid4()) for _ in range(500)]
+    points = [record(user) for user in bare] + [record(uuid4()) for _ in range(500)]
     with django_assert_num_queries(1):
         assert set(UniqueVectors(None).among(points)) == set(map(str, bare))
     own = [record(uuid4(), version=allocate_version()) for _ in range(50)]
-    with django_assert_num_queries(2):  # the sequence and its skipped ranges, and no question about users
+    with django_assert_num_queries(2):  # the sequence and its skipped ranges, but not users
         assert UniqueVectors(0).among(own) == []
 
 
-def test_unique_in__every_point_page_by_page(every_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unique_in__many_pages__finds_every_unique_vector(every_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vectorstore.retention.unique_vectors.PAGE_SIZE", 3)
     bare = users(4)
     of_the_guides_program([*map(point, bare), point(1), point(2, user_id=str(bare[0])), *(point(uuid4()) for _ in range(5))])
@@ -156,8 +156,8 @@ def test_unique_in__every_point_page_by_page(every_store: str, monkeypatch: pyte
         assert unique_among(client, collection_name(), []) == []
 
 
-def test_unique_in__a_collection_of_ours(every_store: str) -> None:
-    """What workers wrote is theirs, also where the user's row is gone without a trace; what another program wrote is not."""
+def test_unique_in__own_collection__finds_only_points_of_other_programs(every_store: str) -> None:
+    """A point that a worker wrote is not unique, even if the deletion of its row was not captured."""
     initialize()
     written = ProfileEmbeddingFactory.create().pk
     sync_once(timeout=20)
@@ -166,11 +166,11 @@ def test_unique_in__a_collection_of_ours(every_store: str) -> None:
     ProfileEmbedding.objects.filter(pk=written).delete()
     QueueEntry.objects.all().delete()
     with qdrant() as client:
-        judge = UniqueVectors.of(client, collection_name())
-    assert list(unique_in(collection_name(), judge)) == [[str(bare)]]
+        unique_vectors = UniqueVectors.of(client, collection_name())
+    assert list(unique_in(collection_name(), unique_vectors)) == [[str(bare)]]
 
 
-def test_discard_limit__of_all_collections_together() -> None:
+def test_discard_limit__counts_all_collections_together() -> None:
     limit = DiscardLimit(5)
     limit.counts = {"a": 3, "b": 2}
     limit.require()
@@ -179,11 +179,11 @@ def test_discard_limit__of_all_collections_together() -> None:
         limit.require("a is left")
 
 
-# --- While rows come and go ------------------------------------------------------------------------------------------------------
+# --- Concurrent transactions -----------------------------------------------------------------------------------------------------
 
 
-def test_among__an_embedding_that_is_just_being_inserted() -> None:
-    """It may still be rolled back."""
+def test_among__uncommitted_insert__is_still_unique() -> None:
+    """The insert may still be rolled back."""
     (bare,) = users(1)
     inserted, over = threading.Event(), threading.Event()
 
@@ -203,25 +203,25 @@ def test_among__an_embedding_that_is_just_being_inserted() -> None:
     assert not is_unique(record(bare))
 
 
-def test_among__an_embedding_that_is_just_being_deleted() -> None:
-    """Its deletion is captured when it is committed, and removes the point then. When a worker has done that, another program may write one."""
-    person = ProfileEmbeddingFactory.create().pk
+def test_among__deletion__is_unique_only_after_a_worker_has_synced_it() -> None:
+    """The captured deletion removes the point. Afterwards, only another program can have written one."""
+    user = ProfileEmbeddingFactory.create().pk
     deleted, over = threading.Event(), threading.Event()
 
     def delete() -> None:
         with transaction.atomic():
-            ProfileEmbedding.objects.filter(pk=person).delete()
+            ProfileEmbedding.objects.filter(pk=user).delete()
             deleted.set()
             assert over.wait(60)
 
     thread = in_thread(delete)
     try:
         assert deleted.wait(60)
-        assert not is_unique(record(person))
+        assert not is_unique(record(user))
     finally:
         over.set()
         thread.result()
-    assert QueueEntry.objects.filter(user_id=person, cause=QueueEntry.Cause.DELETION).exists()
-    assert not is_unique(record(person))
+    assert QueueEntry.objects.filter(user_id=user, cause=QueueEntry.Cause.DELETION).exists()
+    assert not is_unique(record(user))
     QueueEntry.objects.all().delete()
-    assert is_unique(record(person))
+    assert is_unique(record(user))
