@@ -1,4 +1,4 @@
-"""What every test run shares: the embedded servers' fixtures, and the end of the PostgreSQL that the run started."""
+"""Fixtures of all tests, and the end of the PostgreSQL that the run started."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ USE_THE_DATABASE = {"db", "transactional_db", "live_server"}
 
 @pytest.fixture(autouse=True)
 def silent_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No command that runs in this process reports its progress, however slow the machine is."""
+    """Commands in this process report no progress, also on a slow machine."""
     monkeypatch.setattr("findme.core.commands.progress.SILENT_SECONDS", float("inf"))
 
 
 @pytest.fixture(autouse=True)
-def nobody_queued(request: pytest.FixtureRequest) -> None:
-    """Every test begins with an empty queue, and without erased users: after a test with ``transaction=True`` everything is truncated, and that queues
-    a row itself."""
+def empty_queue(request: pytest.FixtureRequest) -> None:
+    """Start every test with an empty queue and without erased users. Emptying the tables after a test queues a row."""
     if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):
         request.getfixturevalue("db")
         from privacy.models import ErasedUser
@@ -48,7 +47,7 @@ def nobody_queued(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The test database. A process that the last test ended may still have a session for a moment, and PostgreSQL would not drop the database."""
+    """Wait until no other session uses the test database, because PostgreSQL does not drop a database in use."""
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for _ in range(100):
@@ -59,14 +58,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected by now stays until the end: the collector need not look through it again and again."""
+    """Exclude what is imported and collected from garbage collection, because it stays until the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the run's own PostgreSQL: once, by the process that began the run, and not by a worker of xdist that is the first to be done."""
+    """Stop the PostgreSQL of the run, in the process that began the run and not in a worker of xdist."""
     if hasattr(config, "workerinput") or not settings.configured or os.environ.get("DATABASE_URL"):
         return
     from findme.embedded.server import remove

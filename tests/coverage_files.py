@@ -1,4 +1,4 @@
-"""Coverage files of processes that tests killed while they wrote them: left out of the report, which must not fail because of them."""
+"""Remove incomplete coverage files of killed processes, which would make the report fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    """Remove them after the last test, and before pytest-cov combines all files: its wrapper is around this one."""
+    """Remove the files after the last test, before pytest-cov combines all files."""
     yield
     if hasattr(session.config, "workerinput") or not session.config.pluginmanager.hasplugin("_cov"):
         return

@@ -1,6 +1,6 @@
-"""How the tables are emptied after a test whose transactions were real.
+"""Empty the tables after a test with ``transaction=True``.
 
-Django's ``flush`` truncates every table, and then makes content types and permissions again: most of it, after each of some hundred tests, for nothing.
+Django's ``flush`` truncates every table and creates all content types and permissions again, which takes far longer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from django.db.backends.utils import CursorWrapper
 from django.test import TransactionTestCase
 
 KEPT = {"django_content_type", "auth_permission"}
-"""What migrations put there, and no test changes."""
+"""Tables whose rows the migrations insert, and no test changes."""
 AUDIT_LOG = '"audit_log"'
 SMALL = 1 << 19
-"""In bytes, of a table and its long values, with rows that were deleted before."""
+"""Bytes of a table with its long values and its deleted rows."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +27,7 @@ def _emptying() -> Iterator[None]:
 
 
 def empty_the_tables() -> None:
-    """A few rows are deleted, which takes a tenth of the time of ``TRUNCATE``. It makes new files for every table and index, and shrinks them."""
+    """Delete the rows of small tables, which takes a tenth of the time of ``TRUNCATE``: that creates new files."""
     tables = sorted(set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT)
     names = [connection.ops.quote_name(table) for table in tables]
     with transaction.atomic(), connection.cursor() as cursor:
@@ -36,7 +36,7 @@ def empty_the_tables() -> None:
         )
         if not (found := cursor.fetchall()):
             return
-        # Whatever another session has not committed yet is waited for.
+        # Wait for open transactions of other sessions.
         cursor.execute(f"LOCK {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
         if max(size for _, size in found) > SMALL or not _without_triggers(cursor):
             _truncate(cursor, names)
@@ -45,7 +45,7 @@ def empty_the_tables() -> None:
                 _truncate(cursor, [AUDIT_LOG])
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in names))
             cursor.execute("SET LOCAL session_replication_role = origin")
-        cursor.execute("DELETE FROM erased_users")  # where the triggers have noted who is gone
+        cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
         cursor.execute("DELETE FROM vector_sync_queue")
 
 
@@ -56,7 +56,7 @@ def _truncate(cursor: CursorWrapper, names: list[str]) -> None:
 
 
 def _without_triggers(cursor: CursorWrapper) -> bool:
-    """Let rows be deleted in any order, if this role may: foreign keys are triggers."""
+    """Switch off triggers, so that rows can be deleted in any order. Return whether the role may do that."""
     cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     if cursor.fetchone() != (True,):
         return False

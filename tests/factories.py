@@ -1,10 +1,10 @@
-"""One factory for each model. What they make obeys every rule of the database, and ``full_clean()`` accepts it.
+"""A factory for each model. Its objects obey every rule of the database and pass ``full_clean()``.
 
-Call ``UserFactory.create(...)``, ``.build(...)`` or ``.create_batch(n, ...)``: those have types, a call of the class has none.
+Call ``UserFactory.create(...)``, ``.build(...)`` or ``.create_batch(n, ...)``, which have types. A call of the class has none.
 """
 
 # mypy: disable-error-code="no-untyped-call"
-# factory-boy's declarations have no types; what ``create`` gives back has.
+# factory-boy's declarations have no types. The result of ``create`` has one.
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
 from videos.models import Video
 
 PASSWORD = "correct-horse-battery-staple"
-"""The password of everyone whom ``UserFactory`` makes."""
+"""The password of all users of ``UserFactory``."""
 
 ACTIONS: dict[str, tuple[str, str]] = {
     "accepted": ("accepted", "accepted"),
     "rejected": ("accepted", "rejected"),
     "completed": ("accepted", "accepted"),
 }
-"""What the two answered, by the status of their match."""
+"""The answers of both users by the status of their match."""
 
 CITIES = ((52.52, 13.405), (48.857, 2.352), (51.507, -0.128))
 
@@ -39,13 +39,16 @@ def now() -> datetime:
 
 
 def unit_vector(seed: int) -> list[float]:
-    """512 numbers of length 1, the same for the same SEED: written as PostgreSQL writes a ``real``, so that they come back as they went."""
+    """Return a vector of 512 numbers and length 1 that depends on ``seed``.
+
+    The numbers are those that PostgreSQL returns for a ``real``, so they do not change in the database.
+    """
     vector = np.random.default_rng(seed).standard_normal(VECTOR_SIZE)
     return [float(str(number)) for number in (vector / np.linalg.norm(vector)).astype(np.float32)]
 
 
 class UserFactory(DjangoModelFactory[User]):
-    """A member who may be shown to others: alive, active, verified, not staff."""
+    """A user whom other users can find: not deleted, active, verified, not staff."""
 
     class Meta:
         model = User
@@ -76,7 +79,7 @@ class UserFactory(DjangoModelFactory[User]):
 
 
 class VideoFactory(DjangoModelFactory[Video]):
-    """A verified video; with another ``status``, what belongs to that status."""
+    """A verified video. Another ``status`` sets the fields that belong to it."""
 
     class Meta:
         model = Video
@@ -96,7 +99,7 @@ class VideoFactory(DjangoModelFactory[Video]):
 
 
 class MatchFactory(DjangoModelFactory[Match]):
-    """A pending match of two new people in this ISO week; with another ``status``, the answers that belong to it."""
+    """A pending match of two new users in this ISO week. Another ``status`` sets its answers."""
 
     class Meta:
         model = Match
@@ -116,7 +119,7 @@ class MatchFactory(DjangoModelFactory[Match]):
 
 
 class VideoCallFactory(DjangoModelFactory[VideoCall]):
-    """A call between the two people of its match, the first of them calling; with another ``status``, the times that belong to it."""
+    """A call of the match's first user to the second. Another ``status`` sets its times."""
 
     class Meta:
         model = VideoCall
@@ -137,7 +140,7 @@ class VideoCallFactory(DjangoModelFactory[VideoCall]):
 
 
 class ProfileEmbeddingFactory(DjangoModelFactory[ProfileEmbedding]):
-    """An embedding of a new person. ``seed=N`` gives the same vector again."""
+    """An embedding of a new user. The same ``seed`` gives the same vector."""
 
     class Meta:
         model = ProfileEmbedding

@@ -1,4 +1,4 @@
-"""Long tests first, in each process that runs tests: at the end there are short ones, which the processes can share out evenly."""
+"""Run long tests first in each process. Short tests at the end can be shared evenly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """After they have been shuffled, and the same in every process. Those that need the browser are one process's, so that it is started once."""
+    """Order the shuffled tests in the same way in every process. One process runs all browser tests, to start the browser once."""
     processes: int = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     browser = [item for item in items if item.get_closest_marker("browser")]
     long = [item for item in items if item.get_closest_marker("long") and item not in browser]
@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _dealt(browser: Sequence[pytest.Item], long: Sequence[pytest.Item], processes: int) -> list[list[pytest.Item]]:
-    """What each process begins with. One browser test is as long as a long one."""
+    """Return the first tests of each process. A browser test counts as a long test."""
     hands: list[list[pytest.Item]] = [[] for _ in range(processes)]
     hands[0] += browser
     for item in long:
@@ -27,7 +27,10 @@ def _dealt(browser: Sequence[pytest.Item], long: Sequence[pytest.Item], processe
 
 
 def _in_blocks(hands: Sequence[Sequence[pytest.Item]], short: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """The order in which ``--dist worksteal`` gives each process its hand first: it deals one contiguous block to each, as large as the next."""
+    """Return the tests in an order in which ``--dist worksteal`` gives each process its first tests.
+
+    It gives each process one contiguous block, and all blocks have the same size.
+    """
     rest, left = list(short), len(short) + sum(map(len, hands))
     ordered: list[pytest.Item] = []
     for number, hand in enumerate(hands):

@@ -1,7 +1,7 @@
-"""Qdrant for tests: an embedded one in a folder of the test's own, and a real server.
+"""Qdrant for tests: an embedded store in a temporary folder, and a real server.
 
-The server is the one that QDRANT_URL names, or the program that QDRANT_PROGRAM names, or a program ``qdrant`` on the PATH. A program is started once for
-each process that runs tests. Without any of them, tests with the marker ``qdrant_server`` are skipped, and the last line of the run says how many.
+The server is the one at QDRANT_URL, the program that QDRANT_PROGRAM names, or a program ``qdrant`` on the PATH. Each process that runs tests starts
+the program once. Without a server, tests with the marker ``qdrant_server`` are skipped. The last line of the run says how many.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STOP_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class QdrantServer:
-    """A server that tests talk to; ``pid`` is None for one that they did not start, ``grpc_port`` 0 where it is not known."""
+    """A server for tests. ``pid`` is None if the tests did not start it. ``grpc_port`` is 0 if it is unknown."""
 
     url: str
     api_key: str = ""
@@ -41,7 +41,10 @@ class QdrantServer:
 
 
 def program() -> str | None:
-    """Return the path of the server's program. Raises pytest.UsageError if QDRANT_PROGRAM names none: tests must not be skipped for a wrong path."""
+    """Return the path of the server's program.
+
+    Raise pytest.UsageError if QDRANT_PROGRAM names no program, because a wrong path must not skip tests.
+    """
     if not (named := os.environ.get("QDRANT_PROGRAM")):
         return shutil.which("qdrant")
     if found := shutil.which(named):
@@ -50,7 +53,7 @@ def program() -> str | None:
 
 
 def pytest_configure() -> None:
-    """No proxy of the machine's stands before its own loopback."""
+    """Use no proxy for loopback addresses."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
@@ -64,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """The very last line: around everything else that is printed at the end."""
+    """Write the number of skipped tests as the last line of the run."""
     yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(session.config, "workerinput"):
@@ -77,14 +80,14 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
-    """As ``tmp_path``, and faster: for a store."""
+    """A temporary folder for a store. It is faster than ``tmp_path``."""
     with folder_in_memory() as folder:
         yield folder
 
 
 @pytest.fixture
 def embedded_qdrant(settings: Settings, memory_path: Path) -> Path:
-    """The embedded vector store in a fresh folder, which is not there yet."""
+    """Use the embedded vector store. Its folder does not exist yet."""
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "", "", 0
     settings.QDRANT_PATH = str(memory_path / "vector store")
     settings.QDRANT_COLLECTION = "profile_embeddings"
@@ -93,7 +96,7 @@ def embedded_qdrant(settings: Settings, memory_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def running_qdrant() -> Iterator[QdrantServer]:
-    """The server of this process's tests."""
+    """The server for all tests of this process."""
     if url := os.environ.get("QDRANT_URL"):
         yield QdrantServer(url, os.environ.get("QDRANT_API_KEY", ""), int(os.environ.get("QDRANT_GRPC_PORT", "0")))
         return
@@ -103,7 +106,7 @@ def running_qdrant() -> Iterator[QdrantServer]:
 
 @pytest.fixture
 def qdrant_server(running_qdrant: QdrantServer, settings: Settings) -> Iterator[QdrantServer]:
-    """The real server by REST, with an alias of the test's own; what the test made is deleted afterwards."""
+    """Use the real server by REST, with a new alias. The test's collections are deleted afterwards."""
     _use(running_qdrant, settings, grpc_port=0)
     yield running_qdrant
     clean_up(running_qdrant, settings.QDRANT_COLLECTION)
@@ -111,7 +114,7 @@ def qdrant_server(running_qdrant: QdrantServer, settings: Settings) -> Iterator[
 
 @pytest.fixture
 def qdrant_server_grpc(running_qdrant: QdrantServer, settings: Settings) -> Iterator[QdrantServer]:
-    """The real server by gRPC."""
+    """Use the real server by gRPC."""
     if not running_qdrant.grpc_port:
         pytest.skip("QDRANT_GRPC_PORT does not say where the server at QDRANT_URL speaks gRPC")
     _use(running_qdrant, settings, grpc_port=running_qdrant.grpc_port)
@@ -121,7 +124,7 @@ def qdrant_server_grpc(running_qdrant: QdrantServer, settings: Settings) -> Iter
 
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.qdrant_server)])
 def store(request: pytest.FixtureRequest) -> str:
-    """Each vector store in turn: ``embedded``, and ``server`` by REST."""
+    """Use each vector store in turn: ``embedded``, and ``server`` by REST."""
     return _store(request)
 
 
@@ -139,7 +142,7 @@ def every_store(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["server", "server_grpc"])
 def server(request: pytest.FixtureRequest) -> QdrantServer:
-    """The real server by REST and by gRPC in turn; its tests carry the marker themselves."""
+    """Use the real server by REST and by gRPC in turn. The tests need the marker ``qdrant_server``."""
     _store(request)
     found: QdrantServer = request.getfixturevalue("running_qdrant")
     return found
@@ -157,7 +160,7 @@ def _use(server: QdrantServer, settings: Settings, grpc_port: int) -> None:
 
 
 def clean_up(server: QdrantServer, collection: str) -> None:
-    """Delete every collection whose name begins with the test's own alias; a collection takes its aliases with it."""
+    """Delete every collection whose name begins with the test's alias, together with its aliases."""
     with httpx.Client(base_url=server.url, headers={"api-key": server.api_key} if server.api_key else {}, timeout=30) as client:
         listed = client.get("/collections").raise_for_status().json()["result"]["collections"]
         for name in (one["name"] for one in listed if one["name"].startswith(collection)):
@@ -166,10 +169,10 @@ def clean_up(server: QdrantServer, collection: str) -> None:
 
 @contextmanager
 def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
-    """A server of our own on free loopback ports, with its data in FOLDER; ENVIRONMENT adds to its settings (``SERVICE__API_KEY``)."""
+    """Run a server at free loopback ports during the block. ``environment`` has more settings, such as ``SERVICE__API_KEY``."""
     path = program()
     if path is None:
-        pytest.skip("they start a server of their own, and there is no program qdrant")
+        pytest.skip("the test starts a Qdrant server, and there is no program qdrant")
     for _ in range(5):
         names = own_settings(folder) | environment
         process = launch(folder, names, path)
@@ -179,7 +182,7 @@ def started_qdrant(folder: Path, **environment: str) -> Iterator[QdrantServer]:
                 return
         finally:
             stop(process)
-        # Somebody else took a port before the server did, and it ended: others are tried.
+        # Another process took one of the ports, so the server ended. Try other ports.
     raise AssertionError(f"qdrant does not start:\n{(folder / 'qdrant.log').read_text()[-2000:]}")
 
 
@@ -223,7 +226,7 @@ def ready(process: subprocess.Popen[bytes], names: dict[str, str]) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """As an operator does; and for good, if it does not listen."""
+    """Stop the server with SIGTERM, or with SIGKILL if it does not end."""
     process.send_signal(signal.SIGCONT)
     process.terminate()
     try:
@@ -234,7 +237,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def freeze(server: QdrantServer) -> None:
-    """Stop one of our own servers where it is, and wait until it stands."""
+    """Stop the server with SIGSTOP, and wait until it has stopped."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     os.waitpid(server.pid, os.WUNTRACED)

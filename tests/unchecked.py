@@ -1,4 +1,4 @@
-"""Tables whose dates are not checked, as a superuser can leave them."""
+"""Tables without checks of their dates, as a superuser can leave them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANGE_CHECKS = """
 
 @pytest.fixture
 def dates_unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Drop every rule on a date. The end of the test's transaction brings them back; without one, the tables are emptied first."""
+    """Drop all checks of dates. The end of the test's transaction restores them. Without a transaction, the tables are emptied first."""
     request.getfixturevalue("transactional_db" if _has_no_transaction(request) else "db")
     with connection.cursor() as cursor:
         cursor.execute(RANGE_CHECKS)

@@ -1,4 +1,4 @@
-"""What a browser would post: the fields of the form on a page, with the values that the page shows."""
+"""The fields of a page's forms, with the values that a browser posts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Fields(HTMLParser):
 
 
 def fields_of(response: Any) -> dict[str, Any]:
-    """The fields of all forms on the page, for ``Client.post``."""
+    """Return the fields of all forms on the page, for ``Client.post``."""
     assert response.status_code == 200, response.status_code
     parser = _Fields()
     parser.feed(response.content.decode())

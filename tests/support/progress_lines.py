@@ -1,4 +1,4 @@
-"""The lines of progress that a command of more than two seconds writes to stderr: a slow machine has them where a fast one has none."""
+"""Progress lines, which a command writes to stderr after two seconds. Only a slow machine has them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _LINE = re.compile(r"^[A-Z][a-z]+ [\w. ,-]+: [\d,]+(?: of [\d,]+ \(\d+ %\))?\n",
 
 
 def without_progress(errors: str) -> str:
-    """Return what a command wrote to stderr, without its progress."""
+    """Return the stderr of a command without its progress lines."""
     return _LINE.sub("", errors)

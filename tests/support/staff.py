@@ -1,4 +1,4 @@
-"""Members of the staff for the tests of the admin, and what their browser would send."""
+"""Staff users for tests of the admin, and what their browsers send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import PASSWORD, UserFactory
 
 
 def staff(*permissions: str, **fields: Any) -> User:
-    """A member of the staff with these permissions (``accounts.view_user``)."""
+    """Create a staff user with these permissions, such as ``accounts.view_user``."""
     person = UserFactory.create(staff=True, **fields)
     for name in permissions:
         label, codename = name.split(".")
@@ -35,28 +35,28 @@ def signed_in(person: User) -> Client:
 
 
 def opened(client: Client, address: str) -> dict[str, str]:
-    """What the page at ``address`` posts besides its fields: the signed values that it was opened with."""
+    """Open the page. Return what it posts next to its fields: the signed values that it was opened with."""
     form = client.get(address).context["adminform"].form
     return {OPENED_WITH: form.opened_with}
 
 
 def save(client: Client, address: str, posted: dict[str, Any]) -> Any:
-    """Open the page and press Save at once."""
+    """Open the page and save it at once."""
     return client.post(address, opened(client, address) | posted)
 
 
 def said(response: Any) -> list[str]:
-    """The messages that RESPONSE brings, or that the page it leads to will show."""
+    """Return the messages of the response, or of the page that it redirects to."""
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def errors_of(response: Any) -> dict[str, list[str]]:
-    """By field, what the form on the page says is wrong."""
+    """Return the errors of the form on the page by field."""
     return {field: [str(error) for error in errors] for field, errors in response.context["adminform"].form.errors.items()}
 
 
 def person_form(person: User, **changes: Any) -> dict[str, Any]:
-    """What a person's page posts for a superuser who changes CHANGES."""
+    """Return what a superuser posts to change these fields of the user."""
     shown = {
         "email": person.email,
         "full_name": person.full_name,
@@ -78,6 +78,6 @@ def change_page(row: Model) -> str:
 
 
 def new_user_form(**changes: Any) -> dict[str, Any]:
-    """What the page "Add user" posts."""
+    """Return what the page "Add user" posts."""
     shown = {"email": "new@example.com", "full_name": "New Person", "date_of_birth": "1999-12-31", "gender": "female", "active": "on"}
     return shown | {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD} | changes

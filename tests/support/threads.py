@@ -17,7 +17,10 @@ Result = TypeVar("Result")
 
 
 class Running(Generic[Result]):
-    """A function that runs in a thread. As a context manager it waits for the end, and raises an error that the test has not asked for."""
+    """A function that runs in a thread.
+
+    As a context manager it waits for the end. It raises the function's error, unless the test has asked for it.
+    """
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._function = function

@@ -1,4 +1,4 @@
-"""The web application as processes of their own, at the test's database: one thread a request, as a production server has it."""
+"""The web application in processes at the test's database. Each request has its own thread, as in production."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Web:
             connection.close()
 
     def peak_megabytes(self) -> float:
-        """The most memory that the process has ever had."""
+        """Return the peak memory of the process."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager
 def serving(log: Path | None = None, prelude: str = "", /, **settings: str) -> Iterator[Web]:
-    """One process, whose stderr goes to the file ``log``, and which runs ``prelude`` first. It ends with the block."""
+    """Run the application during the block. It runs ``prelude`` first, and its stderr goes to the file ``log``."""
     there = environment() | HTTP | settings
     command = [sys.executable, "-W", "ignore", "-c", prelude + SERVE]
     with (
@@ -87,7 +87,7 @@ def serving(log: Path | None = None, prelude: str = "", /, **settings: str) -> I
 
 @dataclass(frozen=True, slots=True)
 class LoginForm:
-    """The page as one browser has it, at every process."""
+    """The log-in page of one browser. It can be posted to any process."""
 
     cookie: str
     token: str
@@ -100,14 +100,14 @@ class LoginForm:
         return cls(page.headers["Set-Cookie"].partition(";")[0], token[1])
 
     def post(self, web: Web, name: str, password: str, network: str) -> Answer:
-        """``network`` is what the proxy in front says: the process trusts 127.0.0.1."""
+        """Log in. ``network`` is the client's address that a trusted proxy sends."""
         body = urlencode({"csrfmiddlewaretoken": self.token, "username": name, "password": password})
         kind = "application/x-www-form-urlencoded"
         return web.ask("POST", "/admin/login/", body, Cookie=self.cookie, Content_Type=kind, X_Forwarded_For=network)
 
 
 def post_together(form: LoginForm, posts: Sequence[tuple[Web, str, str, str]]) -> Counter[int]:
-    """Send every post at the same moment; count the statuses."""
+    """Send all posts at the same moment. Count the statuses."""
     together, statuses = threading.Barrier(len(posts)), list[int]()
 
     def post(web: Web, name: str, password: str, network: str) -> None:

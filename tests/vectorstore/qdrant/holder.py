@@ -1,4 +1,4 @@
-"""Another process that holds the embedded vector store: for tests that need a real one."""
+"""Another process that holds the embedded vector store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vectorstore.qdrant.connection import qdrant
 
 
 def run_script(script: str, folder: Path, seconds: float = 10) -> subprocess.CompletedProcess[str]:
-    """Run SCRIPT, which has ``qdrant`` for FOLDER, to its end."""
+    """Run the script, with ``qdrant`` for the store in ``folder``. Wait for its end."""
     command = [sys.executable, "-W", "error", "-c", BEGINNING + script, str(folder), str(seconds)]
     return subprocess.run(command, cwd=CHECKOUT, env=untraced(), capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
 def script_process(script: str, folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs SCRIPT, as ``run_script`` does, and is killed at the end."""
+    """Run the script as ``run_script`` does, and kill the process at the end of the block."""
     command = [sys.executable, "-c", BEGINNING + script, str(folder), str(seconds)]
     with subprocess.Popen(command, cwd=CHECKOUT, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -41,7 +41,7 @@ def script_process(script: str, folder: Path, seconds: float = 60) -> Iterator[s
 
 @contextmanager
 def holding(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that holds the store until its standard input is closed, or it is killed."""
+    """Run a process that holds the store until its stdin is closed."""
     script = "with qdrant() as client:\n    print('held', flush=True)\n    sys.stdin.read()\n"
     with script_process(script, folder, 10) as process:
         assert process.stdout is not None

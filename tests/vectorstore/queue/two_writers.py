@@ -1,4 +1,4 @@
-"""Two writers in plain sessions, one of which waits for the other: schedules for tests of locks."""
+"""Two writers in plain sessions, one of which waits for the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 
 def first_writer(made: Database) -> psycopg.Connection[Any]:
-    """A session in which no deadlock ends: it ends in the other one."""
+    """Open a session that is never chosen as the victim of a deadlock."""
     session = made.connect()
     session.execute("SET deadlock_timeout = '100s'")
     return session
@@ -22,7 +22,10 @@ def first_writer(made: Database) -> psycopg.Connection[Any]:
 
 @contextmanager
 def second_writer(made: Database, write: Callable[[psycopg.Connection[Any]], object]) -> Iterator[list[psycopg.Error]]:
-    """Run ``write`` in a second session and thread. It has ended, or waits for a lock, before the block runs; its error is in the list after it."""
+    """Run ``write`` in a second session and thread. Return a list that receives its error.
+
+    It has ended, or waits for a lock, before the block runs.
+    """
     errors: list[psycopg.Error] = []
 
     def run() -> None:

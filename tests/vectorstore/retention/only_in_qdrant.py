@@ -1,4 +1,4 @@
-"""Points that hold the only copy of a vector, as another program writes them, and what became of them."""
+"""Points with the only copy of a vector, as another program writes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 
 
 def users(count: int, **fields: Any) -> list[UUID]:
-    """Users without an embedding."""
+    """Create users without an embedding."""
     return sorted(user.pk for user in UserFactory.create_batch(count, **fields))
 
 
 def point(point_id: UUID | int, **payload: Any) -> models.PointStruct:
-    """As the guide's program writes it, which knows nothing of versions."""
+    """Return a point without a version, as the program of the guide writes it."""
     return models.PointStruct(id=point_id if isinstance(point_id, int) else str(point_id), vector=unit_vector(11), payload=payload)
 
 
@@ -32,14 +32,14 @@ def write(points: Iterable[models.PointStruct], collection: str = "") -> None:
 
 
 def of_the_guides_program(points: Iterable[models.PointStruct]) -> None:
-    """A real collection with the alias's name, without metadata."""
+    """Create a real collection with the alias's name, without metadata."""
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=VECTORS)
     write(points)
 
 
 def there(collection: str = "") -> set[str]:
-    """The ids of the points."""
+    """Return the ids of the points."""
     with qdrant() as client:
         return {str(record.id) for record in client.scroll(collection or collection_name(), limit=10_000, with_payload=False)[0]}
 
@@ -49,7 +49,7 @@ def names(ids: Iterable[UUID | int]) -> set[str]:
 
 
 def everything() -> list[Any]:
-    """All that a refused command has to leave as it was: points with their vectors, settings, aliases, rows, queue, versions."""
+    """Return all that a refused command must not change: points with vectors, settings, aliases, rows, the queue, the version."""
     with qdrant() as client:
         found = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
         aliases = sorted((one.alias_name, one.collection_name) for one in client.get_aliases().aliases if one.collection_name in found)
