@@ -1,7 +1,7 @@
 """Preflight checks before writing to Qdrant (protocol rules 8 and 9).
 
 Every collection must belong to this database, and neither store may have been restored from an older copy. The checks run before the first write of a
-process, after a store was unavailable, on each new PostgreSQL connection, and when the checkpoint is renewed.
+process, after a store was unavailable for any call of the process, on each new PostgreSQL connection, and when the checkpoint is renewed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vectorstore.consistency.checkpoint import (
     is_checkpoint_due,
     renew_checkpoint,
 )
+from vectorstore.qdrant.connection import last_outage
 
 Store = tuple[object, ...]
 
@@ -39,14 +40,20 @@ COMPARE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The collections that passed a comparison, and its time by ``time.monotonic``."""
+    """The collections that passed a comparison, its time by ``time.monotonic``, and the last outage of Qdrant before it."""
 
     collections: frozenset[str]
     at: float
+    outage: int
 
     def covers(self, targets: tuple[str, ...]) -> bool:
         """Return whether no comparison is needed. Without any collection in the registry, no comparison was made."""
-        return bool(targets) and self.collections.issuperset(targets) and time.monotonic() < self.at + COMPARE_SECONDS
+        return (
+            bool(targets)
+            and self.collections.issuperset(targets)
+            and time.monotonic() < self.at + COMPARE_SECONDS
+            and self.outage == last_outage()
+        )
 
 
 _compared: WeakKeyDictionary[object, dict[Store, _Comparison]] = WeakKeyDictionary()
@@ -66,18 +73,18 @@ def check_stores(client: QdrantClient) -> None:
     Repeated calls within a minute cost almost nothing. A checkpoint that is due is renewed, except inside a caller's transaction, because it must
     be committed first.
     """
-    targets = registry.write_targets()
+    targets, outage = registry.write_targets(), last_outage()
     if _is_due(targets):
         check_alias(client)
         check_owners(client)
         compare_checkpoints(client)
-        _note(targets)
+        _note(targets, outage)
     if targets and not connection.in_atomic_block and time.monotonic() >= _renewal_retries.get(_store(), 0.0) and is_checkpoint_due():
         # Since the comparison an operator may have moved the alias, and another database may have adopted a collection.
         check_alias(client)
         check_owners(client)
         _renew(client)
-        _note(targets)
+        _note(targets, outage)
 
 
 def is_due() -> bool:
@@ -90,8 +97,8 @@ def _is_due(targets: tuple[str, ...]) -> bool:
     return comparison is None or not comparison.covers(targets)
 
 
-def _note(targets: tuple[str, ...]) -> None:
-    _compared.setdefault(connection.connection, {})[_store()] = _Comparison(frozenset(targets), time.monotonic())
+def _note(targets: tuple[str, ...], outage: int) -> None:
+    _compared.setdefault(connection.connection, {})[_store()] = _Comparison(frozenset(targets), time.monotonic(), outage)
 
 
 def _renew(client: QdrantClient) -> None:
@@ -129,12 +136,6 @@ def check_owners(client: QdrantClient) -> None:
                     fail_secondary(collection, error)
                 elif collection in registry.write_targets():
                     raise
-
-
-def invalidate() -> None:
-    """Discard the comparisons with the store, because it was unavailable and may have been replaced."""
-    for by_store in list(_compared.values()):
-        by_store.pop(_store(), None)
 
 
 def _store() -> Store:

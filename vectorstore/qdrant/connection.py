@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from vectorstore.qdrant.errors import CollectionNotFound, translate_server_error
 from vectorstore.qdrant.server import client_of, forget
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+_outage_numbers = itertools.count(1)
+_last_outage = 0
 
 
 def is_embedded() -> bool:
@@ -40,8 +44,23 @@ def qdrant() -> Iterator[QdrantClient]:
     The client of a server is shared by the process. The embedded store is locked until the block ends: hold it for one batch or one search only,
     and enter the block before you lock anything in PostgreSQL. A thread that holds the store may enter again.
     """
-    with _embedded_client() if is_embedded() else _server_client() as client:
-        yield client
+    try:
+        with _embedded_client() if is_embedded() else _server_client() as client:
+            yield client
+    except StoreUnavailable:
+        note_outage()
+        raise
+
+
+def note_outage() -> None:
+    """Record that Qdrant was unavailable, or lacked a collection. An older copy may answer afterwards."""
+    global _last_outage
+    _last_outage = next(_outage_numbers)
+
+
+def last_outage() -> int:
+    """Return the number of the last outage that any call in this process has met, 0 if none has."""
+    return _last_outage
 
 
 @contextmanager

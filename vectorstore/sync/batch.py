@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from findme.core.errors import StoreUnavailable
 from vectorstore.consistency import preflight
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
@@ -48,8 +47,6 @@ def carry_out(claim: Claim) -> BatchResult:
     except BaseException as error:
         unanswered = not isinstance(error, CollectionNotFound | RequestRejected)
         retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
-        if isinstance(error, StoreUnavailable):
-            preflight.invalidate()
         raise
     if result.sent_at is not None:
         start_recheck_delay(result.sent_at)

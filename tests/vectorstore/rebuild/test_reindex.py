@@ -28,9 +28,8 @@ from tests.vectorstore.rebuild.collections import create_live, differences, exis
 from vectorstore.catalog import alias, registry
 from vectorstore.catalog.alias import reconcile_alias_if_stale, switch_alias
 from vectorstore.catalog.lock import lock_key
-from vectorstore.consistency import preflight
 from vectorstore.models import QuarantinedUser, SyncLease, VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import collection_name, note_outage, qdrant
 from vectorstore.rebuild import acceptance, backfill, recall
 from vectorstore.rebuild.acceptance import AcceptanceResult
 from vectorstore.rebuild.build import make
@@ -541,7 +540,7 @@ def test_reindex__live_collection_is_gone_and_the_definition_changed__searches_t
     settings.QDRANT_SHARD_NUMBER = 2
     with qdrant() as client:
         client.delete_collection(version(2))
-    preflight.invalidate()
+    note_outage()
     with pytest.raises(UserFacingError, match=r"make it with manage\.py init_qdrant"):
         roll_back()
     with pytest.raises(UserFacingError, match=r"with manage\.py reindex_qdrant\.$"):
@@ -560,7 +559,7 @@ def test_reindex__killed_after_moving_the_alias_and_old_collection_is_gone__resu
         registry.prepare(version(2), WEEK)
         client.update_collection_aliases(alias._moves(version(1), version(2)))
         client.delete_collection(version(1))
-    preflight.invalidate()
+    note_outage()
     assert (reindex().collection, live_version()) == (version(2), "v2")
     assert states()["v2"] == "live"
 

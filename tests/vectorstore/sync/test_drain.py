@@ -21,7 +21,7 @@ from tests.support.users import create_users
 from tests.vectorstore.sync.points import ids, one, points, queued
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.projection.points import Points, points_of
-from vectorstore.qdrant.connection import collection_name
+from vectorstore.qdrant.connection import collection_name, note_outage
 from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.sync import worker as worker_module
@@ -260,9 +260,7 @@ def test_sync_once__collection_of_another_database__fails_at_once(server_collect
     """Waiting does not change the owner of the collection."""
     create_users(1)
     ask("UPDATE vector_store_state SET database_id = gen_random_uuid()")
-    from vectorstore.consistency import preflight
-
-    preflight.invalidate()
+    note_outage()
     with pytest.raises(UserFacingError, match="belongs to another database") as raised:
         sync_once()
     assert not isinstance(raised.value, StoreUnavailable)

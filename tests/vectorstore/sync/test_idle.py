@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
@@ -33,7 +34,8 @@ from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency import preflight
 from vectorstore.consistency.preflight import COMPARE_SECONDS
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import collection_name, note_outage, qdrant
+from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync import watch
 from vectorstore.sync import worker as worker_module
 from vectorstore.sync.inline import sync_users
@@ -129,12 +131,37 @@ def test_sync_once__empty_queue__reports_at_once_what_an_operator_must_repair(
     """This also holds for a process whose last comparison, a moment ago, found no problem."""
     break_stores()
     QueueEntry.objects.all().delete()
-    preflight.invalidate()
+    note_outage()
     monkeypatch.setattr(StallTimeout, "pause", lambda *_arguments: pytest.fail("It waits."))
     with pytest.raises(CommandError) as raised:
         call_command("sync_qdrant", "--once")
     assert raised.value.returncode == 2
     assert line in str(raised.value)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("meet_outage", [Housekeeping.run, lambda _: Worker()._acknowledge_rechecks()], ids=["housekeeping", "rechecks"])
+def test_step__outage_met_while_idle__compares_before_the_next_write(
+    synced: None, monkeypatch: pytest.MonkeyPatch, meet_outage: Callable[[Housekeeping], object]
+) -> None:
+    """Qdrant may be an older copy afterwards, and no batch has failed that would show it."""
+    worker = Worker()
+    assert watch._step(worker) is None
+    restore_older_postgresql_state()
+    assert not preflight.is_due()
+    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_ack) VALUES (%s, true)", UUID(int=1))
+    with monkeypatch.context() as during_outage:
+        during_outage.setattr(QdrantClient, "get_aliases", refuse)
+        during_outage.setattr(QdrantClient, "get_collections", refuse)
+        with suppress(StoreUnavailable):
+            meet_outage(Housekeeping())
+    assert watch._step(worker) is None
+    assert worker.unavailable is not None
+    assert INSTRUCTION in worker.unavailable
+
+
+def refuse(_client: QdrantClient, *_arguments: object, **_options: object) -> None:
+    raise StoreUnavailable("Qdrant does not answer.")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -192,7 +219,7 @@ def test_watch__repaired_problem_returns__is_reported_again(synced: None, monkey
     ours = StoreState.current().database_id
     for _ in range(2):
         change_database_id()
-        preflight.invalidate()
+        note_outage()
         watch._step(worker)
         watch._step(worker)
         StoreState.objects.update(database_id=ours)

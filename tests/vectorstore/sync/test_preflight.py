@@ -22,7 +22,7 @@ from vectorstore.catalog.ownership import DATABASE, ForeignCollection, database_
 from vectorstore.consistency import preflight
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import collection_name, note_outage, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected, ServerError
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.worker import sync_once
@@ -75,7 +75,7 @@ def test_check_stores__repeated_timeouts_of_a_secondary__marks_it_failed(
     for _ in range(4):
         with pytest.raises(StoreUnavailable, match="did not answer within"):
             check_stores()
-        preflight.invalidate()
+        note_outage()
     assert state_of(name) == (State.RETAINED, "")
     check_stores()
     assert state_of(name)[0] == State.FAILED
@@ -216,7 +216,7 @@ def test_check_stores__alias_moved_by_hand__is_reported(server_collection: str) 
     with pytest.raises(UserFacingError) as raised:
         verify()
     assert str(raised.value) == line
-    preflight.invalidate()
+    note_outage()
     with pytest.raises(UserFacingError) as raised:
         sync_once()
     assert str(raised.value) == line

@@ -23,7 +23,7 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.possibly_erased import users_without_point
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import collection_name, note_outage, qdrant
 from vectorstore.qdrant.errors import RestoreDetected
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import point_of, sync_users
@@ -177,7 +177,7 @@ def make_new_checkpoint() -> None:
     sync_once()
     StoreState.objects.update(checkpoint_at=None)
     with qdrant() as client:
-        preflight.invalidate()
+        note_outage()
         preflight.check_stores(client)
 
 
