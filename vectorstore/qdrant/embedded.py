@@ -18,7 +18,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 from qdrant_client.local.qdrant_local import META_INFO_FILENAME
 
-from findme.core.errors import StoreUnavailable, StoreUnusable
+from findme.core.errors import StoreUnavailable, StoreUnusable, ends_of, one_line
 from findme.core.file_lock import lock_file
 from findme.core.folders import distrust_reason, distrusted_file, make_private_folder
 from findme.core.waiting import Deadline
@@ -173,7 +173,9 @@ class Folder:
             if raised_by_driver(error) and (missing := re.fullmatch("Collection (.*) not found", str(error))):
                 raise CollectionNotFound(missing[1]) from error
             if raised_by_driver(error) and str(error).startswith("Wrong input: "):
-                raise RequestRejected(f"The embedded vector store rejected this: {error}. See manage.py init_qdrant --check.") from error
+                raise RequestRejected(
+                    f"The embedded vector store rejected this: {ends_of(one_line(error))}. See manage.py init_qdrant --check."
+                ) from error
             raise
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findme.core.errors import UserFacingError
+from findme.core.errors import UserFacingError, ends_of, one_line
 from vectorstore.schema.definition import DEFINITION, Change
 
 LARGEST_SETTING = 1 << 20
@@ -57,7 +57,9 @@ def read(path: Path) -> Contents:
         with tarfile.open(path, "r:") as archive:
             return _contents(path, archive)
     except (tarfile.TarError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
-        raise UserFacingError(f"{str(path)!r} is not a complete snapshot of a Qdrant collection ({error}). Name another file.") from error
+        raise UserFacingError(
+            f"{str(path)!r} is not a complete snapshot of a Qdrant collection ({ends_of(one_line(error))}). Name another file."
+        ) from error
 
 
 def _contents(path: Path, archive: tarfile.TarFile) -> Contents:

@@ -1,6 +1,6 @@
 """A program that changes files randomly. For each file, its reader must return rows or rejections, or raise one line.
 
-    python -m tests.vectorstore.ingest.fuzz parquet --seconds 300 --seed 1
+    DJANGO_SETTINGS_MODULE=tests.settings python -m tests.vectorstore.ingest.fuzz parquet --seconds 300 --seed 1
 
 It may use 256 MiB more memory than at its start. The first error ends it with exit code 1, and its file is kept.
 """

@@ -249,6 +249,17 @@ def test_check__members_larger_than_the_file__are_refused(tmp_path: Path) -> Non
     assert refusal(path) == "FILE is damaged or not an .npz file: its members are larger than the file."
 
 
+def test_check__name_of_a_member_includes_its_data__message_is_short(tmp_path: Path) -> None:
+    """The error of ``zipfile`` repeats the name: here 2,000 bytes of vectors."""
+    path = save(tmp_path, *valid_arrays(10))
+    content = bytearray(path.read_bytes())
+    content[26:28] = (2000).to_bytes(2, "little")
+    path.write_bytes(content)
+    message = refusal(path)
+    assert message.startswith("FILE is damaged or not an .npz file: File name in directory ")
+    assert len(message) < 300
+
+
 def test_check__huge_zip_directory__is_refused(tmp_path: Path) -> None:
     """``zipfile`` would create an object for each entry."""
     path = save(tmp_path, *valid_arrays(1))

@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from findme.core.errors import UserFacingError
+from findme.core.errors import UserFacingError, ends_of, one_line
 from findme.core.plurals import counted
 from vectorstore.ingest.formats import zip_members
 from vectorstore.ingest.formats.input_file import no_rows, opened_file, reading
@@ -190,4 +190,4 @@ def _damage_of(path: Path) -> Iterator[None]:
         with reading(str(path)):
             yield
     except DAMAGE as error:
-        raise UserFacingError(f"{str(path)!r} is damaged or not an .npz file: {error or type(error).__name__}.") from error
+        raise UserFacingError(f"{str(path)!r} is damaged or not an .npz file: {ends_of(one_line(error))}.") from error
