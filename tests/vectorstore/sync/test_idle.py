@@ -149,7 +149,7 @@ def test_step__outage_met_while_idle__compares_before_the_next_write(
     assert watch._step(worker) is None
     restore_older_postgresql_state()
     assert not preflight.is_due()
-    plain_sql("INSERT INTO vector_sync_queue (user_id, awaits_ack) VALUES (%s, true)", UUID(int=1))
+    ask("INSERT INTO vector_sync_queue (user_id, awaits_ack) VALUES (%s, true)", UUID(int=1))
     with monkeypatch.context() as during_outage:
         during_outage.setattr(QdrantClient, "get_aliases", refuse)
         during_outage.setattr(QdrantClient, "get_collections", refuse)
