@@ -73,14 +73,14 @@ def test_check_owner__interrupted_adoption__is_refused(store: str) -> None:
 def test_commands__collection_of_another_database__refuse(store: str) -> None:
     """As after changing DATABASE_URL to another database with the same users."""
     initialize()
-    ours = str(StoreState.current().database_id)
+    own_id = str(StoreState.current().database_id)
     StoreState.objects.update(database_id=ANOTHER)
     line = (
         "The collection {!r} belongs to another database ({!r}): {}. Adopt it with manage.py init_qdrant --adopt,"
         " or set QDRANT_COLLECTION to another name.\n"
     )
-    assert manage("sync_qdrant", "--once") == (2, "", line.format(version(1), ours, "nothing was written"))
-    assert manage("init_qdrant") == (2, "", line.format(version(1), ours, "nothing was changed"))
+    assert manage("sync_qdrant", "--once") == (2, "", line.format(version(1), own_id, "nothing was written"))
+    assert manage("init_qdrant") == (2, "", line.format(version(1), own_id, "nothing was changed"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,8 +27,8 @@ def test_init_qdrant__higher_replication_factor__copies_shards_to_other_nodes(me
         assert [str(one) for one in compare().differences if one.what.startswith("replicas")] == [
             f"replicas of shard {shard}: 1, expected 2 (in place)" for shard in range(3)
         ]
-        done = initialize()
-        assert (done.status, compare().differences) == ("green", [])
+        result = initialize()
+        assert (result.status, compare().differences) == ("green", [])
         with qdrant() as client:
             states = [set(peers.values()) for peers in holders(client, v1).values()]
         assert states == [{ReplicaState.ACTIVE}] * 3

@@ -12,7 +12,7 @@ from tests.support.untraced import untraced
 
 CHECKOUT = Path(__file__).parents[3]
 
-BEGINNING = """
+PREAMBLE = """
 import os, sys
 from django.conf import settings
 settings.configure(QDRANT_URL="", QDRANT_PATH=sys.argv[1], QDRANT_TIMEOUT=float(sys.argv[2]), QDRANT_COLLECTION="profile_embeddings")
@@ -24,14 +24,14 @@ from vectorstore.qdrant.connection import qdrant
 
 def run_script(script: str, folder: Path, seconds: float = 10) -> subprocess.CompletedProcess[str]:
     """Run the script, with ``qdrant`` for the store in ``folder``. Wait for its end."""
-    command = [sys.executable, "-W", "error", "-c", BEGINNING + script, str(folder), str(seconds)]
+    command = [sys.executable, "-W", "error", "-c", PREAMBLE + script, str(folder), str(seconds)]
     return subprocess.run(command, cwd=CHECKOUT, env=untraced(), capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
 def script_process(script: str, folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
     """Run the script as ``run_script`` does, and kill the process at the end of the block."""
-    command = [sys.executable, "-c", BEGINNING + script, str(folder), str(seconds)]
+    command = [sys.executable, "-c", PREAMBLE + script, str(folder), str(seconds)]
     with subprocess.Popen(command, cwd=CHECKOUT, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process

@@ -21,7 +21,16 @@ from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.collections import version
 from tests.support.commands import manage, outcome, run_python
 from tests.vectorstore.rebuild.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
-from tests.vectorstore.retention.only_in_qdrant import everything, names, of_the_guides_program, point, refusal, there, users, write
+from tests.vectorstore.retention.unique_points import (
+    all_state,
+    as_strings,
+    create_guide_collection,
+    point,
+    point_ids,
+    refusal,
+    users_without_embedding,
+    write,
+)
 from tests.vectorstore.snapshots.test_restoring import snapshot
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
@@ -48,7 +57,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _soon_looked_at_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_recheck_delay(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SYNC_RECHECK_SECONDS = 0.1
     monkeypatch.setattr("vectorstore.verification.merge_join.WAIT_SECONDS", 0)
 
@@ -71,13 +80,13 @@ def live(*points: models.PointStruct) -> None:
 
 
 def test_adopt__users_without_an_embedding__is_refused_without_discard_vectors(every_store: str) -> None:
-    of_the_guides_program(map(point, bare := users(50)))
-    before = everything()
+    create_guide_collection(map(point, unstored := users_without_embedding(50)))
+    before = all_state()
     for arguments in ([], ["--force"], ["--max-changes", "1000"], ["--discard-vectors", "0"]):
         assert outcome("init_qdrant", "--adopt", *arguments) == (2, refusal(50))
     assert outcome("init_qdrant", "--adopt", "--discard-vectors", "49") == (2, refusal(50, 49))
-    assert everything() == before
-    assert there() == names(bare)
+    assert all_state() == before
+    assert point_ids() == as_strings(unstored)
 
 
 def test_adopt__many_unique_vectors_with_force__is_refused(embedded_qdrant: object) -> None:
@@ -86,15 +95,15 @@ def test_adopt__many_unique_vectors_with_force__is_refused(embedded_qdrant: obje
 
 
 def _adopt_in_process(count: int) -> tuple[int, str, str]:
-    of_the_guides_program(map(point, bare := users(count)))
+    create_guide_collection(map(point, unstored := users_without_embedding(count)))
     outputs = manage("init_qdrant", "--adopt", "--force")
-    assert there() == names(bare)
+    assert point_ids() == as_strings(unstored)
     return outputs
 
 
 def test_adopt__plan__has_the_number_of_unique_vectors(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    of_the_guides_program([*map(point, users(2)), point(uuid4())])
-    before = everything()
+    create_guide_collection([*map(point, users_without_embedding(2)), point(uuid4())])
+    before = all_state()
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     assert capsys.readouterr().out.endswith(
         "\nOf 3 points, 1 has no user in PostgreSQL and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
@@ -105,38 +114,38 @@ def test_adopt__plan__has_the_number_of_unique_vectors(store: str, capsys: pytes
     assert outcome("init_qdrant", "--adopt", "--plan", "--json") == (0, "")
     reported = json.loads(capsys.readouterr().out)
     assert (reported["adopted"]["orphans"], reported["unique_vectors"]) == (1, 2)
-    assert everything() == before
+    assert all_state() == before
 
 
 def test_adopt__with_discard_vectors__deletes_them(every_store: str) -> None:
     with_row = ProfileEmbeddingFactory.create().pk
-    of_the_guides_program([*map(point, users(3)), point(with_row)])
+    create_guide_collection([*map(point, users_without_embedding(3)), point(with_row)])
     result = adopt(discard_vectors=3)
     assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (3, 0, 3)
-    assert there() == names([with_row])
+    assert point_ids() == as_strings([with_row])
 
 
 def test_adopt__vectors_were_stored__keeps_the_points(store: str) -> None:
-    of_the_guides_program(map(point, bare := users(3)))
-    for user in bare:
+    create_guide_collection(map(point, unstored := users_without_embedding(3)))
+    for user in unstored:
         ProfileEmbeddingFactory.create(user=User.objects.get(pk=user))
     assert outcome("init_qdrant", "--adopt") == (0, "")
-    assert there() == names(bare)
+    assert point_ids() == as_strings(unstored)
 
 
 def test_adopt__points_that_no_user_needs__are_removed(every_store: str) -> None:
-    of_the_guides_program(map(point, removable_points()))
+    create_guide_collection(map(point, removable_points()))
     result = adopt()
     assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (0, 5, 5)
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def test_adopt__user_id_only_in_the_payload__is_refused(store: str) -> None:
-    (bare,) = users(1)
-    of_the_guides_program([point(7, user_id=str(bare)), point(uuid4(), user_id=str(bare)), point(8)])
-    before = everything()
+    (unstored,) = users_without_embedding(1)
+    create_guide_collection([point(7, user_id=str(unstored)), point(uuid4(), user_id=str(unstored)), point(8)])
+    before = all_state()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
-    assert everything() == before
+    assert all_state() == before
 
 
 @pytest.mark.parametrize("owner", [OTHER_DATABASE, None])
@@ -144,70 +153,70 @@ def test_adopt__foreign_version_that_this_database_allocated_too__is_refused(eve
     for _ in range(3):
         allocate_version()
     orphan = uuid4()
-    create_foreign_collection([*(point(user, version=2) for user in users(2)), point(orphan, version=2)], owner)
-    before = everything()
+    create_foreign_collection([*(point(user, version=2) for user in users_without_embedding(2)), point(orphan, version=2)], owner)
+    before = all_state()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
-    assert everything() == before
+    assert all_state() == before
     result = adopt(discard_vectors=2)
     assert (result.survey.orphans, result.removed, result.arrived_later) == (1, 3, 0)
-    assert there() == set()
+    assert point_ids() == set()
 
 
 @pytest.mark.at_length("register_as_live")
 @pytest.mark.parametrize("at", ["raise_above", "register_as_live"])
 def test_adopt__killed__next_run_needs_discard_vectors_too(embedded_qdrant: object, at: str) -> None:
     """The sequence is above their versions by then, but another database has allocated these."""
-    bare = users(2)
-    create_foreign_collection([point(user, version=10**9) for user in bare])
+    unstored = users_without_embedding(2)
+    create_foreign_collection([point(user, version=10**9) for user in unstored])
     code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
-    assert there(version(1)) == names(bare)
+    assert point_ids(version(1)) == as_strings(unstored)
     assert adopt(discard_vectors=2).removed == 2
 
 
 def test_adopt__killed_before_the_deletion__later_commands_keep_the_vectors(embedded_qdrant: object) -> None:
     """The collection belongs to this database then, but another one has allocated the versions."""
-    bare = users(2)
-    create_foreign_collection([point(user, version=10**9) for user in bare])
+    unstored = users_without_embedding(2)
+    create_foreign_collection([point(user, version=10**9) for user in unstored])
     code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
-    assert there() == names(bare)
+    assert point_ids() == as_strings(unstored)
     assert outcome("verify_qdrant", "--repair") == (2, refusal(2))
-    assert there() == names(bare)
+    assert point_ids() == as_strings(unstored)
 
 
 def test_adopt__vector_written_while_a_real_collection_is_replaced__stops(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other program still writes. Its new points are not deleted."""
-    (bare,) = users(1)
-    of_the_guides_program([point(uuid4())])
+    (unstored,) = users_without_embedding(1)
+    create_guide_collection([point(uuid4())])
 
     def meanwhile(*arguments: Any, **options: Any) -> BackfillResult:
-        write([point(bare)])
+        write([point(unstored)])
         return backfill(*arguments, **options)
 
     monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} was not changed. Another program wrote to it meanwhile"))
-    assert str(bare) in there()
+    assert str(unstored) in point_ids()
     with qdrant() as client:
         assert alias_target(client) is None
 
 
 def test_adopt__vector_written_meanwhile__stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     create_foreign_collection([point(uuid4(), version=3)])
 
     def meanwhile(*arguments: Any, **options: Any) -> None:
-        write([point(bare, version=1)], version(1))
+        write([point(unstored, version=1)], version(1))
         register_as_live(*arguments, **options)
 
     monkeypatch.setattr("vectorstore.rebuild.adopt.register_as_live", meanwhile)
     assert outcome("init_qdrant", "--adopt") == (1, "")
-    assert there() == names([bare])
+    assert point_ids() == as_strings([unstored])
 
 
 def test_adopt__later_command_meets_a_foreign_version__keeps_the_vector(store: str) -> None:
@@ -222,7 +231,7 @@ def test_adopt__later_command_meets_a_foreign_version__keeps_the_vector(store: s
     assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
     QueueEntry.objects.create(user_id=user)
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
-    assert there() == names([user])
+    assert point_ids() == as_strings([user])
 
 
 def test_adopt__captured_deletion_before_the_first_sync__deletes_the_point(store: str) -> None:
@@ -231,7 +240,7 @@ def test_adopt__captured_deletion_before_the_first_sync__deletes_the_point(store
     adopt()
     ProfileEmbedding.objects.all().delete()
     assert sync_once(timeout=20).unique_vectors == 0
-    assert there() == set()
+    assert point_ids() == set()
 
 
 # --- sync_qdrant -----------------------------------------------------------------------------------------------------------------
@@ -241,10 +250,10 @@ def test_sync__changed_user_without_an_embedding__keeps_the_vector_and_reports_i
     every_store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The sync completes for all other users, and reports what it has kept."""
-    (bare,) = users(1)
-    live(point(bare))
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored))
     synced_user = ProfileEmbeddingFactory.create().pk
-    User.objects.filter(pk=bare).update(active=False)
+    User.objects.filter(pk=unstored).update(active=False)
     assert outcome("sync_qdrant", "--once", "--timeout", "20", "--json") == (
         2,
         (
@@ -254,54 +263,54 @@ def test_sync__changed_user_without_an_embedding__keeps_the_vector_and_reports_i
     )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (lines[-1]["written"], lines[-1]["removed"], lines[-1]["unique_vectors"]) == (1, 0, 1)
-    assert there() == names([bare, synced_user])
+    assert point_ids() == as_strings([unstored, synced_user])
     assert not QueueEntry.objects.exists()
     assert outcome("sync_qdrant", "--once", "--timeout", "20") == (0, "")
-    assert there() == names([bare, synced_user])
+    assert point_ids() == as_strings([unstored, synced_user])
 
 
 def test_sync__with_discard_vectors__deletes_them(store: str) -> None:
-    (bare, other) = users(2)
+    (unstored, other) = users_without_embedding(2)
     synced_user = ProfileEmbeddingFactory.create().pk
-    live(point(bare), point(other), point(7, user_id=str(bare)), point(synced_user))
+    live(point(unstored), point(other), point(7, user_id=str(unstored)), point(synced_user))
     assert outcome("sync_qdrant", "--once", "--discard-vectors", "2") == (2, refusal(3, 2))
-    assert there() == names([bare, other, 7, synced_user])
+    assert point_ids() == as_strings([unstored, other, 7, synced_user])
     assert not QueueEntry.objects.exists()
     assert outcome("sync_qdrant", "--once", "--discard-vectors", "3") == (0, "")
-    assert there() == names([synced_user])
+    assert point_ids() == as_strings([synced_user])
     assert outcome("sync_qdrant", "--watch", "--discard-vectors", "3")[0] == 2
 
 
 def test_sync__captured_deletions__delete_the_points(store: str) -> None:
     """The version does not matter: the rows are deleted, or the users must not be shown."""
     known = [embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(5)]
-    live(*map(point, known), *map(point, bare := users(3)))
+    live(*map(point, known), *map(point, unstored := users_without_embedding(3)))
     ProfileEmbedding.objects.filter(pk=known[0]).delete()
-    ProfileEmbedding.objects.filter(pk=known[1]).update(user_id=(moved := users(1)[0]))
+    ProfileEmbedding.objects.filter(pk=known[1]).update(user_id=(moved := users_without_embedding(1)[0]))
     User.objects.filter(pk=known[2]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
     User.objects.filter(pk=known[3]).update(is_staff=True)
-    User.objects.filter(pk=bare[0]).delete()
-    User.objects.filter(pk=bare[1]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    User.objects.filter(pk=unstored[0]).delete()
+    User.objects.filter(pk=unstored[1]).update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert sync_once(timeout=20).unique_vectors == 0
-    assert there() == names([known[4], moved, bare[2]])
+    assert point_ids() == as_strings([known[4], moved, unstored[2]])
 
 
 def test_remove_point__unique_vector__is_deleted(store: str) -> None:
-    (bare,) = users(1)
-    live(point(bare))
-    assert remove_point(bare)
-    assert there() == set()
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored))
+    assert remove_point(unstored)
+    assert point_ids() == set()
 
 
 def test_sync__orphan_scan_keeps_unique_vectors_and_truncate_deletes_them(store: str) -> None:
-    (bare,) = users(1)
-    live(point(bare), point(uuid4()))
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored), point(uuid4()))
     enqueue_orphan_scan()
     assert sync_once(timeout=20).unique_vectors == 1
-    assert there() == names([bare])
+    assert point_ids() == as_strings([unstored])
     truncate_embeddings()
     assert sync_once(timeout=20).unique_vectors == 0
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def truncate_embeddings() -> None:
@@ -310,53 +319,53 @@ def truncate_embeddings() -> None:
 
 
 def test_sync__orphan_scan_after_an_expired_lease__keeps_unique_vectors(embedded_qdrant: object) -> None:
-    (bare,) = users(1)
-    live(point(bare))
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored))
     enqueue_orphan_scan()
     assert claim_due(uuid4(), 10) is not None
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     expire_leases()
     assert sync_once(timeout=20).unique_vectors > 0
-    assert there() == names([bare])
+    assert point_ids() == as_strings([unstored])
 
 
 def test_sync__unique_vector_in_a_secondary_collection__is_kept(store: str) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     reindex(retain=timedelta(days=7))
-    write([point(bare)], version(1))
-    User.objects.filter(pk=bare).update(verified=False)
+    write([point(unstored)], version(1))
+    User.objects.filter(pk=unstored).update(verified=False)
     assert sync_once(timeout=20).unique_vectors == 1
-    assert there(version(1)) == names([bare])
+    assert point_ids(version(1)) == as_strings([unstored])
 
 
 # --- verify_qdrant ---------------------------------------------------------------------------------------------------------------
 
 
 def test_repair__unique_vectors__needs_discard_vectors(every_store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (bare, other) = users(2)
-    live(point(bare), point(other, version=[5]), point(7, user_id=str(bare)), point(uuid4()))
+    (unstored, other) = users_without_embedding(2)
+    live(point(unstored), point(other, version=[5]), point(7, user_id=str(unstored)), point(uuid4()))
     code, _ = outcome("verify_qdrant")
     printed = capsys.readouterr().out
     assert code == 1
     assert "\n  3 points hold the only copy of a user's vector: --repair deletes none without --discard-vectors.\n" in printed
     assert printed.endswith("To repair this: manage.py verify_qdrant --repair --discard-vectors 3, or store those vectors first\n")
-    before = everything()
+    before = all_state()
     for arguments in ([], ["--force"], ["--max-changes", "1000"]):
         assert outcome("verify_qdrant", "--repair", *arguments) == (2, refusal(3))
-    assert everything() == before
+    assert all_state() == before
     capsys.readouterr()
     assert outcome("verify_qdrant", "--repair", "--discard-vectors", "3", "--json") == (1, "")
     assert json.loads(capsys.readouterr().out)["collections"][0]["unique_vectors"] == 3
     sync_once(timeout=20)
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def test_repair__points_that_no_user_needs__are_removed(store: str) -> None:
     live(*map(point, removable_points()))
     assert outcome("verify_qdrant", "--repair") == (1, "")
     sync_once(timeout=20)
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def test_repair__point_that_this_database_wrote__is_removed(store: str) -> None:
@@ -369,19 +378,19 @@ def test_repair__point_that_this_database_wrote__is_removed(store: str) -> None:
     QueueEntry.objects.all().delete()
     assert outcome("verify_qdrant", "--repair") == (1, "")
     sync_once(timeout=20)
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def test_repair__postgresql_was_restored__keeps_later_vectors(store: str) -> None:
     """Points that were written after the backup have unallocated versions, and may hold the only copy."""
-    (bare, pending) = users(2)
-    live(point(bare, version=last_allocated() + 5), point(pending, version=last_allocated() + 6))
+    (unstored, pending) = users_without_embedding(2)
+    live(point(unstored, version=last_allocated() + 5), point(pending, version=last_allocated() + 6))
     QueueEntry.objects.create(user_id=pending)
     assert outcome("verify_qdrant", "--repair") == (2, refusal(1))
-    ProfileEmbeddingFactory.create(user=User.objects.get(pk=bare))
+    ProfileEmbeddingFactory.create(user=User.objects.get(pk=unstored))
     assert outcome("verify_qdrant", "--repair") == (1, "")
     assert sync_once(timeout=20).unique_vectors == 1
-    assert there() == names([bare, pending])
+    assert point_ids() == as_strings([unstored, pending])
 
 
 # --- reindex_qdrant --------------------------------------------------------------------------------------------------------------
@@ -389,33 +398,33 @@ def test_repair__postgresql_was_restored__keeps_later_vectors(store: str) -> Non
 
 @pytest.mark.parametrize("arguments", [[], ["--retain", "7d"]])
 def test_reindex__unique_vectors__is_refused_and_changes_nothing(store: str, arguments: list[str]) -> None:
-    (bare,) = users(1)
-    live(point(bare))
-    before = everything()
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored))
+    before = all_state()
     assert outcome("reindex_qdrant", *arguments) == (2, refusal(1))
-    assert everything() == before
+    assert all_state() == before
 
 
 def test_reindex__with_discard_vectors__drops_them(every_store: str) -> None:
-    (bare,) = users(1)
-    live(point(bare), *map(point, removable_points()))
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored), *map(point, removable_points()))
     assert outcome("reindex_qdrant", "--discard-vectors", "1") == (0, "")
-    assert there() == set()
+    assert point_ids() == set()
     assert [row.name for row in VectorCollection.objects.all()] == [version(2)]
 
 
 def test_reindex__points_that_no_user_needs__are_dropped_with_the_old_collection(store: str) -> None:
     live(*map(point, removable_points()))
     assert outcome("reindex_qdrant") == (0, "")
-    assert there() == set()
+    assert point_ids() == set()
 
 
 def test_reindex__vector_written_meanwhile__keeps_the_old_collection(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
 
     def meanwhile(*arguments: Any, **options: Any) -> BackfillResult:
-        write([point(bare)])
+        write([point(unstored)])
         return backfill(*arguments, **options)
 
     monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
@@ -424,10 +433,10 @@ def test_reindex__vector_written_meanwhile__keeps_the_old_collection(store: str,
         result = reindex()
     assert (result.dropped, result.retained) == ((), True)
     assert lines[-1] == f"Not every expired collection could be dropped: {refusal(1, what=f'{version(1)!r} stays')}"
-    assert there(version(1)) == names([bare])
-    User.objects.filter(pk=bare).delete()
+    assert point_ids(version(1)) == as_strings([unstored])
+    User.objects.filter(pk=unstored).delete()
     sync_once(timeout=20)
-    assert there() == set()
+    assert point_ids() == set()
     assert not collection_exists(version(1))
 
 
@@ -437,27 +446,27 @@ def collection_exists(name: str) -> bool:
 
 
 def test_drop_expired__unique_vectors__needs_discard_vectors(store: str, caplog: pytest.LogCaptureFixture) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     reindex(retain=timedelta(days=7))
-    write([point(bare)], version(1))
+    write([point(unstored)], version(1))
     VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(UniqueVectorsFound):
         drop_expired()
     assert "An expired collection is not dropped: 1 point holds the only copy of a user's vector" in caplog.text
     assert Housekeeping().run() == ()
     assert registry.write_targets() == (version(2), version(1))
-    before = everything()
+    before = all_state()
     assert outcome("reindex_qdrant", "--drop-retained") == (2, refusal(1, what="nothing was dropped"))
     assert outcome("reindex_qdrant") == (2, refusal(1))
-    assert everything() == before
+    assert all_state() == before
     assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
     assert not collection_exists(version(1))
 
 
 def test_drop_expired__permission_of_an_earlier_reindex__does_not_count(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (bare,) = users(1)
-    live(point(bare))
+    (unstored,) = users_without_embedding(1)
+    live(point(unstored))
     assert outcome("reindex_qdrant", "--retain", "7d", "--discard-vectors", "1") == (0, "")
     assert capsys.readouterr().out.endswith(
         f"1 point holds the only copy of a user's vector in {version(1)}: no worker drops it."
@@ -466,16 +475,16 @@ def test_drop_expired__permission_of_an_earlier_reindex__does_not_count(store: s
     VectorCollection.objects.filter(name=version(1)).update(retain_until=datetime(2026, 1, 1, tzinfo=UTC))
     assert Housekeeping().run() == ()
     assert outcome("reindex_qdrant") == (2, refusal(1))
-    assert there(version(1)) == names([bare])
+    assert point_ids(version(1)) == as_strings([unstored])
     assert outcome("reindex_qdrant", "--drop-retained", "--discard-vectors", "1") == (0, "")
     assert not collection_exists(version(1))
 
 
 def test_drop_retained__dry_run__has_the_number_of_unique_vectors(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     reindex(retain=timedelta(days=7))
-    write([point(bare)], version(1))
+    write([point(unstored)], version(1))
     call_command("reindex_qdrant", "--drop-retained", "--dry-run", "--json")
     assert json.loads(capsys.readouterr().out) == {"dry_run": True, "dropped": [version(1)], "unique_vectors": 1}
     call_command("reindex_qdrant", "--drop-retained", "--dry-run")
@@ -484,13 +493,13 @@ def test_drop_retained__dry_run__has_the_number_of_unique_vectors(store: str, ca
 
 
 def test_rollback__unique_vector_in_the_live_collection__is_refused(store: str) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     reindex(retain=timedelta(days=7))
-    write([point(bare)])
-    before = everything()
+    write([point(unstored)])
+    before = all_state()
     assert outcome("reindex_qdrant", "--rollback") == (2, refusal(1))
-    assert everything() == before
+    assert all_state() == before
 
 
 # --- purge_qdrant ----------------------------------------------------------------------------------------------------------------
@@ -501,16 +510,16 @@ def test_rollback__unique_vector_in_the_live_collection__is_refused(store: str) 
 def test_purge__unique_vectors__needs_discard_vectors(
     qdrant_server: object, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     if "--drop-retained" in arguments:
         reindex(retain=timedelta(days=7))
-        write([point(bare)], version(1))
+        write([point(unstored)], version(1))
     else:
-        write([point(bare)])
-    before = everything()
+        write([point(unstored)])
+    before = all_state()
     assert outcome("purge_qdrant", *arguments) == (2, refusal(1))
-    assert everything() == before
+    assert all_state() == before
     outcome("purge_qdrant", "--dry-run", "--json", *arguments)
     assert json.loads(capsys.readouterr().out)["purged"]["unique_vectors"] == 1
     assert collection_exists(version(1))
@@ -524,45 +533,45 @@ def test_purge__unique_vectors__needs_discard_vectors(
 @pytest.mark.qdrant_server
 @pytest.mark.parametrize("foreign", [False, True])
 def test_restore__snapshot_with_unique_vectors__needs_discard_vectors(server: object, tmp_path: Path, *, foreign: bool) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     allocate_version()
     allocate_version()
-    live(point(bare, **({"version": 1} if foreign else {})), *map(point, removable_points()))
+    live(point(unstored, **({"version": 1} if foreign else {})), *map(point, removable_points()))
     if foreign:
         with qdrant() as client:
             client.update_collection(version(1), metadata={DATABASE: OTHER_DATABASE})
     path = snapshot(tmp_path)
     with qdrant() as client:
         client.update_collection(version(1), metadata={DATABASE: database_id()})
-    before = everything()
+    before = all_state()
     if not foreign:  # the live collection is replaced
         assert outcome("qdrant_snapshot", "restore", str(path)) == (2, refusal(1))
-        assert everything() == before
+        assert all_state() == before
     with qdrant() as client:
-        client.delete(version(1), models.PointIdsList(points=[str(bare)]), wait=True)
+        client.delete(version(1), models.PointIdsList(points=[str(unstored)]), wait=True)
     code, line = outcome("qdrant_snapshot", "restore", str(path))
     assert (code, line) == (2, refusal(1, what="the alias was not moved"))
     with qdrant() as client:
         assert alias_target(client) == version(1)
         assert not client.collection_exists(version(2))
     assert outcome("qdrant_snapshot", "restore", str(path), "--discard-vectors", "1") == (0, "")
-    assert there() == set()
+    assert point_ids() == set()
 
 
 @pytest.mark.qdrant_server
 def test_restore__vector_written_meanwhile__keeps_the_old_collection(qdrant_server: object, tmp_path: Path) -> None:
-    (bare,) = users(1)
+    (unstored,) = users_without_embedding(1)
     live()
     path = snapshot(tmp_path)
 
     def meanwhile(line: str) -> None:
         if "was restored from the snapshot" in line:
-            write([point(bare)])
+            write([point(unstored)])
 
     with printed_steps("findme.vectorstore", meanwhile):
         result = restore([path])
     assert (result.retained, result.dropped) == (True, ())
-    assert there(version(1)) == names([bare])
+    assert point_ids(version(1)) == as_strings([unstored])
 
 
 def test_discard_vectors__without_its_main_option__is_refused(embedded_qdrant: object) -> None:

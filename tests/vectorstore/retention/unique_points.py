@@ -16,7 +16,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 
 
-def users(count: int, **fields: Any) -> list[UUID]:
+def users_without_embedding(count: int, **fields: Any) -> list[UUID]:
     """Create users without an embedding."""
     return sorted(user.pk for user in UserFactory.create_batch(count, **fields))
 
@@ -31,24 +31,24 @@ def write(points: Iterable[models.PointStruct], collection: str = "") -> None:
         client.upsert(collection or collection_name(), list(points), wait=True)
 
 
-def of_the_guides_program(points: Iterable[models.PointStruct]) -> None:
+def create_guide_collection(points: Iterable[models.PointStruct]) -> None:
     """Create a real collection with the alias's name, without metadata."""
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=VECTORS)
     write(points)
 
 
-def there(collection: str = "") -> set[str]:
+def point_ids(collection: str = "") -> set[str]:
     """Return the ids of the points."""
     with qdrant() as client:
         return {str(record.id) for record in client.scroll(collection or collection_name(), limit=10_000, with_payload=False)[0]}
 
 
-def names(ids: Iterable[UUID | int]) -> set[str]:
+def as_strings(ids: Iterable[UUID | int]) -> set[str]:
     return set(map(str, ids))
 
 
-def everything() -> list[Any]:
+def all_state() -> list[Any]:
     """Return all that a refused command must not change: points with vectors, settings, aliases, rows, the queue, the version."""
     with qdrant() as client:
         found = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
