@@ -38,11 +38,8 @@ def empty_queue(request: pytest.FixtureRequest) -> None:
     """Start every test with an empty queue and without erased users. Emptying the tables after a test queues a row."""
     if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):
         request.getfixturevalue("db")
-        from privacy.models import ErasedUser
-        from vectorstore.models import QueueEntry
-
-        QueueEntry.objects.all().delete()
-        ErasedUser.objects.all().delete()
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM erased_users")
 
 
 @pytest.fixture(scope="session")

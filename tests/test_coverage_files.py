@@ -52,6 +52,7 @@ def test_remove_unreadable__keeps_what_can_be_read(tmp_path: Path) -> None:
     assert whole.exists()
 
 
+@pytest.mark.at_length("processes1")
 @pytest.mark.parametrize("processes", [[], ["-n", "1"]])
 def test_coverage__a_damaged_file_does_not_fail_the_run(tmp_path: Path, processes: list[str]) -> None:
     (tmp_path / "pyproject.toml").write_text(CONFIGURATION)

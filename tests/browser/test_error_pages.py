@@ -21,7 +21,8 @@ from tests.findme.web.test_error_pages import PAGES
 from tests.support.staff import staff
 
 NARROW: ViewportSize = {"width": 360, "height": 740}
-EVERY_LOOK: tuple[tuple[str, ViewportSize], ...] = (("light", DESKTOP), ("dark", DESKTOP), ("light", NARROW), ("dark", NARROW))
+Looks = tuple[tuple[str, ViewportSize], ...]
+EVERY_LOOK: Looks = (("light", DESKTOP), ("dark", DESKTOP), ("light", NARROW), ("dark", NARROW))
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
 
@@ -49,7 +50,8 @@ def unavailable() -> OperationalError:
     return error
 
 
-def test_error_pages__light_and_dark(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("looks", [EVERY_LOOK[::3], pytest.param(EVERY_LOOK, marks=pytest.mark.at_length)], ids=["two", "every"])
+def test_error_pages__light_and_dark(page: Page, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     violations: list[str] = []
     page.on("console", lambda message: violations.append(message.text) if "CSP" in message.text else None)
     staff("accounts.view_user", "matching.view_match", "calls.view_videocall", email=OFFICER)
@@ -68,22 +70,22 @@ def test_error_pages__light_and_dark(page: Page, monkeypatch: pytest.MonkeyPatch
     for name, address in addresses.items():
         page.goto(address)
         expect(page.get_by_role("heading", name=PAGES[name])).to_be_visible()
-        look(page, name, found)
+        look(page, name, looks, found)
     page.goto(users)
     page.context.clear_cookies(name="csrftoken")
     page.locator("#user-menu-button").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading", name=PAGES["403_csrf"])).to_be_visible()
-    look(page, "403_csrf", found)
+    look(page, "403_csrf", looks, found)
     assert found == {}
     page.get_by_role("link", name="Back to the start").click()
     expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
     assert violations == []
 
 
-def look(page: Page, name: str, found: dict[str, list[str]]) -> None:
+def look(page: Page, name: str, looks: Looks, found: dict[str, list[str]]) -> None:
     """Add the problems of the page to ``found``, in light and dark, on a desktop and on a narrow phone."""
-    for scheme, size in EVERY_LOOK:
+    for scheme, size in looks:
         page.set_viewport_size(size)
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         examine(page, f"error {name} {scheme}", found)

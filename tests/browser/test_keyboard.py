@@ -7,15 +7,16 @@ import re
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, Route, expect
+from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from privacy.admin.actions import ERASE
 from privacy.admin.view import page_url
-from tests.browser.admin_pages import LOGGED_IN, OFFICER, log_in
+from tests.browser.admin_pages import LOGGED_IN, OFFICER
 from tests.chromium import DESKTOP, PHONE
 from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import FULL_NAME
-from tests.support.staff import staff, superuser
+from tests.support.staff import signed_in, staff, superuser
 from vectorstore.sync.inline import point_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_cover, pytest.mark.django_db(transaction=True)]
@@ -66,10 +67,12 @@ def tab_to(page: Page, name: str, *, at_most: int = 60) -> None:
 
 
 @pytest.fixture
-def admin(page: Page) -> User:
-    """A superuser who is logged in."""
+def admin(page: Page, live_server: LiveServer) -> User:
+    """A superuser with a session. ``test_keyboard__is_enough`` logs in by the form."""
     admin = superuser(email=OFFICER)
-    log_in(page)
+    session = signed_in(admin).cookies["sessionid"].value
+    page.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+    page.goto(reverse("admin:index"))
     return admin
 
 

@@ -81,6 +81,7 @@ def test_main__on_a_server_of_its_own_clock__is_refused(monkeypatch: pytest.Monk
     assert capsys.readouterr().err.startswith("DATABASE_URL names a server whose clock cannot be moved.")
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 @needs_libfaketime
 @not_on_a_moved_clock

@@ -74,6 +74,20 @@ def put_point(point_id: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
+def test_demo__runs_all_steps(embedded_qdrant: Path, tmp_path: Path) -> None:
+    output = demo_output(tmp_path / "exports")
+
+    assert re.findall(r"^(\d+)\. ", output, re.MULTILINE) == [str(number) for number in range(1, 12)]
+    assert re.findall(r"^ +\$ python manage.py (\w+)", output, re.MULTILINE) == COMMANDS
+    assert "191 loaded (191 of them new), 0 rejected." in output
+    assert_one_user_is_anonymized()
+    assert_john_is_exported(tmp_path / "exports" / "john.zip")
+    assert authenticate(username=ADMIN_EMAIL, password=password_in(output)) == User.objects.get(is_superuser=True)
+
+
+@pytest.mark.long
+@pytest.mark.at_length("embedded")
+@pytest.mark.django_db(transaction=True)
 def test_demo__runs_all_steps__twice(store: str, tmp_path: Path) -> None:
     first, second = demo_output(tmp_path / "exports"), demo_output(tmp_path / "exports")
 
@@ -342,6 +356,7 @@ def test_demo__killed_twice__then_completes(empty: Database, tmp_path: Path) -> 
     assert empty.query("SELECT count(*) FROM users") == [len(demo_user_ids())]
 
 
+@pytest.mark.at_length
 def test_demo__qdrant_unreachable__changes_nothing(empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:1")
 

@@ -308,6 +308,7 @@ def without_version(point: dict[str, Any] | None) -> dict[str, Any]:
     return point | {"payload": {name: value for name, value in point["payload"].items() if name != "version"}}
 
 
+@pytest.mark.at_length
 def test_removals__not_killed__commits(embedded_qdrant: Path) -> None:
     """The same process commits if it may continue."""
     initialize()

@@ -153,7 +153,7 @@ def test_command__hashes_without_waiting(monkeypatch: pytest.MonkeyPatch) -> Non
     assert User.objects.get().check_password(PASSWORD)
 
 
-@pytest.mark.at_length("another_users_password", "own_password")
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.long
 @every_page

@@ -107,7 +107,7 @@ def pip_of(version: str, folder: Path) -> list[str]:
     return [str(next(folder.glob("pip-*.whl")) / "pip")]
 
 
-@pytest.mark.at_length("22.3", "newest")
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["bundled", "22.3", "newest"])  # 22.3 comes with Python 3.11.0
 def test_install__from_an_index_with_later_releases(tmp_path: Path, version: str) -> None:
@@ -132,6 +132,11 @@ def test_install__from_an_index_with_later_releases(tmp_path: Path, version: str
         assert checked.returncode == 0, checked.stdout
         listed = subprocess.run([python, *pip, "freeze"], check=True, capture_output=True, text=True, env=names).stdout.split()
     assert sorted(one for one in listed if not one.startswith("pip")) == ["plugin==1.0", "reader==1.0", "tool==1.0"]
+
+
+def test_install__installs_what_the_lock_names_and_nothing_else() -> None:
+    """``make test-long`` installs so with three versions of pip, from an index with later releases."""
+    assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(INSTALL)
 
 
 def test_install__production_has_the_same_versions_and_no_tools_of_the_tests() -> None:

@@ -318,6 +318,7 @@ def test_initialize__another_process_holds_the_lock__is_refused_after_the_timeou
     assert not compare().differences
 
 
+@pytest.mark.at_length("embedded")
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__two_at_once__both_succeed(store: str) -> None:
     results = [ended(process) for process in [started("init_qdrant"), started("init_qdrant")]]
@@ -380,6 +381,7 @@ def test_init_qdrant__killed_at_any_step__resumes(
     assert QueueEntry.objects.filter(user_id=user).count() == 1
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__as_a_process__has_its_exit_codes(embedded_qdrant: object) -> None:
     assert manage("init_qdrant", "--check")[::2] == (1, "")

@@ -179,6 +179,7 @@ def test_search_profiles__unavailable_server__fails(settings: Settings) -> None:
     assert error_of("--user", user.pk).startswith(f"Nothing answers at QDRANT_URL '{settings.QDRANT_URL}'")
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_search_profiles__own_process__prints_json(embedded_qdrant: Path, request: pytest.FixtureRequest) -> None:
     initialize()

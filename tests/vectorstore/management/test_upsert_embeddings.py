@@ -239,6 +239,7 @@ def test_upsert__damaged_file__reports_what_was_loaded_before(tmp_path: Path) ->
     )
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_upsert__as_a_process__reads_standard_input(embedded_qdrant: Path, tmp_path: Path) -> None:
     initialize()

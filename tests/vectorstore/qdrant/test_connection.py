@@ -112,6 +112,7 @@ def test_qdrant__embedded_held_by_another_process__waits(embedded_qdrant: Path, 
         timer.join()
 
 
+@pytest.mark.at_length
 def test_qdrant__embedded_held_by_another_process__is_refused_after_the_timeout(embedded_qdrant: Path, settings: Settings) -> None:
     settings.QDRANT_TIMEOUT = 0.2
     with holding(embedded_qdrant) as process:
