@@ -90,7 +90,7 @@ def test_watch__signal_while_idle__ends(embedded_collection: str, number: signal
 
 
 @pytest.mark.qdrant_server
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_timeouts")
 def test_watch__signal_during_a_batch__finishes_the_batch(own_server: QdrantServer) -> None:
     with watching() as process:
         wait_until(is_sleeping, "The worker sleeps")
@@ -109,7 +109,7 @@ def test_watch__signal_during_a_batch__finishes_the_batch(own_server: QdrantServ
 
 @pytest.mark.qdrant_server
 @pytest.mark.at_length("grpc")
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_timeouts")
 def test_watch__signal_while_qdrant_is_frozen__releases_its_leases(own_server: QdrantServer) -> None:
     with watching() as process:
         wait_until(is_sleeping, "The worker sleeps")
