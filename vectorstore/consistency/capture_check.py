@@ -10,7 +10,6 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.triggers.problems import trigger_problems
 from vectorstore.consistency.comparison_due import comparison_due_at, comparison_due_warning
-from vectorstore.queue.shutdown import statement_deadline
 
 EVERY_SECONDS = 60.0
 
@@ -19,8 +18,7 @@ log = logging.getLogger(__name__)
 
 def capture_warning() -> str | None:
     """Return one line that lists the triggers that are not as migrated, or else the comparison that is due, or None."""
-    with statement_deadline():
-        problems, due_at = trigger_problems(), comparison_due_at()
+    problems, due_at = trigger_problems(), comparison_due_at()
     if problems:
         return f"Changes in PostgreSQL may not be captured: {'; '.join(map(str, problems))}. Run manage.py verify_qdrant --repair."
     return None if due_at is None else f"{comparison_due_warning(due_at)} Run manage.py verify_qdrant --repair."

@@ -17,7 +17,6 @@ from vectorstore.projection.payload import payload_from
 from vectorstore.projection.rows import Row, directions_of, is_datable, profile_of, rows_among, rows_between, since
 from vectorstore.qdrant.write import Point
 from vectorstore.queue.entries import ALL_USERS
-from vectorstore.queue.shutdown import statement_deadline
 
 
 class Claimed(Protocol):
@@ -63,9 +62,7 @@ class Points:
 
 def points_of(claim: Claimed) -> Points:
     """Return the points of the claim's users, with the claim's version. The statement begins after the version was allocated."""
-    with statement_deadline():
-        rows = rows_among(claim.array)
-    expected = expected_points(rows)
+    expected = expected_points(rows_among(claim.array))
     due = [
         Point(payload["user_id"], vector, payload | {"version": claim.version})
         for payload, vector, usable in zip(expected.payloads, expected.vectors, expected.usable, strict=True)

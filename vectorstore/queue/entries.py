@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from findme.core.postgresql.arrays import uuid_array
+from findme.core.postgresql.statement_limit import statement_limit
 from privacy.audit import Action, record_each
 from vectorstore.models import QueueEntry
-from vectorstore.queue.shutdown import no_statement_deadline
 
 ALL_USERS = UUID(int=0)
 """The user id in the lease of an entry without a user (after a TRUNCATE). No user with an embedding has this id.
@@ -48,7 +48,7 @@ def enqueue(user_ids: Iterable[UUID], *, urgent: bool = False, cause: str = "") 
 
 def enqueue_everyone() -> int:
     """Queue every user who has an embedding, as for a new collection, and return their number."""
-    with no_statement_deadline(), connection.cursor() as cursor:
+    with connection.cursor() as cursor, statement_limit(None):
         cursor.execute("INSERT INTO vector_sync_queue (user_id) SELECT user_id FROM profile_embeddings")
         queued = int(cursor.rowcount)
         if queued:
@@ -68,7 +68,7 @@ def enqueue_orphan_scan() -> None:
 
 def backlog() -> Backlog:
     """Return the counts of the queue. This reads every entry: use it for a report, not for each batch."""
-    with no_statement_deadline(), connection.cursor() as cursor:
+    with connection.cursor() as cursor, statement_limit(None):
         cursor.execute(
             """
             SELECT (SELECT count(*) FROM vector_sync_queue),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.backends.utils import CursorWrapper
-
-from vectorstore.queue.shutdown import statement_deadline
 
 LOCK_SECONDS, IDLE_SECONDS = 2, 5
 
@@ -37,8 +35,7 @@ def short_transaction(*, durable: bool = False, extra_seconds: float = 0) -> Ite
     """
     nested = connection.in_atomic_block
     settings = ("" if nested else IDLE_TIMEOUT) + SETTINGS
-    deadline = nullcontext() if extra_seconds else statement_deadline()
-    with deadline, transaction.atomic(durable=durable), connection.cursor() as cursor:
+    with transaction.atomic(durable=durable), connection.cursor() as cursor:
         before = _current_settings(cursor) if nested else ()
         cursor.execute(settings.format(lock=LOCK_SECONDS, idle=IDLE_SECONDS + math.ceil(extra_seconds)))
         yield cursor

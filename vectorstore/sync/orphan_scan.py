@@ -8,13 +8,13 @@ from uuid import UUID
 from django.db import connection
 from qdrant_client.models import PointIdsList, WriteOrdering
 
+from findme.core.postgresql.statement_limit import statement_limit
 from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.scroll import record_pages
 from vectorstore.queue.entries import ALL_USERS, enqueue
-from vectorstore.queue.shutdown import no_statement_deadline
 from vectorstore.retention.unique_vectors import FIELDS, UniqueVectors, points_hold
 from vectorstore.sync.claims import Claim
 from vectorstore.sync.leases import renew
@@ -38,7 +38,7 @@ def scan_for_orphans(claim: Claim) -> int:
     live, *others = claim.collections
     cause = Cause.DELETION if ALL_USERS in claim.deletions else Cause.SCAN
     quarantined = QuarantinedUser.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
-    with no_statement_deadline():
+    with statement_limit(None):
         enqueue(_leased(claim), urgent=True, cause=cause)
         enqueue(quarantined, urgent=True, cause=cause)
     unique = _scan(claim, live, cause)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from threading import Event
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.commands.progress import ignore_progress
 from findme.core.errors import UserFacingError
+from findme.core.waiting import Deadline
 from vectorstore.consistency.capture_check import CaptureCheck
-from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested
 from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
+from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import POLL_SECONDS, OnBatch, OnUnavailable, Worker
 
 SLEEP_SECONDS = 1.0
@@ -27,30 +27,32 @@ HEARTBEAT_SECONDS = 15.0
 
 
 def watch(
+    shutdown: GracefulShutdown,
     *,
     batch_size: int = BATCH_SIZE,
     on_batch: OnBatch = ignore_progress,
     on_unavailable: OnUnavailable = ignore_progress,
     on_start: Callable[[], None] = lambda: None,
 ) -> None:
-    """Process the queue until SIGTERM or SIGINT. An unavailable store ends it neither at the start nor later.
+    """Process the queue until ``shutdown`` is requested. An unavailable store ends it neither at the start nor later.
 
-    ``on_start`` is called once, after the settings were checked and the signal handlers were installed. Call this function in the main
-    thread, which receives the signals. Raises UserFacingError for an invalid setting.
+    ``on_start`` is called once, after the settings were checked. Raises UserFacingError for an invalid setting.
     """
     check_settings()
-    worker, shutdown, capture = Worker(batch_size, on_batch, on_unavailable), GracefulShutdown(), CaptureCheck()
-    with shutdown.caught(signal.SIGTERM, signal.SIGINT), suppress(ShutdownRequested):
-        try:
-            on_start()
-            while not shutdown.requested:
-                _write_heartbeat(worker)
-                capture.run()
-                if _step(worker) is None:
-                    with shutdown.may_interrupt():
-                        _wait(worker)
-        finally:
-            worker.release_all()
+    worker, capture = Worker(batch_size, on_batch, on_unavailable), CaptureCheck()
+    on_start()
+
+    def process() -> None:
+        while not shutdown.requested.is_set():
+            _write_heartbeat(worker)
+            capture.run()
+            if _step(worker) is None:
+                _wait(worker, shutdown.requested)
+
+    try:
+        shutdown.run(process)
+    finally:
+        worker.release_all()
 
 
 def _step(worker: Worker) -> object:
@@ -77,19 +79,22 @@ def _write_heartbeat(worker: Worker) -> None:
         connection.close()
 
 
-def _wait(worker: Worker) -> None:
+def _wait(worker: Worker, shutdown_requested: Event) -> None:
     if worker.unavailable is not None:
-        time.sleep(worker.pause)
+        shutdown_requested.wait(worker.pause)
         return
     try:
-        _sleep(worker)
+        _sleep(worker, shutdown_requested)
     except (DatabaseError, InterfaceError, psycopg.Error):
         connection.close()
-        time.sleep(POLL_SECONDS)
+        shutdown_requested.wait(POLL_SECONDS)
 
 
-def _sleep(worker: Worker) -> None:
-    """Sleep until a NOTIFY arrives, at most ``SLEEP_SECONDS``. A writer sends NOTIFY only while a worker is registered as sleeping."""
+def _sleep(worker: Worker, shutdown_requested: Event) -> None:
+    """Sleep until a NOTIFY arrives or a shutdown is requested, at most ``SLEEP_SECONDS``.
+
+    A writer sends NOTIFY only while a worker is registered as sleeping.
+    """
     with connection.cursor() as cursor:
         cursor.execute("LISTEN vector_sync")
         cursor.execute(
@@ -104,8 +109,9 @@ def _sleep(worker: Worker) -> None:
         (queued,) = cursor.fetchone()
     # Queued after the last step and before this worker was registered as sleeping. Another worker may hold these users.
     if queued:
-        time.sleep(POLL_SECONDS)
+        shutdown_requested.wait(POLL_SECONDS)
         return
     assert connection.connection is not None
-    for _woken in connection.connection.notifies(timeout=SLEEP_SECONDS, stop_after=1):
-        pass
+    for _ in Deadline(SLEEP_SECONDS).polls(0):
+        if shutdown_requested.is_set() or list(connection.connection.notifies(timeout=POLL_SECONDS, stop_after=1)):
+            return

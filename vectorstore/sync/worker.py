@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Event
 from uuid import UUID, uuid4
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, reset_queries
@@ -20,7 +21,6 @@ from vectorstore.consistency import preflight
 from vectorstore.consistency.deletions import note_new_deletion
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.queue.entries import Backlog, backlog, is_empty
-from vectorstore.queue.shutdown import GracefulShutdown, ShutdownRequested, reach_postgresql
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync.batch import BATCH_SIZE, work
@@ -30,6 +30,7 @@ from vectorstore.sync.leases import database_clock, expire_leases, release_all
 from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.settings import check_settings
+from vectorstore.sync.shutdown import GracefulShutdown, ShutdownRequested
 
 TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.2
@@ -68,7 +69,6 @@ class Worker:
         # With DEBUG on, Django keeps thousands of queries.
         reset_queries()
         try:
-            reach_postgresql()
             # Opening the embedded store reads all of it.
             idle = is_embedded() and not has_due_entries() and not preflight.is_due()
             done = None if idle else work(self.id, self.batch_size)
@@ -99,11 +99,7 @@ class Worker:
 
     def release_all(self) -> None:
         """Release all users that this worker still holds."""
-        retry_on_new_connection(self._release_all)
-
-    def _release_all(self) -> None:
-        reach_postgresql()
-        release_all(self.id)
+        retry_on_new_connection(lambda: release_all(self.id))
 
     def _acknowledge_rechecks(self) -> None:
         """Start the delay of waiting rechecks. They need an answer from Qdrant, and no batch is there to bring one."""
@@ -133,26 +129,29 @@ def sync_once(
 
     Raises UserFacingError at once if an operator must act first (``UserFacingError.needs_operator``): a restored store, a missing or
     foreign collection, a wrong key or setting. Raises Django's error at once if PostgreSQL is read-only or rejects the connection
-    (``refusals.needs_operator``). Raises ShutdownRequested if a signal arrived and PostgreSQL does not return the remaining entries.
+    (``refusals.needs_operator``). Raises ShutdownRequested if a signal arrived and PostgreSQL does not return the remaining entries,
+    and KeyboardInterrupt after Ctrl-C.
 
     With ``discard_vectors``, unique vectors are deleted as well. Raises UniqueVectorsFound, with nothing changed, if there are more of them.
     """
     check_settings()
     shutdown = shutdown or GracefulShutdown()
     worker, result = Worker(batch_size, on_batch, on_unavailable), SyncResult()
-    with suppress(ShutdownRequested):
-        try:
-            with shutdown.may_interrupt():
-                _check_stores()
-                if discard_vectors is not None:
-                    enqueue_discards(discard_vectors)
-            _drain(worker, result, timeout, shutdown)
-            if result.removed:
-                with suppress(*POSTGRESQL_UNAVAILABLE):
-                    note_new_deletion()
-        finally:
-            worker.release_all()
-    result.remaining, result.stopped = _remaining(shutdown), shutdown.requested
+
+    def drain() -> None:
+        _check_stores()
+        if discard_vectors is not None and not shutdown.requested.is_set():
+            enqueue_discards(discard_vectors)
+        _drain(worker, result, timeout, shutdown.requested)
+        if result.removed:
+            with suppress(*POSTGRESQL_UNAVAILABLE):
+                note_new_deletion()
+
+    try:
+        shutdown.run(drain)
+    finally:
+        worker.release_all()
+    result.remaining, result.stopped = _remaining(shutdown), shutdown.requested.is_set()
     # Other workers may have done the rest.
     if result.remaining.length or result.remaining.leased or not _has_compared():
         result.unavailable = worker.unavailable
@@ -161,18 +160,17 @@ def sync_once(
 
 def _remaining(shutdown: GracefulShutdown) -> Backlog:
     try:
-        reach_postgresql()
         return backlog()
     except POSTGRESQL_UNAVAILABLE as error:
-        if shutdown.requested:
-            raise ShutdownRequested from error
-        raise
+        if shutdown.exit_code is None:
+            raise
+        raise ShutdownRequested from error
 
 
-def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: GracefulShutdown) -> None:
+def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown_requested: Event) -> None:
     stall = _DrainTimeout(timeout)
     over = _is_over()
-    while not (shutdown.requested or over):
+    while not (shutdown_requested.is_set() or over):
         if (batch := worker.step()) is not None:
             result.add(batch)
             stall.restart()
@@ -183,9 +181,8 @@ def _drain(worker: Worker, result: SyncResult, timeout: float, shutdown: Gracefu
             stall.observe_others()
         if stall.is_over():
             return
-        with shutdown.may_interrupt():
-            stall.pause(worker.pause if worker.unavailable else POLL_SECONDS)
-    if not shutdown.requested:
+        shutdown_requested.wait(min(stall.remaining(), worker.pause if worker.unavailable else POLL_SECONDS))
+    if not shutdown_requested.is_set():
         with suppress(*POSTGRESQL_UNAVAILABLE):
             worker.housekeeping.run()
 
@@ -214,7 +211,6 @@ def _needs_operator(error: Exception) -> bool:
 def _check_stores() -> None:
     """Compare the stores. Raise an error that needs an operator. An unavailable store is waited for later."""
     try:
-        reach_postgresql()
         # A read-only PostgreSQL is reported even if the queue is empty.
         expire_leases()
         with qdrant() as client:
@@ -230,7 +226,6 @@ def _check_stores() -> None:
 def _is_over() -> bool:
     """Return whether nothing is left to do: the queue is empty and this process has compared the stores."""
     try:
-        reach_postgresql()
         return is_empty() and not preflight.is_due()
     except POSTGRESQL_UNAVAILABLE:
         connection.close()

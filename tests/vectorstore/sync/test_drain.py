@@ -29,6 +29,7 @@ from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import finish
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.settings import WrongSetting
+from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import Worker, sync_once
 
 EMPTY = Backlog(0, None, 0, 0)
@@ -95,8 +96,9 @@ def test_sync_once__waits_for_users_of_another_worker(server_collection: str, mo
             finish(claim)
         sleep(seconds)
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", finish_on_third_pause)
-    assert sync_once().remaining == EMPTY
+    shutdown = GracefulShutdown()
+    monkeypatch.setattr(shutdown.requested, "wait", finish_on_third_pause)
+    assert sync_once(shutdown=shutdown).remaining == EMPTY
     assert len(pauses_of_worker) >= 3
 
 
@@ -150,8 +152,9 @@ def test_sync_once__progress_of_other_workers__restarts_the_timeout(embedded_col
         if claims and (claim := claims.pop()) is not None:
             finish(claim)
 
-    monkeypatch.setattr("findme.core.waiting.time.sleep", finish_one_claim)
-    assert sync_once(timeout=0.5).remaining == EMPTY
+    shutdown = GracefulShutdown()
+    monkeypatch.setattr(shutdown.requested, "wait", finish_one_claim)
+    assert sync_once(timeout=0.5, shutdown=shutdown).remaining == EMPTY
 
 
 @pytest.mark.django_db

@@ -31,7 +31,6 @@ from tests.vectorstore.sync.proxy import postgres_proxy
 from vectorstore.management.commands import sync_qdrant
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.queue import shutdown
 from vectorstore.queue.entries import Backlog
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import worker
@@ -182,9 +181,9 @@ def test_sync_qdrant__invalid_arguments__fail(arguments: list[str], line: str) -
 
 
 def stop_by_signal(*_: object) -> None:
-    """Send SIGTERM while a call gets no answer."""
+    """Send SIGTERM in a call that takes a moment."""
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(60)
+    time.sleep(1)
 
 
 def test_sync_qdrant__signal_before_a_store_answers__ends(
@@ -194,12 +193,12 @@ def test_sync_qdrant__signal_before_a_store_answers__ends(
     assert output(capsys, "--once") == "Nothing to do.\n"
 
 
-def test_sync_qdrant__signal_while_it_releases_its_leases__ends(
+def test_sync_qdrant__signal_before_a_store_answers__deletes_no_unique_vectors(
     embedded_collection: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutdown, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(worker, "release_all", stop_by_signal)
-    assert output(capsys, "--once") == "Nothing to do.\n"
+    monkeypatch.setattr(worker, "_check_stores", stop_by_signal)
+    monkeypatch.setattr(worker, "enqueue_discards", pytest.fail)
+    assert output(capsys, "--once", "--discard-vectors", "3") == "Nothing to do.\n"
 
 
 def test_sync_qdrant__signal_while_postgresql_is_unavailable__ends(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -38,9 +39,9 @@ from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.models import QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue
-from vectorstore.queue.shutdown import ShutdownRequested
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import watch
+from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -256,15 +257,15 @@ def test_watch__wrong_setting__exits_2(embedded_qdrant: Path, settings: Settings
 
 
 def test_watch__runs_one_capture_check_repeatedly(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks: list[CaptureCheck] = []
+    checks, shutdown = list[CaptureCheck](), GracefulShutdown()
 
     def run(check: CaptureCheck) -> None:
         checks.append(check)
         if len(checks) == 2:
-            raise ShutdownRequested
+            shutdown.requested.set()
 
     monkeypatch.setattr(CaptureCheck, "run", run)
-    watch.watch()
+    watch.watch(shutdown)
     assert checks[0] is checks[1]
 
 
@@ -294,7 +295,7 @@ def test_watch__start_with_json__prints_which_stores_it_watches(embedded_collect
 def test_sleep__new_entry__ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notification ends the sleep long before the worker's own next check."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
-    with in_thread(lambda: watch._sleep(Worker())) as sleeping:
+    with in_thread(lambda: watch._sleep(Worker(), Event())) as sleeping:
         wait_until(is_sleeping, "The worker sleeps")
         assert not sleeping.done()
         create_users(1)
@@ -305,7 +306,7 @@ def test_sleep__queue_is_not_empty__does_not_sleep(registered: str, monkeypatch:
     """The entry came after the worker's last check and before it was registered as sleeping."""
     monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
     enqueue([uuid4()])
-    with in_thread(lambda: watch._sleep(Worker())) as sleeping:
+    with in_thread(lambda: watch._sleep(Worker(), Event())) as sleeping:
         sleeping.result(25)
 
 

@@ -21,21 +21,26 @@ from findme.core.commands.progress import ignore_progress
 from findme.core.commands.running import log_batch, note_counts
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.plurals import counted
+from findme.core.postgresql.statement_limit import statement_limit
+from findme.core.program import INTERRUPTED
 from vectorstore.consistency.capture_check import capture_warning
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded
 from vectorstore.queue.entries import Backlog, backlog
-from vectorstore.queue.shutdown import STATEMENT_SECONDS, GracefulShutdown, ShutdownRequested
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH
 from vectorstore.sync.results import BatchResult, SyncResult
+from vectorstore.sync.shutdown import GracefulShutdown, ShutdownRequested
 from vectorstore.sync.watch import watch
 from vectorstore.sync.worker import TIMEOUT_SECONDS, sync_once
 
 COUNT_PAUSE = 20
 """Pause before the next count of the queue, as a multiple of the last count's duration. A long queue takes a while to count."""
-SPARE_SECONDS = 5.0
-"""Added to --timeout for a statement of PostgreSQL."""
+STATEMENT_SECONDS, SPARE_SECONDS = 30.0, 5.0
+"""Limit for one statement. No statement takes this long unless PostgreSQL is frozen; PostgreSQL then counts as unavailable.
+
+With --once, the limit is at most ``SPARE_SECONDS`` above --timeout.
+"""
 
 
 class Command(FindmeCommand):
@@ -67,16 +72,17 @@ class Command(FindmeCommand):
         # Otherwise the garbage collector scans every imported object again and again, for a tenth of a second each time.
         gc.freeze()
         lines = _Lines(self, as_json=options["json"])
-        on_batch = ignore_progress if options["json"] else lines.batch
-        if options["watch"]:
-            watch(batch_size=options["batch_size"], on_batch=lines.batch, on_unavailable=self._report_unavailable, on_start=lines.start)
-            return
-        shutdown = GracefulShutdown(min(STATEMENT_SECONDS, options["timeout"] + SPARE_SECONDS))
-        with shutdown.caught(signal.SIGTERM), suppress(ShutdownRequested):
+        is_watching, batch_size, timeout = options["watch"], options["batch_size"], options["timeout"]
+        shutdown = GracefulShutdown({signal.SIGTERM: 0, signal.SIGINT: 0 if is_watching else INTERRUPTED})
+        limit = STATEMENT_SECONDS if is_watching else min(STATEMENT_SECONDS, timeout + SPARE_SECONDS)
+        with statement_limit(limit), shutdown.signals_handled(), suppress(ShutdownRequested):
+            if is_watching:
+                watch(shutdown, batch_size=batch_size, on_batch=lines.batch, on_unavailable=self._report_unavailable, on_start=lines.start)
+                return
             result = sync_once(
-                batch_size=options["batch_size"],
-                timeout=options["timeout"],
-                on_batch=on_batch,
+                batch_size=batch_size,
+                timeout=timeout,
+                on_batch=ignore_progress if options["json"] else lines.batch,
                 on_unavailable=self._report_unavailable,
                 shutdown=shutdown,
                 discard_vectors=options["discard_vectors"],

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from findme.core.postgresql.statement_limit import limited_timeout, statement_limit
-from tests.privacy.elsewhere import another_connection
+from tests.support.sessions import another_connection
 
 SLEEP = "SELECT pg_sleep(0.6)"
 LATE = r"^it has not answered for 0\.2 s$"
