@@ -15,6 +15,8 @@ FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14
 	fi
 # One process more than there are cores, because many tests wait.
 PYTEST := $(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal
+# The tests start some hundred processes. Without files of bytecode, each of them would compile every module.
+unexport PYTHONDONTWRITEBYTECODE
 # More options for pytest.
 OPTIONS :=
 SEEDS := 3
