@@ -1,6 +1,6 @@
 """The marker ``at_length``: examples that repeat a property at another size, moment or store. ``make test`` leaves them out; ``make test-long`` runs them.
 
-Hypothesis tries a fifth of its examples in ``make test``, and all of them in ``make test-long``.
+Tests of Hypothesis, and tests with the marker ``scaled``, try a fifth of their examples in ``make test``, and all of them in ``make test-long``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_left_out(item: pytest.Item, at_length: bool) -> bool:
-    """A test of Hypothesis belongs to both runs, unless all of it is left to ``make test-long``."""
-    if at_length:
-        return not is_at_length(item) and not getattr(getattr(item, "function", None), "is_hypothesis_test", False)
-    return is_at_length(item)
+    """Return whether the run leaves ``item`` out. A test whose number of examples differs belongs to both runs."""
+    return not (is_at_length(item) or is_scaled(item)) if at_length else is_at_length(item)
+
+
+def is_scaled(item: pytest.Item) -> bool:
+    """Return whether the test tries more examples in ``make test-long``: it has the marker ``scaled``, or is a test of Hypothesis."""
+    return item.get_closest_marker("scaled") is not None or bool(getattr(getattr(item, "function", None), "is_hypothesis_test", False))
 
 
 def is_at_length(item: pytest.Item) -> bool:

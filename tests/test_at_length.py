@@ -28,6 +28,10 @@ def test_all(size):
 def test_none():
     pass
 
+@pytest.mark.scaled
+def test_scaled():
+    pass
+
 @hypothesis.given(number=hypothesis.strategies.integers())
 def test_given(number):
     pass
@@ -37,13 +41,17 @@ def test_given(number):
 @pytest.mark.parametrize(
     ("options", "chosen", "others"),
     [
-        ([], ["test_given", "test_none", "test_some[10-one]"], 5),
-        (["--long"], ["test_all[10]", "test_all[20]", "test_given", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"], 2),
+        ([], ["test_given", "test_none", "test_scaled", "test_some[10-one]"], 5),
+        (
+            ["--long"],
+            ["test_all[10]", "test_all[20]", "test_given", "test_scaled", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"],
+            2,
+        ),
     ],
 )
 def test_at_length(tmp_path: Path, options: list[str], chosen: list[str], others: int) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = at_length")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n at_length\n scaled")
     command = [
         sys.executable,
         "-m",

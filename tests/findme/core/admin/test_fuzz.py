@@ -140,18 +140,22 @@ def test_unused_views__do_not_exist(client: Client, address: str) -> None:
     assert client.get(address, query).status_code == 404
 
 
+@pytest.mark.scaled
 def test_lists__parameters(client: Client, inputs: Inputs) -> None:
     assert failures(client, inputs.lists(examples(900))) == []
 
 
+@pytest.mark.scaled
 def test_lists__actions(client: Client, inputs: Inputs) -> None:
     assert failures(client, inputs.actions(examples(300))) == []
 
 
+@pytest.mark.scaled
 def test_pages__keys_and_parameters(client: Client, inputs: Inputs) -> None:
     assert failures(client, inputs.pages(examples(400))) == []
 
 
+@pytest.mark.scaled
 def test_forms__values(client: Client, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses: list[tuple[type[Model], str]] = [
         (model, page(model, "change", inputs.rows[model].pk)) for model in (User, Video, Match, VideoCall, Group)
