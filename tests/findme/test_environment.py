@@ -1,4 +1,4 @@
-"""What the environment and ``.env`` say: strictly typed, the environment first, and every setting documented."""
+"""Settings in the environment and ``.env``: strict types, the environment first, and each setting documented."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_dotenv__a_quote_without_an_end(line: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def fresh_names() -> Iterator[None]:
-    """``.env`` was not read before, and the settings were."""
+    """The state in which the settings were read, but no ``.env``."""
     with mock.patch.dict("findme.environment._in_dotenv", clear=True), mock.patch.object(env, "asked", names_that_are_read()):
         yield
 
@@ -163,7 +163,7 @@ def test_dotenv__another_name_is_reported(tmp_path: Path) -> None:
 
 
 def with_dotenv(path: Path, command: str) -> str:
-    """A program that is ``manage.py COMMAND`` with another ``.env``."""
+    """Return a program that runs ``manage.py`` with this command and another ``.env``."""
     return f"import findme.environment as e; from pathlib import Path; e.read_dotenv.__defaults__ = (Path({str(path)!r}),); import runpy, sys; sys.argv = ['manage.py', {command!r}]; runpy.run_path('manage.py', run_name='__main__')"
 
 
@@ -232,7 +232,7 @@ def test_missing_settings__all_in_one_line() -> None:
 
 
 def names_that_are_read() -> set[str]:
-    """The settings that the source asks ``env`` for."""
+    """Return the settings that the code reads through ``env``."""
     calls = [
         node for file in BASE_DIR.glob("findme/**/*.py") for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
     ]

@@ -1,4 +1,4 @@
-"""Commands of Django and of other packages that refuse an argument: one line and exit 2. A defect of ours keeps its traceback."""
+"""Commands of Django and of other packages reject an argument with one line and exit code 2. A defect of ours keeps its traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLANKS = "9 " * 2500
 
 
 def refused(*arguments: object) -> str:
-    """The line of a command that ends with code 2."""
+    """Return the error line of a command that ends with exit code 2."""
     code, out, err = manage_here(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1), err[:2000]
     return err
@@ -80,7 +80,7 @@ def test_command__long_name__is_shortened() -> None:
 
 
 def test_one_line__shortens_values_and_keeps_words() -> None:
-    words = "The role's rows are many. " * 20 + "Nobody's is another."
+    words = "The role's rows are many. " * 20 + "The user's is another."
     assert one_line(ValueError(words)) == words
     assert one_line(ValueError(f"no {LONG!r} here")) == f"no '{'9' * 99} ... {'9' * 99}' here"
     assert len(one_line(ValueError("word " * 5000))) <= LONGEST_LINE + 5
@@ -103,7 +103,7 @@ def test_refused_argument__of_a_validation(error: ValidationError) -> None:
 def test_command__defect_of_our_code_in_djangos_command__keeps_its_traceback(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check of ours calls the function that is broken here."""
+    """A system check of ours calls the function that this test breaks."""
 
     def broken(*_: object, **__: object) -> None:
         raise kind("a defect")
@@ -118,7 +118,7 @@ def test_command__with_traceback__shows_where_it_was_refused() -> None:
     assert (code, out) == (2, "") and "Traceback (most recent call last)" in err and "get_app_config" in err
 
 
-# --- The line of the log -------------------------------------------------------------------------------------------------------------
+# --- Log line ------------------------------------------------------------------------------------------------------------------------
 
 
 def last_line(err: str) -> dict[str, object]:
@@ -161,7 +161,7 @@ def test_log__exit_code_of_an_exception(error: BaseException, code: int, caplog:
 
 
 def test_commands__of_other_packages_exist() -> None:
-    """The examples above are commands that are not of ours."""
+    """The examples above are commands of other packages."""
     for name in ("check", "dumpdata", "loaddata", "axes_reset_ip", "axes_reset_logs", "showmigrations"):
         command = load_command_class(get_commands()[name], name)
         assert isinstance(command, BaseCommand) and not isinstance(command, FindmeCommand)

@@ -1,4 +1,4 @@
-"""``LOG_FORMAT=json``: each line is one JSON document, and none has a datum of a person."""
+"""``LOG_FORMAT=json``: each line is one JSON object, and none has personal data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def logged(name: str, message: str, *args: object, error: BaseException | None =
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    """With a traceback."""
+    """Return the exception with a traceback."""
     with pytest.raises(type(error)) as found:
         raise error from cause
     return found.value
@@ -72,7 +72,7 @@ def test_exception__kind_and_place_without_its_words(logger: str) -> None:
 
 @pytest.mark.django_db
 def test_exception__of_a_row_that_postgresql_refuses() -> None:
-    """Its words have the address, its DETAIL the whole row."""
+    """Its message contains the address, its DETAIL the complete row."""
     UserFactory.create(email=EMAIL, full_name=NAME, bio=BIO)
     with pytest.raises(IntegrityError) as found, transaction.atomic():
         UserFactory.create(email=EMAIL.lower(), full_name=NAME, bio=BIO)
@@ -113,7 +113,7 @@ class Whole(int):
     ],
 )
 def test_record__of_another_package__whole_numbers_only(message: str, args: tuple[object, ...], words: str) -> None:
-    """A float may be a place."""
+    """A float may be a location."""
     assert logged("elsewhere", message, *args)["message"] == words
 
 
@@ -129,7 +129,7 @@ def test_record__reason_of_a_refusal() -> None:
 
 
 class Broken:
-    """An argument, a message or an attribute that cannot be shown; its own error has a person's name."""
+    """An argument, message or attribute that cannot be formatted. Its error contains a user's name."""
 
     def __str__(self) -> str:
         raise RuntimeError(NAME)
@@ -205,7 +205,7 @@ def test_format__never_raises(message: str, args: list[object]) -> None:
 
 
 def test_handler__record_that_cannot_be_written__has_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    """``logging`` would print them, and a traceback."""
+    """``logging`` would print the arguments and a traceback."""
     handler = Stderr(io.StringIO())
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.handle(logging.LogRecord("elsewhere", logging.ERROR, "/srv/somewhere.py", 7, "%d of %s", (NAME, EMAIL), None))
@@ -224,13 +224,13 @@ def test_handler__refusal_whose_reason_cannot_be_shown__is_written() -> None:
 
 
 def test_record__of_ours_masks_an_address() -> None:
-    """None of ours logs one; an error of a driver might be among its words."""
+    """Our code logs no address, but a message may quote an error of a driver."""
     assert logged("vectorstore.retention.drop", "Not dropped: %s", f"no {EMAIL}!")["message"] == "Not dropped: no <e-mail>"
 
 
 @pytest.mark.parametrize("name", ["findme.x", "elsewhere"])
 def test_record__that_cannot_be_formatted_is_written(name: str) -> None:
-    assert logged(name, "%d people", NAME)["level"] == "ERROR"
+    assert logged(name, "%d users", NAME)["level"] == "ERROR"
     assert logged(name, "%s %s", 1)["level"] == "ERROR"
 
 
@@ -242,7 +242,7 @@ def test_record__of_another_package_never_has_a_text_of_its_arguments(message: s
 
 
 def test_request__route_and_not_address() -> None:
-    """A search has a name in its address."""
+    """The address of a search contains a name."""
     request = Client().get("/healthz").wsgi_request
     request.resolver_match = type("Match", (), {"route": "admin/accounts/user/"})()
     entry = logged("django.request", "Not Found: %s", f"/admin/accounts/user/?q={NAME}", request=request, status_code=404)
@@ -301,7 +301,7 @@ def test_command__text_has_no_such_line() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_command__counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the test's database, in a process: Django sets logging up again for each command."""
+    """It uses the test's database, in a separate process, because Django configures logging again for each command."""
     monkeypatch.setenv("LOG_FORMAT", "json")
     code, _out, err = manage_the_test_database("apply_retention")
     (entry,) = lines(err)

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.django_db
 
 
 def shown(person: User) -> dict[str, list[str]]:
-    """The titles at the side of the first page, by section."""
+    """Return the titles in the sidebar of the first page, by section."""
     sections = signed_in(person).get(reverse("admin:index")).context["sidebar_navigation"]
     return {section["title"]: [item["title"] for item in section["items"] if item["has_permission"]] for section in sections}
 
@@ -31,7 +31,7 @@ def test_sidebar__nothing_for_staff_without_permissions() -> None:
 
 
 def test_sidebar__where_one_is() -> None:
-    """And not also where that would be the beginning of the address."""
+    """A list whose address is only the beginning of the page's address is not marked."""
     client = signed_in(superuser())
     for page, title in (
         ("quarantineduser_state", "State"),

@@ -1,4 +1,4 @@
-"""Our templates use only what some style sheet defines, and nothing that a Content-Security-Policy would refuse."""
+"""Our templates use only classes that a style sheet defines, and nothing that the Content-Security-Policy blocks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from findme.environment import BASE_DIR
 
 TEMPLATES = sorted(BASE_DIR.glob("*/templates/**/*.html"))
 SHEETS = [Path(unfold.__file__).parent / "static/unfold/css/styles.css", BASE_DIR / "findme/static/findme/admin.css"]
-SHEETS += [BASE_DIR / "findme/static/findme/error.css"]  # of the pages for errors, which have no other
+SHEETS += [BASE_DIR / "findme/static/findme/error.css"]  # the only style sheet of the error pages
 HOOKS = {"addlink", "colM", "current-app", "disclosure", "errornote", "filter-open-button", "group", "material-symbols-outlined"}
 HOOKS |= {"related-lookup", "view-related", "@container"}
-"""Names that scripts look for, or that group others."""
+"""Names for scripts, and names that group other elements."""
 
 
 def classes_of(template: str) -> set[str]:
-    """The classes that a template names, without those that it computes."""
+    """Return the classes that a template names, without computed ones."""
     text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", " ", template)
     return {name for value in re.findall(r'\sclass="([^"]*)"', text) for name in value.split()}
 

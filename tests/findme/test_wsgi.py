@@ -1,4 +1,4 @@
-"""WSGI and ASGI: production's settings or one line, and never a database that is started."""
+"""WSGI and ASGI start only with production settings, end in one line otherwise, and never start a database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOW = "from django.conf import settings; from {module} import application; prin
 
 
 @both
-def test_application__says_what_is_missing_in_one_line(module: str) -> None:
+def test_application__missing_settings__are_named_in_one_line(module: str) -> None:
     line = (
         "Not set: DATABASE_URL (postgresql://USER:PASSWORD@HOST:PORT/NAME); SECRET_KEY (50 random characters, kept secret);"
         " ALLOWED_HOSTS (the host names of this site, separated by commas)."
@@ -47,14 +47,14 @@ def test_application__a_wrong_setting_in_one_line() -> None:
 
 @pytest.mark.at_length("findme.asgi")
 @both
-def test_application__debug_is_off_unless_it_is_said(module: str) -> None:
+def test_application__debug__is_off_by_default(module: str) -> None:
     code = SHOW.format(module=module)
     assert python("-W", "ignore:No directory at", "-c", code, **(PRODUCTION | {"DEBUG": ""})) == (0, "False True\n", "")
 
 
 @async_to_sync
 async def fetched(path: str, **headers: str) -> tuple[int, list[bytes]]:
-    """The status and the parts of a streamed file. A warning is an error in the tests."""
+    """Return the status and the parts of a streamed file. In the tests a warning is an error."""
     response: HttpResponseBase = await AsyncClient().get(path, headers=headers)
     assert isinstance(response, StreamingHttpResponse) and response.is_async
     parts = [part async for part in response]
@@ -63,7 +63,7 @@ async def fetched(path: str, **headers: str) -> tuple[int, list[bytes]]:
 
 
 def test_asgi__files_are_read_in_parts() -> None:
-    """In a thread of its own: the one of the tests has an event loop once a browser test has run in it."""
+    """It runs in a separate thread: after a browser test, the thread of the tests has an event loop."""
     found = finders.find("admin/css/base.css")
     assert isinstance(found, str)
     with ThreadPoolExecutor(max_workers=1) as thread:

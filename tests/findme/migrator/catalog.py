@@ -1,4 +1,4 @@
-"""All that PostgreSQL's catalogs say of the schema ``public``, as lines that can be compared."""
+"""The definition of the schema ``public`` in PostgreSQL's catalogs, as lines that can be compared."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ QUERIES = {
 
 
 def catalog(database: Database) -> list[str]:
-    """One line an object, sorted."""
+    """Return one line for each object, sorted."""
     mine = NOT_OF_AN_EXTENSION.format(oid="r.oid")
     with database.connect() as session:
         return sorted(

@@ -1,4 +1,4 @@
-"""Databases that are on their way."""
+"""Partly migrated databases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def before_videos(empty: Database) -> Database:
 
 @pytest.fixture
 def notebook(migrated: Database) -> Iterator[Database]:
-    """A migrated database and the tests' own app, whose table is there, and whose index is to be built concurrently."""
+    """A migrated database with the table of the tests' app ``notebook``. Its index, built concurrently, is still missing."""
     with _same_admin(), modify_settings(INSTALLED_APPS={"append": "tests.findme.migrator.notebook"}):
         apply_migrations(steps=1)
         yield migrated
@@ -32,7 +32,7 @@ def notebook(migrated: Database) -> Iterator[Database]:
 
 @contextmanager
 def _same_admin() -> Iterator[None]:
-    """Apps that are made ready once more give the admin a new site, where nothing is registered."""
+    """Keep the site of the admin: loading the apps again creates a new site without registered models."""
     site = admin.site
     try:
         yield

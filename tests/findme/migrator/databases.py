@@ -1,4 +1,4 @@
-"""Scratch databases, for tests of every folder: an empty one, and migrated ones that are copied from a template."""
+"""Scratch databases for all tests: an empty one, and migrated ones that are copied from a template."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.database import Database, database, use_database
 
 @pytest.fixture(scope="session")
 def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """A migrated database without a connection to it: others are copied from it."""
+    """A migrated database without a connection to it, from which others are copied."""
     with database() as made:
-        # Unblocked no longer than this, or every later test of the session might reach the database that DATABASE_URL names.
+        # Unblock only here, or every later test of the session could reach the database of DATABASE_URL.
         with django_db_blocker.unblock(), use_database(made):
             apply_migrations()
         yield made
@@ -25,7 +25,7 @@ def template(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """As ``with_videos``, without a connection to it."""
+    """The template of ``with_videos``, without a connection to it."""
     with database() as made:
         with django_db_blocker.unblock(), use_database(made):
             call_command("migrate", "admin", verbosity=0)
@@ -38,20 +38,20 @@ def template_with_videos(django_db_blocker: DjangoDbBlocker) -> Iterator[Databas
 
 @pytest.fixture
 def empty(django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """An empty database, to which Django is connected."""
+    """An empty database that Django uses."""
     with django_db_blocker.unblock(), database() as made, use_database(made):
         yield made
 
 
 @pytest.fixture
 def migrated(template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """A migrated database, to which Django is connected."""
+    """A migrated database that Django uses."""
     with django_db_blocker.unblock(), database(template.name) as made, use_database(made):
         yield made
 
 
 @pytest.fixture
 def with_videos(template_with_videos: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
-    """The last migration applied is ``accounts.0002_user_video``, the one before it ``videos.0001_initial``; one person, who has a video."""
+    """A database with one user and a video. The last applied migrations are ``videos.0001_initial`` and ``accounts.0002_user_video``."""
     with django_db_blocker.unblock(), database(template_with_videos.name) as made, use_database(made):
         yield made

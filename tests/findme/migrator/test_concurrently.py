@@ -30,7 +30,7 @@ LEFT = "It left INVALID: idx_notes_text. Run in manage.py dbshell: DROP INDEX CO
 
 @contextmanager
 def old_snapshot(database: Database) -> Iterator[None]:
-    """A transaction that began before whatever is done now: a build waits for it."""
+    """An open transaction that began before the build, which waits for it."""
     with database.connect() as reader:
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         yield
@@ -41,14 +41,14 @@ def is_building(database: Database, since: str = "0 s") -> list[int]:
     return database.query(BUILDS, since)
 
 
-def test_migrate__an_old_transaction__is_waited_for_longer_than_lock_timeout(notebook: Database) -> None:
+def test_migrate__old_transaction__waits_longer_than_lock_timeout(notebook: Database) -> None:
     timeouts = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, attempts=1)
     with in_thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
         wait_until(lambda: is_building(notebook, since="0.5 s"))
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
 
 
-def test_migrate__the_build_is_canceled__says_what_is_left_and_the_next_one_mends_it(notebook: Database) -> None:
+def test_migrate__build_is_canceled__names_the_invalid_index_and_the_next_run_repairs_it(notebook: Database) -> None:
     with old_snapshot(notebook):
         with in_thread(lambda: cancel(notebook)), pytest.raises(UserFacingError) as refused:
             apply_migrations()
@@ -94,14 +94,14 @@ def test_migrate__interrupted_while_it_builds__says_what_is_left(notebook: Datab
     ]
 
 
-def test_migrate__killed_before_it_could_record_the_index__leaves_the_index_as_it_is(notebook: Database) -> None:
+def test_migrate__killed_before_it_recorded_the_index__the_next_run_keeps_the_index(notebook: Database) -> None:
     notebook.execute("CREATE INDEX idx_notes_text ON notes (text)")
     before = notebook.query("SELECT 'idx_notes_text'::regclass::oid")
     assert apply_migrations().migrations == ("notebook.0002_index",)
     assert notebook.query("SELECT 'idx_notes_text'::regclass::oid") == before
 
 
-def test_migrate__the_name_is_taken__says_that_nothing_invalid_is_left(notebook: Database) -> None:
+def test_migrate__name_is_taken__reports_no_invalid_index(notebook: Database) -> None:
     notebook.execute("CREATE TABLE idx_notes_text ()")
     with pytest.raises(UserFacingError) as refused:
         apply_migrations()

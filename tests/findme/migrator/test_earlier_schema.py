@@ -1,4 +1,4 @@
-"""A database of a version before the first release is refused, and keeps everything that it has."""
+"""A database of a version before the first release is refused and not changed."""
 
 from __future__ import annotations
 

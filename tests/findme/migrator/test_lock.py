@@ -25,7 +25,7 @@ def this_process(purpose: str) -> str:
 
 
 def has_polled(database: Database, polls: set[object]) -> bool:
-    """Whether it was seen to ask four times."""
+    """Return whether the process was observed polling four times."""
     polls |= set(database.query(POLLED_AT))
     return len(polls) > 3
 
@@ -56,7 +56,7 @@ def test_lock__after_an_error__is_free(empty: Database) -> None:
         pass
 
 
-def test_lock__second_one__says_once_for_whom_it_waits_and_then_gets_it(empty: Database) -> None:
+def test_lock__second_process__reports_the_holder_once_and_then_gets_it(empty: Database) -> None:
     said: list[str] = []
     held: list[str] = []
     polls: set[object] = set()
@@ -79,12 +79,12 @@ def test_lock__in_two_databases__does_not_meet_itself(empty: Database) -> None:
         assert session.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() == (True,)
 
 
-def test_check__while_the_lock_is_held__says_nothing(empty: Database) -> None:
+def test_check__lock_is_held__passes(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         lock.check()
 
 
-def test_check__session_ended_by_somebody__says_so(empty: Database) -> None:
+def test_check__session_was_ended__raises(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         assert empty.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
         with pytest.raises(
@@ -94,7 +94,7 @@ def test_check__session_ended_by_somebody__says_so(empty: Database) -> None:
             lock.check()
 
 
-def test_check__lock_given_back_by_somebody__says_so(empty: Database) -> None:
+def test_check__lock_was_released__raises(empty: Database) -> None:
     with migration_lock("migrate") as lock:
         lock.connection.cursor().execute("SELECT pg_advisory_unlock_all()")
         with pytest.raises(
@@ -104,12 +104,12 @@ def test_check__lock_given_back_by_somebody__says_so(empty: Database) -> None:
 
 
 def test_waiting__inside_pg_advisory_lock__deadlocks_with_create_index_concurrently(empty: Database) -> None:
-    """Why the lock is polled: this is how golang-migrate waits."""
+    """This is why the lock is polled: golang-migrate waits inside ``pg_advisory_lock``."""
     empty.execute("CREATE TABLE notes (text text)")
 
     def second() -> None:
         with empty.connect() as session:
-            session.execute("SET deadlock_timeout = '1h'")  # it is the other one that finds the deadlock
+            session.execute("SET deadlock_timeout = '1h'")  # the other session finds the deadlock
             session.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
 
     with empty.connect() as first:

@@ -31,7 +31,7 @@ def test_apply_migrations__no_such_database__is_unavailable(migrated: Database) 
         apply_migrations()
 
 
-def test_apply_migrations__recorded_before_what_it_stands_on__is_not_done(migrated: Database) -> None:
+def test_apply_migrations__recorded_before_its_dependency__is_refused(migrated: Database) -> None:
     migrated.execute("DELETE FROM django_migrations WHERE app = 'videos'")
     with pytest.raises(
         UserFacingError,

@@ -1,4 +1,4 @@
-"""What is left of a migration that could not be done, and of a lock that was lost."""
+"""The state after a failed migration and after a lost lock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHORT_TIMEOUTS = MigrationTimeouts(wait_seconds=0, table_lock_seconds=0.05, atte
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
+    """Simulates the end of the process: no code catches it."""
 
 
 def end_the_holder(database: Database) -> None:
@@ -82,7 +82,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
 
 @pytest.mark.at_length("False")
 @pytest.mark.parametrize("in_use", [False, True])
-def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Database, in_use: bool) -> None:
+def test_migrate__settings_of_the_session__are_restored(before_videos: Database, in_use: bool) -> None:
     settings = "SELECT current_setting('lock_timeout'), current_setting('client_connection_check_interval')"
     with before_videos.connect() as user, connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '7s'")
@@ -99,7 +99,7 @@ def test_migrate__the_settings_of_the_session__are_put_back(before_videos: Datab
 # --- A migration that fails -------------------------------------------------------------------------------------------------------
 
 
-def test_migrate__a_migration_fails__says_why_what_is_left_and_what_stays(empty: Database) -> None:
+def test_migrate__migration_fails__reports_reason_leftovers_and_earlier_migrations(empty: Database) -> None:
     empty.execute("CREATE TABLE users ()")
     with pytest.raises(CommandError) as refused:
         call_command("migrate", verbosity=0)
@@ -138,8 +138,8 @@ def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
     )
 
 
-def test_without_detail__a_row_is_in_the_way__is_not_quoted(migrated: Database) -> None:
-    """PostgreSQL's DETAIL says whose e-mail address it is."""
+def test_without_detail__conflicting_row__is_not_quoted(migrated: Database) -> None:
+    """PostgreSQL's DETAIL contains the e-mail address."""
     person = "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('ann@example.org', '', 'Ann', '1990-01-01', 'female')"
     migrated.execute(person)
     with connection.cursor() as cursor, pytest.raises(IntegrityError, match=r"ann@example\.org") as error:
@@ -185,7 +185,7 @@ def killed_at(step: str, description: str) -> Callable[..., None]:
 def test_migrate__killed_just_before_the_commit__has_neither_the_migration_nor_its_record(
     empty: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Django records a migration like this one, with foreign keys and indexes, in a transaction after the migration's own."""
+    """Django records such a migration, with foreign keys and indexes, in a second transaction."""
     with monkeypatch.context() as patch:
         patch.setattr(MigrationRecorder, "record_applied", killed_at("record_applied", "accounts.0001_initial"))
         with pytest.raises(Killed):
@@ -210,14 +210,14 @@ def test_rollback__killed_just_before_the_commit__has_both_the_migration_and_its
 
 @pytest.mark.at_length
 @pytest.mark.long
-def test_migrate__killed__frees_the_lock_and_the_table_and_the_next_goes_on(before_videos: Database, template: Database) -> None:
+def test_migrate__killed__lock_and_table_are_free_and_the_next_run_continues(before_videos: Database, template: Database) -> None:
     with before_videos.connect() as user:
         user.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         process = before_videos.start("migrate", "--table-lock-seconds", "600")
         wait_until(before_videos.waits_for_a_lock)
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
-        # Though the table is still in use: the server has seen that the process is gone, and ended what it did for it.
+        # The table is still in use, but the server has noticed that the process is gone and has ended its statement.
         wait_until(lambda: not before_videos.waits_for_a_lock())
         with migration_lock("migrate", seconds=60):
             pass
@@ -254,7 +254,7 @@ def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database
     assert not empty.has("auth_group")
 
 
-def test_migrate__its_own_connection_is_lost__says_that_it_is_done_whole_or_not_at_all(empty: Database) -> None:
+def test_migrate__connection_is_lost__reports_that_the_result_is_unknown(empty: Database) -> None:
     def ends_its_own(execute: Callable[..., Any], statement: str, *arguments: Any) -> Any:
         if statement.startswith('CREATE TABLE "auth_group"'):
             empty.query("SELECT pg_terminate_backend(%s, 60000)", connection.connection.info.backend_pid)

@@ -52,7 +52,7 @@ def test_migrate__another_one_is_running__ends_at_the_deadline_in_one_line(empty
     )
 
 
-def test_migrate__another_one_is_running__check_and_plan_wait_for_nobody(empty: Database) -> None:
+def test_migrate__another_one_is_running__check_and_plan_do_not_wait(empty: Database) -> None:
     with migration_lock("backup"):
         call_command("migrate", plan=True, wait_seconds=0)
         with pytest.raises(SystemExit) as found:

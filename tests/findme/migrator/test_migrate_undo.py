@@ -1,4 +1,4 @@
-"""``migrate APP EARLIER`` and ``migrate APP zero``: the guard of ``rollback`` stands before them."""
+"""``migrate APP EARLIER`` and ``migrate APP zero`` make the same checks as ``rollback``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.findme.migrator.undoing import PERSON, VIDEO, Terminal
 from tests.support.commands import refused
 from tests.support.database import Database
 
-NOBODY_TO_ASK = "The standard input is not a terminal: nothing was undone. In a script, add --no-input."
+NO_TERMINAL = "The standard input is not a terminal: nothing was undone. In a script, add --no-input."
 SESSION = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ('k', '', now())"
 
 
 def test_migrate_zero__rows_and_no_terminal__drops_nothing(with_videos: Database) -> None:
     before = catalog(with_videos)
     code, out, err = with_videos.manage("migrate", "accounts", "zero")
-    assert (code, err) == (2, f"{NOBODY_TO_ASK}\n")
+    assert (code, err) == (2, f"{NO_TERMINAL}\n")
     assert out.splitlines() == [
         "to undo: accounts.0002_user_video",
         "to undo: videos.0001_initial",
@@ -115,7 +115,7 @@ def test_migrate_back__from_python_without_a_terminal__is_refused(
     with_videos: Database, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
 ) -> None:
     monkeypatch.setattr("sys.stdin", stdin)
-    assert refused("migrate", "videos", "zero") == NOBODY_TO_ASK
+    assert refused("migrate", "videos", "zero") == NO_TERMINAL
     assert with_videos.query("SELECT count(*) FROM videos") == [1]
 
 
@@ -128,7 +128,7 @@ def test_migrate_back__written_between_the_question_and_the_answer__is_not_dropp
     assert catalog(with_videos) == before
 
 
-def test_migrate_back__a_row_comes_between_the_look_and_the_drop__is_refused(with_videos: Database) -> None:
+def test_migrate_back__row_written_between_check_and_drop__is_refused(with_videos: Database) -> None:
     with_videos.execute("DELETE FROM videos")
 
     def writes(migration: str) -> None:
@@ -149,7 +149,7 @@ def test_migrate_back__a_row_comes_between_the_look_and_the_drop__is_refused(wit
 
 
 def test_migrate_back__it_would_have_gone_forward_when_it_was_planned__is_refused(migrated: Database) -> None:
-    """Another process has applied migrations since the plan, which showed nothing to undo."""
+    """Another process has applied migrations since the plan was made. The plan had nothing to undo."""
     with (
         pytest.raises(
             UserFacingError, match=r"^Other migrations were applied or undone .*: nothing was undone\. See the new plan: migrate --plan\.$"

@@ -1,4 +1,4 @@
-"""The migrations of the project, taken together."""
+"""All migrations of the project together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ PUT_BACK_AT_THE_END = ("order: django_content_type ", "order: axes_accessattempt
 
 
 def left_by_a_reverse(line: str) -> bool:
-    """The extension, which may be somebody else's as well; Django's own table; and reverses of others that put a column back at the end."""
+    """Remove what the reverses leave on purpose.
+
+    These are the extension, which other programs may use, Django's own table, and columns that a reverse adds again at the end.
+    """
     return line == "extension: pg_trgm" or "django_migrations" in line or line.startswith(PUT_BACK_AT_THE_END)
 
 
@@ -62,7 +65,7 @@ def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_noth
     assert catalog(empty) == catalogs[-1]
 
 
-def test_capture__queues_everybody_and_notes_of_which_day_their_ages_will_be(migrated: Database) -> None:
+def test_capture__queues_all_users_and_records_the_day_of_their_ages(migrated: Database) -> None:
     roll_back(plan_rollback(len(schema_version().history) - _place("vectorstore.0002_capture")), force=True)
     migrated.execute(
         "INSERT INTO users (email, password_hash, full_name, date_of_birth, gender) VALUES ('a', '', '', '1990-01-01', 'male')"
@@ -86,19 +89,19 @@ def test_migrations__every_operation_is_reversible() -> None:
 
 
 def test_migrations__one_that_is_not_atomic_has_one_operation() -> None:
-    """What it leaves when it fails is then known: nothing, or an INVALID index."""
+    """So its state after a failure is known: no change, or an INVALID index."""
     ours = [migration for migration in all_migrations() if not type(migration).__module__.startswith("django.")]
     assert [str(migration) for migration in ours if not migration.atomic and len(migration.operations) != 1] == []
 
 
-def test_migrations__all_stand_on_schema_version() -> None:
-    """Or the view would not be there while something is applied."""
+def test_migrations__all_depend_on_schema_version() -> None:
+    """Otherwise the view could be missing while a migration is applied."""
     migrations = graph()
     assert [key for key in migrations.nodes if FIRST not in migrations.forwards_plan(key)] == []
 
 
 def test_released_sql__never_changes() -> None:
-    """A new file is written down by: sha256sum */migrations/sql/*.sql findme/*/migrations/sql/*.sql > tests/findme/migrator/released_sql.sha256."""
+    """To add a new file: sha256sum */migrations/sql/*.sql findme/*/migrations/sql/*.sql > tests/findme/migrator/released_sql.sha256."""
     released = {path: digest for digest, path in (line.split() for line in RELEASED_SQL.read_text().splitlines())}
     files = [*BASE_DIR.glob("*/migrations/sql/*.sql"), *BASE_DIR.glob("findme/*/migrations/sql/*.sql")]
     present = {str(path.relative_to(BASE_DIR)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -23,7 +23,7 @@ from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON, VIDEO, Terminal, up_to
 from tests.support.database import Database
 
-# --- What is undone ---------------------------------------------------------------------------------------------------------------
+# --- Undone migrations ------------------------------------------------------------------------------------------------------------
 
 
 def test_rollback__the_last_one__is_undone_whatever_app_it_is_in(migrated: Database) -> None:
@@ -133,7 +133,7 @@ def test_plan__table_that_a_file_of_sql_drops__is_named(migrated: Database, monk
 
 
 def last_migration_has(monkeypatch: pytest.MonkeyPatch, operation: Operation) -> str:
-    """Give the migration applied last one operation more."""
+    """Add an operation to the migration that was applied last."""
     name = schema_version().history[-1].description
     app, _, rest = name.partition(".")
     migration = type(MigrationLoader(connection).graph.nodes[app, rest])
@@ -141,7 +141,7 @@ def last_migration_has(monkeypatch: pytest.MonkeyPatch, operation: Operation) ->
     return name
 
 
-# --- What is refused --------------------------------------------------------------------------------------------------------------
+# --- Refusals ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_rollback__no_input__refuses_what_is_not_empty(with_videos: Database) -> None:
@@ -168,7 +168,7 @@ def test_rollback__force__drops_what_is_not_empty(with_videos: Database) -> None
     assert not with_videos.has("videos")
 
 
-def test_rollback__a_row_comes_between_the_look_and_the_drop__is_refused(with_videos: Database) -> None:
+def test_rollback__row_written_between_check_and_drop__is_refused(with_videos: Database) -> None:
     with_videos.execute("DELETE FROM videos")
 
     def writes(migration: str) -> None:
@@ -202,7 +202,7 @@ def test_rollback__applied_by_a_later_release__is_refused(migrated: Database) ->
         plan_rollback(1)
 
 
-def test_rollback__applied_by_an_earlier_release_and_not_touched__is_no_matter(migrated: Database) -> None:
+def test_rollback__unknown_earlier_migration__does_not_matter(migrated: Database) -> None:
     last = schema_version().history[-1].description
     migrated.execute("INSERT INTO django_migrations (id, app, name, applied) VALUES (0, 'films', '0001_initial', now())")
     assert plan_rollback(1).migrations == (last,)
@@ -218,7 +218,7 @@ def test_rollback__recorded_out_of_order__is_refused(migrated: Database) -> None
         plan_rollback(1)
 
 
-def test_rollback__one_is_not_recorded_that_others_stand_on__is_refused(migrated: Database) -> None:
+def test_rollback__dependency_is_not_recorded__is_refused(migrated: Database) -> None:
     migrated.execute("DELETE FROM django_migrations WHERE app = 'videos'")
     with pytest.raises(
         UserFacingError,
@@ -261,10 +261,10 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
 
 
-# --- What Django keeps ------------------------------------------------------------------------------------------------------------
+# --- Content types and permissions ------------------------------------------------------------------------------------------------
 
 
-def test_rollback__content_types_and_permissions_of_models_that_are_gone__go(with_videos: Database) -> None:
+def test_rollback__content_types_and_permissions_of_removed_models__are_deleted(with_videos: Database) -> None:
     group = Group.objects.create(name="editors")
     group.permissions.set(Permission.objects.filter(codename__in=["view_video", "view_user"]))
     assert ContentType.objects.filter(app_label="videos").exists()
@@ -319,7 +319,7 @@ def test_rollback__answer_not_yes__is_not_done(migrated: Database, monkeypatch: 
 
 
 @pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")], ids=["closed", "a file"])
-def test_rollback__nobody_to_ask__does_not_ask(
+def test_rollback__no_terminal__does_not_ask(
     migrated: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdin: io.StringIO | None
 ) -> None:
     version = migrated.version()
@@ -352,7 +352,7 @@ def test_rollback__written_between_the_question_and_the_answer__is_not_dropped(
     assert catalog(with_videos) == before
 
 
-def test_rollback__deleted_between_the_question_and_the_answer__goes_on(with_videos: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback__deleted_between_the_question_and_the_answer__continues(with_videos: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("y\n", lambda: with_videos.execute("UPDATE users SET video_id = NULL")))
     call_command("rollback", "2")
     assert not with_videos.has("videos")
@@ -366,7 +366,7 @@ def test_rollback__written_between_the_question_and_the_answer__force_drops_it(
     assert not with_videos.has("videos")
 
 
-def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refused(with_videos: Database) -> None:
+def test_rollback__one_row_more_than_accepted__is_refused(with_videos: Database) -> None:
     def writes(migration: str) -> None:
         if migration == "accounts.0002_user_video":
             with_videos.execute(VIDEO)
@@ -380,7 +380,7 @@ def test_rollback__a_row_more_than_was_accepted_comes_before_the_drop__is_refuse
     assert with_videos.query("SELECT count(*) FROM videos") == [2]
 
 
-def test_rollback__all_that_was_accepted__goes_with_the_columns_of_its_tables(with_videos: Database) -> None:
+def test_rollback__accepted_losses__are_dropped_with_the_columns_of_their_tables(with_videos: Database) -> None:
     plan = plan_rollback(None)
     assert {loss.column for loss in plan.losses} == {None}
     roll_back(plan, accepted=plan.losses)

@@ -1,4 +1,4 @@
-"""What the mending of triggers waits for, and that no writer fails because of it."""
+"""The repair of triggers waits for uncaptured transactions, and makes no writer fail."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.waiting import wait_until
 COMMAND = "verify_qdrant --repair"
 
 
-def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated: Database) -> None:
-    """Or the comparison would not see what such a transaction changed, and no entry of the queue would name it."""
+def test_repair__function__waits_for_transactions_that_it_did_not_capture(migrated: Database) -> None:
+    """Otherwise the comparison would not see the changes of such a transaction, and no queue entry would name them."""
     migrated.execute("ALTER FUNCTION vector_sync_users_inserted() RESET search_path")
     with migrated.connect() as writer:
         writer.execute("BEGIN")
@@ -29,8 +29,8 @@ def test_mend__function__waits_for_transactions_that_it_did_not_capture(migrated
     assert len(repair_triggers(COMMAND)) == 1
 
 
-def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fail(migrated: Database) -> None:
-    """PostgreSQL looks for a deadlock once, when a session has waited for a while. The writer that begins to wait after that would fail."""
+def test_repair__writer_that_holds_one_table_and_waits_for_the_other__does_not_fail(migrated: Database) -> None:
+    """PostgreSQL checks for a deadlock once, after a session has waited for a while. A writer that begins to wait later would fail."""
     migrated.execute("ALTER TABLE users DISABLE TRIGGER USER; ALTER TABLE profile_embeddings DISABLE TRIGGER USER")
 
     def mend() -> None:
@@ -49,7 +49,7 @@ def test_mend__writer_that_holds_one_table_and_waits_for_the_other__does_not_fai
     assert migrated.query("SELECT count(*) FROM profile_embeddings") == [1]
 
 
-def test_mend__other_lock_timeout_of_the_session__is_as_before(migrated: Database) -> None:
+def test_repair__other_lock_timeout_of_the_session__is_restored(migrated: Database) -> None:
     migrated.execute(
         "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted"
     )

@@ -17,12 +17,12 @@ from tests.findme.migrator.undoing import PERSON
 from tests.support.database import Database
 
 UNKNOWN_BEFORE_17 = 'unrecognized configuration parameter "transaction_timeout"'
-"""What ``pg_restore`` 17 and later sets first. An older server refuses it, and ``pg_restore`` continues and ends with exit code 1."""
+"""The setting that ``pg_restore`` 17 and later sends first. An older server rejects it; ``pg_restore`` continues and exits with 1."""
 STATES = "SELECT DISTINCT tgenabled::text FROM pg_trigger WHERE starts_with(tgname, 'vector_sync_')"
 
 
 def run(program: str, database: Database, *arguments: str) -> None:
-    """By the newest programs there are: an older one refuses a newer server."""
+    """Run the newest available program: an older one refuses a newer server."""
     parameters = {key: value for key, value in database._parameters().items() if key in ("host", "port", "user")}
     options = [f"--{'username' if key == 'user' else key}={value}" for key, value in parameters.items()]
     password = {"PGPASSWORD": database._parameters().get("password", "")}
@@ -33,7 +33,7 @@ def run(program: str, database: Database, *arguments: str) -> None:
 
 
 @pytest.mark.long
-def test_pg_restore__triggers_that_it_enables_again__are_named_and_mended_to_always(migrated: Database, tmp_path: Path) -> None:
+def test_pg_restore__triggers_that_it_enables_again__are_named_and_repaired_to_always(migrated: Database, tmp_path: Path) -> None:
     migrated.execute(PERSON)
     migrated.execute("INSERT INTO profile_embeddings (user_id, vector) SELECT id, array_fill(0.5::real, ARRAY[512]) FROM users")
     before = catalog(migrated)

@@ -20,7 +20,7 @@ LOADER = MigrationLoader(None)
 
 @given(st.data())
 def test_migration_files__what_is_missing_is_what_django_would_apply(data: st.DataObject) -> None:
-    """For any migrations that are applied, also where earlier ones are missing."""
+    """This holds for any applied migrations, also if earlier ones are missing."""
     keys = sorted(LOADER.disk_migrations)
     applied = data.draw(st.one_of(st.sets(st.sampled_from(keys)), st.integers(0, len(keys)).map(lambda count: set(keys[:count]))))
     executor = MigrationExecutor.__new__(MigrationExecutor)

@@ -1,4 +1,4 @@
-"""What the tests of ``rollback`` and of ``migrate APP EARLIER`` share: rows to lose, and a terminal where the question is answered."""
+"""Shared by the tests of ``rollback`` and of ``migrate APP EARLIER``: rows to lose, and a terminal that answers the question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VIDEO = "INSERT INTO videos (user_id, storage_url, duration, file_size) SELECT i
 
 
 class Terminal:
-    """Where somebody types TEXT, when MEANWHILE is done."""
+    """A terminal where the operator types ``text`` after ``meanwhile`` has run."""
 
     def __init__(self, text: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.text, self.meanwhile = text, meanwhile
@@ -28,7 +28,7 @@ class Terminal:
 
 
 def up_to(database: Database, last: str) -> Database:
-    """Undo, by Django's own means, what was applied after LAST, whatever the project has by now."""
+    """Undo with Django's executor all migrations that were applied after ``last``."""
     history = [applied.description for applied in schema_version().history]
     if after := history[history.index(last) + 1 :]:
         roll_back(plan_rollback(len(after)), force=True)

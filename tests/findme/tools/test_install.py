@@ -1,4 +1,4 @@
-"""``make`` on a bare machine: the virtual environment is made once, by whoever comes first, and anew when the lock has changed."""
+"""``make`` on a new machine: one process creates the virtual environment, and again after the lock file has changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN_INSTALL = "import sys; from pathlib import Path; from findme.tools.install i
 
 
 def installed_together(folder: Path) -> list[str]:
-    """What two processes say that install at once."""
+    """Install in two processes at the same time, and return their output."""
     started = [
         subprocess.Popen(
             [sys.executable, "-c", RUN_INSTALL, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=BASE_DIR
@@ -38,7 +38,7 @@ def installed_together(folder: Path) -> list[str]:
 
 @pytest.mark.at_length
 @pytest.mark.long
-def test_install__two_at_once_and_once_more(tmp_path: Path) -> None:
+def test_install__two_at_once_and_again(tmp_path: Path) -> None:
     folder = tmp_path / "a checkout"
     folder.mkdir()
     (folder / "requirements.lock").write_text("# no package: nothing is downloaded\n")
@@ -84,7 +84,7 @@ def test_install__that_failed_begins_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def pip_of(version: str, folder: Path) -> list[str]:
-    """Return the arguments that run a pip: the one that this Python brings, or the one of ``version`` (or the newest) from the package index."""
+    """Return the arguments that run a pip: the one of this Python, or that of ``version`` (or the newest) from the package index."""
     if version == "bundled":
         return ["-m", "pip"]
     wanted = f"pip=={version}" if version != "newest" else "pip"
@@ -111,7 +111,7 @@ def pip_of(version: str, folder: Path) -> list[str]:
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["bundled", "22.3", "newest"])  # 22.3 comes with Python 3.11.0
 def test_install__from_an_index_with_later_releases(tmp_path: Path, version: str) -> None:
-    """``plugin`` needs ``tool`` with an extra, as pytest-cov needs ``coverage[toml]``; a later ``tool`` is on the index, and not in the lock."""
+    """``plugin`` needs ``tool`` with an extra, as pytest-cov needs ``coverage[toml]``. The index has a later ``tool`` than the lock file."""
     pip = pip_of(version, tmp_path)
     index, lock = tmp_path / "index", tmp_path / "requirements.lock"
     lock.write_text(
@@ -153,7 +153,7 @@ def test_install__production_has_the_same_versions_and_no_tools_of_the_tests() -
 
 @pytest.mark.parametrize("lock", LOCKS.values())
 def test_install__every_python_gets_the_version_that_was_tested(lock: str) -> None:
-    """The tests run on one Python: a lock that has another version for a later Python promises what nobody has tried."""
+    """The tests run on one Python. A lock file with another version for a later Python would contain untested packages."""
     names = re.findall(r"^([\w.-]+)==", (BASE_DIR / lock).read_text(), re.MULTILINE)
     assert names and sorted(names) == sorted(set(names))
 
@@ -230,10 +230,8 @@ esac
         (1, 1, 2, "".join(f"manage.py runserver 127.0.0.1:{port}\n" for port in (8001, 8002, 8003))),
     ],
 )
-def test_make__serve_goes_on_to_another_port_where_somebody_was_faster(
-    tmp_path: Path, taken: int, code: int, status: int, said: str
-) -> None:
-    """TAKEN is how much higher the free port is each time. Where the wanted one is free still, it was not the port, and nothing is tried again."""
+def test_make_serve__port_was_taken_meanwhile__uses_another_port(tmp_path: Path, taken: int, code: int, status: int, said: str) -> None:
+    """``taken`` is how much higher the free port is each time. If the wanted port is still free, the error had another cause: no retry."""
     shutil.copy(BASE_DIR / "Makefile", tmp_path)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What never reaches Django under ASGI: WebSockets and bodies of any size."""
+"""WebSockets and too large bodies never reach Django under ASGI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PART = 1 << 20
 
 
 class Application:
-    """Reads the whole body, as Django does, and answers its length."""
+    """Reads the complete body, as Django does, and answers with its length."""
 
     read = 0
 
@@ -62,7 +62,7 @@ def test_http__is_passed_on() -> None:
 
 @pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000, None])
 def test_http__body_that_is_too_large_is_not_read_to_its_end(length: str | None, caplog: pytest.LogCaptureFixture) -> None:
-    """With and without a length in its head."""
+    """With and without a Content-Length header."""
     headers = [] if length is None else [(b"content-length", length.encode())]
     with caplog.at_level(logging.WARNING):
         sent, read = asked("http", parts(1000), headers)

@@ -1,4 +1,4 @@
-"""The pages for errors: each says what is wrong and leads back, and none needs the database."""
+"""The error pages: each explains the error and links back, and none needs the database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(Client(headers={"host": "findme.example"}).get("/nonsense", secure=True).s
 
 @pytest.mark.parametrize(("name", "heading"), PAGES.items())
 def test_page__needs_neither_a_database_nor_a_request(name: str, heading: str) -> None:
-    """pytest-django refuses every query here."""
+    """pytest-django rejects every query in this test."""
     page = render_to_string(f"{name}.html")
     assert f"<h1>{heading}</h1>" in page and f"Error {name[:3]}" in page
     assert f'href="{reverse("admin:index")}"' in page and 'href="/static/findme/error.css"' in page
@@ -73,7 +73,7 @@ def test_answer__to_a_form_without_its_token() -> None:
 
 
 def test_postgresql_unavailable__one_line_a_request() -> None:
-    """In processes of their own, with production's settings and a server that is not there."""
+    """In separate processes, with production settings and a server that does not exist."""
     code, out, err = python("-c", LOST, DJANGO_SETTINGS_MODULE="findme.settings", **PRODUCTION)
     assert (code, out) == (0, "503 30 True\n503 30 True\n503 30 True\n404\n")
     lines = [line for line in err.splitlines() if "PostgreSQL" in line]

@@ -1,4 +1,4 @@
-"""What a stranger can have written into the log: one short line for each request, without a traceback and without a personal datum."""
+"""What any client can cause in the log: one short line for each request, without a traceback and personal data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRODUCTION = {"DEBUG": "off", "SECURE_SSL_REDIRECT": "off", "DJANGO_SETTINGS_MOD
 
 
 def hostile(web: Web, form: LoginForm) -> list[int]:
-    """Send what strangers send; return the statuses."""
+    """Send hostile requests and return the statuses."""
     login, cookie = "/admin/login/", {"Cookie": form.cookie}
     posted = {"Content_Type": FORM, **cookie}
     token = urlencode({"csrfmiddlewaretoken": form.token})
@@ -121,7 +121,7 @@ def record_of(status: int, level: int, error: BaseException | None = None, name:
 
 
 def test_in_one_line__of_a_refusal_leaves_the_record_to_other_handlers() -> None:
-    """Another handler, such as that of an error reporter, may want the traceback."""
+    """Another handler, such as that of an error reporter, may need the traceback."""
     record = record_of(400, logging.ERROR, ValueError(EMAIL), "django.security.SuspiciousOperation", request=RequestFactory().get("/x"))
     reported = in_one_line(record)
     assert (reported.levelname, reported.exc_info) == ("WARNING", None)
@@ -142,13 +142,13 @@ def test_in_one_line__other_records_stay(name: str) -> None:
 
 
 def test_in_one_line__without_a_request() -> None:
-    """As Django's handler for ASGI writes it."""
+    """Django's handler for ASGI logs such a record."""
     reported = in_one_line(record_of(400, logging.WARNING, UnicodeDecodeError("utf-8", b"x", 0, 1, "y")))
     assert reported.getMessage() == "The request was answered with 400 (UnicodeDecodeError)"
 
 
 def test_stderr__a_level_above_warning_leaves_refusals_out(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
-    """Django writes a SuspiciousOperation as an error; it is a refusal."""
+    """Django logs a SuspiciousOperation as an error, but it is a refusal."""
     record = record_of(400, logging.ERROR, ValueError("x"), "django.security.SuspiciousOperation")
     with caplog.at_level(logging.ERROR, "django.security.SuspiciousOperation"):
         assert not Stderr().handle(record)
@@ -164,8 +164,8 @@ def test_shown__is_short_and_harmless(text: str) -> None:
     assert not re.search(r"\w@\w", found)
 
 
-def test_email__takes_no_square_of_the_length() -> None:
-    """An expression that begins anew at each character would take hours for this one."""
+def test_email__long_word__takes_linear_time() -> None:
+    """An expression that starts again at each character would take hours for this text."""
     assert EMAIL_PATTERN.sub("", "a" * 1_000_000) == "a" * 1_000_000
     assert EMAIL_PATTERN.sub("x", f"<{EMAIL}>, a {EMAIL},") == "<x>, a x,"
 

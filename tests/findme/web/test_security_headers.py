@@ -1,4 +1,4 @@
-"""The headers that every answer has: what scripts, frames and features of the browser may do, and for how long it comes by HTTPS only."""
+"""The headers of every answer: limits for scripts, frames and browser features, and the duration of HSTS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_headers__of_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pages__have_no_script_of_their_own() -> None:
-    """Chromium finds the rest: see the tests of the browser."""
+    """The browser tests find the rest, with Chromium."""
     page = signed_in(superuser()).get(reverse("admin:accounts_user_changelist")).content.decode()
     assert "<script>" not in page and " onclick=" not in page and "javascript:" not in page
 

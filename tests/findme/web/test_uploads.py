@@ -1,4 +1,4 @@
-"""A form with a file is refused before a byte of it is stored."""
+"""A form with a file is rejected before a byte of it is stored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SECRET = "0123456789abcdefghijklmnopqrstuv"
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("size", [1, 4 << 20])
-def test_file__of_a_stranger_is_refused(size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Also with a right token, which stands behind the file. Django would keep 4 MB in a temporary file."""
+def test_file__of_any_client__is_refused(size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Also with a valid CSRF token, which comes after the file. Django would keep 4 MB in a temporary file."""
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", None)
     client = Client(enforce_csrf_checks=True)
     client.cookies["csrftoken"] = SECRET
@@ -29,7 +29,7 @@ def test_file__of_a_stranger_is_refused(size: int, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.django_db
 def test_form__of_several_parts_without_a_file_is_read() -> None:
-    """As the admin's forms are sent."""
+    """The admin sends its forms like this."""
     client = Client(enforce_csrf_checks=True)
     client.cookies["csrftoken"] = SECRET
     response = client.post(reverse("admin:login"), {"csrfmiddlewaretoken": SECRET, "username": "a@example.com", "password": "x"})
@@ -37,5 +37,5 @@ def test_form__of_several_parts_without_a_file_is_read() -> None:
 
 
 def test_models__have_no_file() -> None:
-    """A model with one needs a handler that stores it, with a limit."""
+    """A model with a file needs a handler that stores it, with a limit."""
     assert [model for model in site._registry if any(isinstance(field, FileField) for field in model._meta.get_fields())] == []

@@ -1,4 +1,4 @@
-"""The charset that a request names chooses no codec."""
+"""The charset of a request does not choose a codec of Python."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def plan_of_everything_before(migration: str) -> list[str]:
 
 
 @pytest.mark.parametrize("statement", BREAKS)
-def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created(
+def test_broken__is_named_by_the_check_and_repaired_as_the_migrations_created_it(
     migrated: Database, capsys: pytest.CaptureFixture[str], statement: str
 ) -> None:
     before, expected = catalog(migrated), BREAKS[statement]
@@ -163,7 +163,7 @@ def test_broken__is_named_by_the_check_and_mended_to_what_the_migrations_created
     assert migrated.query("SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE tgisinternal AND tgenabled <> 'O'") == []
 
 
-def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
+def test_repair__nothing_wrong__takes_no_lock(migrated: Database) -> None:
     with migration_lock("migrate"):
         assert repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 0.1, 1)) == ()
 
@@ -171,7 +171,7 @@ def test_mend__nothing_wrong__takes_no_lock(migrated: Database) -> None:
 # --- Failed repairs ---------------------------------------------------------------------------------------------------------------
 
 
-def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrated: Database) -> None:
+def test_repair__table_in_use__is_tried_again_and_then_refused_in_one_line(migrated: Database) -> None:
     migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     said: list[str] = []
     with migrated.connect() as writer:
@@ -191,7 +191,7 @@ def test_mend__table_in_use__is_tried_again_and_then_refused_in_one_line(migrate
     ]
 
 
-def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated: Database) -> None:
+def test_repair__while_another_process_migrates__waits_until_its_deadline(migrated: Database) -> None:
     migrated.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted")
     with (
         migration_lock("migrate"),
@@ -200,7 +200,7 @@ def test_mend__while_another_process_migrates__waits_until_its_deadline(migrated
         repair_triggers("verify_qdrant --repair", timeouts=MigrationTimeouts(0, 1, 1))
 
 
-def test_mend__session_settings__are_as_before(migrated: Database) -> None:
+def test_repair__session_settings__are_as_before(migrated: Database) -> None:
     settings = "SELECT current_setting('lock_timeout'), current_setting('search_path')"
     with connection.cursor() as cursor:
         cursor.execute(settings)
@@ -230,7 +230,7 @@ def as_another_role(migrated: Database) -> Iterator[str]:
         ("ALTER FUNCTION vector_sync_notify() RESET search_path", "permission denied for schema public"),
     ],
 )
-def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
+def test_repair__role_that_does_not_own_the_tables__is_refused_in_one_line(
     migrated: Database, as_another_role: str, statement: str, reason: str
 ) -> None:
     migrated.execute(statement)
@@ -244,7 +244,7 @@ def test_mend__role_that_does_not_own_the_tables__is_refused_in_one_line(
     assert catalog(migrated) == before
 
 
-def test_mend__owner_who_is_no_superuser__mends_all_but_foreign_keys(template: Database, django_db_blocker: DjangoDbBlocker) -> None:
+def test_repair__owner_who_is_no_superuser__repairs_all_but_foreign_keys(template: Database, django_db_blocker: DjangoDbBlocker) -> None:
     with django_db_blocker.unblock(), role() as (name, _), database(template.name) as made, use_database(made):
         made.execute(
             f"DO $$ DECLARE r record; BEGIN"
@@ -303,7 +303,7 @@ def test_renamed_schema__changes_are_captured_without_a_problem(renamed: Databas
     assert renamed.query("SELECT bool_and(updated_at >= created_at) FROM users") in ([True], [None])
 
 
-def test_renamed_schema__is_mended_too(renamed: Database) -> None:
+def test_renamed_schema__is_repaired_too(renamed: Database) -> None:
     renamed.execute("DROP FUNCTION vector_sync_users_updated CASCADE; DROP FUNCTION vector_sync_embeddings_updated CASCADE")
     renamed.execute("ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER FUNCTION vector_sync_notify() SECURITY INVOKER")
     assert len(repair_triggers("verify_qdrant --repair")) == 6

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``, of processes of their own: what decides, what is data, and what happens with a hung store."""
+"""``/healthz`` and ``/readyz`` in separate processes: checks that decide, other data, and a hung store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ready(web: Web, **headers: str) -> tuple[int, dict[str, Any]]:
 
 
 def becomes(web: Web, wanted: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
-    """Ask until the answer is the wanted one: an answer is cached."""
+    """Request it until the answer is the wanted one, because an answer is cached."""
     deadline = time.monotonic() + 60
     while not wanted(*(found := ready(web))):
         assert time.monotonic() < deadline, found
@@ -56,7 +56,7 @@ def web(embedded_qdrant: Path, transactional_db: None) -> Iterator[Web]:
 
 
 def test_healthz__answers_without_a_database() -> None:
-    """This test has no access to one."""
+    """This test has no access to a database."""
     response = Client().get("/healthz", HTTP_HOST="192.0.2.1:9999")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     assert response["Cache-Control"] == "no-store"
@@ -73,7 +73,7 @@ def test_health__wrong_method__is_not_cached_either(path: str) -> None:
 
 @pytest.mark.long
 def test_readyz__in_production(web: Web) -> None:
-    """Not redirected, whatever the host is called, and without a person in it."""
+    """It is not redirected, for any host name, and has no personal data."""
     person = ProfileEmbeddingFactory.create().user
     SyncWorker.objects.create(id=person.pk, host="a-host", pid=1, heartbeat_at=now())
     assert web.ask("GET", "/admin/", Host="findme.example").status == 301
@@ -116,7 +116,7 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
 
 @pytest.mark.long
 def test_readyz__a_hung_postgresql(embedded_qdrant: Path, transactional_db: None) -> None:
-    """The answer comes in time, asked by many at once, and the process recovers with PostgreSQL."""
+    """Many clients get their answer in time, and the process recovers together with PostgreSQL."""
     embedded_qdrant.mkdir()
     with postgres_proxy() as postgresql:
         postgresql.open()
@@ -168,7 +168,7 @@ def test_readyz__a_qdrant_without_the_collection(qdrant_server: QdrantServer, tr
 
 
 def test_readyz__starts_no_embedded_server_where_debug_is_off(tmp_path: Path) -> None:
-    """Also where WSGI's own check is passed by."""
+    """This also holds if the check of WSGI is bypassed."""
     code = (
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'findme.settings'; import django; django.setup();"
         " from findme.web.health import watcher; watcher.WAIT_SECONDS = 60.0;"
@@ -186,7 +186,7 @@ OK_POSTGRESQL = PostgresqlReport(Status.OK, Status.OK, Status.OK, 0, 0, Sync(86_
 
 
 def test_report__the_queue_and_workers_are_data() -> None:
-    """A day behind, without a worker: 503 would take every web process out of service, and help nothing."""
+    """The sync is a day behind, without a worker. A 503 would only take every web process out of service."""
     assert Report(OK_POSTGRESQL, Status.OK).is_ready
 
 

@@ -1,4 +1,4 @@
-"""What a check of PostgreSQL costs: it comes every five seconds, in every process."""
+"""The cost of a check of PostgreSQL, which runs every five seconds in every process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def kept_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe has a thread and a connection of its own; here it shares the test's."""
+    """Let the probe use the test's connection; otherwise it has a separate thread and connection."""
     monkeypatch.setattr(connection, "close", lambda: None)
     monkeypatch.setattr(probes, "_files", None)
 
 
 def calls_of_a_probe() -> int:
-    """How many functions it calls: this is the same on every machine."""
+    """Return the number of function calls, which is the same on every machine."""
     with cProfile.Profile() as profile:
         assert probes.probe_postgresql().postgresql is Status.OK
     return int(vars(pstats.Stats(profile))["total_calls"])
@@ -59,7 +59,7 @@ def test_probe__asks_the_database_each_time() -> None:
 
 
 def test_probe__migrations_that_replace_others_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which of the two counts depends on what is applied."""
+    """The applied migrations decide which of the two counts."""
     files = probes._migration_files()
     monkeypatch.setattr(probes, "_files", replace(files, are_replaced=True, plans=(("axes.9999_new",),)))
     assert probes.probe_postgresql().migrations is Status.OK
