@@ -1,6 +1,6 @@
-"""A real headless Chromium for tests with the marker ``browser``; where there is none they are skipped, and the last lines of the run say how many.
+"""A headless Chromium for tests with the marker ``browser``. Without it they are skipped, and the last lines of the run show how many.
 
-It talks to this machine only: a page that asks for anything else fails its test.
+It connects only to this machine: a page that requests another host fails its test.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", event =>
     console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`))
 """
-"""Whatever a page wants and its Content-Security-Policy forbids is an error of the page, as every error on the console is."""
+"""A violation of the Content-Security-Policy counts as an error of the page, like every error on the console."""
 PATIENCE = 20_000
-"""Milliseconds for anything that a page is to do: other runs share the machine."""
+"""Milliseconds for each action of a page. It is long because other runs share the machine."""
 
 
 def program() -> str | None:
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """Around everything else that is printed at the end."""
+    """Print after all other lines at the end of the run."""
     yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(session.config, "workerinput"):
@@ -87,11 +87,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def chromium(django_db_setup: None) -> Iterator[Browser]:
-    """One browser for each process that runs tests; it ends before the test database is dropped.
+    """One browser for each process that runs tests. It ends before the test database is dropped.
 
-    Playwright keeps an event loop in this thread, in which Django would refuse to ask the database.
+    Playwright keeps an event loop in this thread, in which Django would refuse to query the database.
     """
-    from playwright.sync_api import expect, sync_playwright  # most runs are of other tests
+    from playwright.sync_api import expect, sync_playwright  # imported here, because most runs have no browser test
 
     expect.set_options(timeout=PATIENCE)
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
@@ -101,12 +101,12 @@ def chromium(django_db_setup: None) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGUMENTS))
         yield browser
         browser.close()
-        connections.close_all()  # those of the thread in which the loop runs
+        connections.close_all()  # the connections of the thread in which the loop runs
 
 
 @pytest.fixture(params=["desktop"])
 def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object) -> Iterator[Page]:
-    """A page of a browser that knows nothing yet; ``phone`` as the parameter gives a small one with a touch screen."""
+    """A page of a new browser context. With the parameter ``phone`` it has a small touch screen."""
     phone = request.param == "phone"
     context = chromium.new_context(
         viewport=PHONE if phone else DESKTOP, has_touch=phone, is_mobile=phone, base_url=str(live_server), accept_downloads=True
@@ -125,7 +125,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object)
 
     context.add_init_script(TELL_VIOLATIONS)
     context.on("response", look_at_answer)
-    context.on("request", look)  # a route would do, and would switch off the cache: every page would fetch every file again
+    context.on("request", look)  # a route would also work, but it disables the cache: every page would fetch every file again
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
@@ -139,6 +139,6 @@ def page(request: pytest.FixtureRequest, chromium: Browser, live_server: object)
 
 
 def photograph(page: Page, name: str) -> None:
-    """What the page looks like from top to bottom, for people to look at: in the folder that PHOTOGRAPHS names, if it is set, by NAME and the page's width."""
+    """Write a screenshot of the complete page to the folder PHOTOGRAPHS, if it is set. The file has ``name`` and the page's width."""
     if (folder := os.environ.get("PHOTOGRAPHS")) and page.viewport_size:
         page.screenshot(path=Path(folder) / f"{name} {page.viewport_size['width']}.png", full_page=True)

@@ -1,4 +1,4 @@
-"""Read ``compose.yaml``: the part of YAML that it uses, and an error for anything else, since no YAML reader is installed."""
+"""Read the part of YAML that ``compose.yaml`` uses, and reject anything else. No YAML package is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = re.compile(r"[\w./:@${}-]+$")
 
 @dataclass
 class _Lines:
-    """The lines that are left, without blank ones and comments; those of a block of text keep both."""
+    """The remaining lines. Empty lines and comments are removed, except in a text block."""
 
     left: list[str]
 
@@ -26,7 +26,7 @@ class _Lines:
 
 
 def read_compose_file(text: str) -> dict[str, Any]:
-    """Return the document. Raises ValueError for a line that this reader does not know."""
+    """Return the document. Raise ValueError for a line that this reader does not support."""
     lines = _Lines(text.splitlines())
     found = _mapping(lines, 0)
     if lines.indent() != -1:
@@ -73,7 +73,7 @@ def _text_block(lines: _Lines, outer: int) -> str:
 
 
 def _flow(text: str) -> Any:
-    """Return a list of texts in double quotes, as JSON has it, a mapping in braces, or a text."""
+    """Return a list of texts in double quotes, as in JSON, a mapping in braces, or a text."""
     if text.startswith("["):
         return [str(one) for one in json.loads(text)]
     if text.startswith("{"):

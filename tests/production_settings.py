@@ -1,4 +1,4 @@
-"""The project's settings as the environment has them, with static files that need not be collected: for processes with DEBUG off."""
+"""The project's settings for processes with DEBUG off, with static files that need not be collected."""
 
 from findme.settings import *  # noqa: F403
 

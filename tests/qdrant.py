@@ -136,7 +136,7 @@ def store(request: pytest.FixtureRequest) -> str:
     ]
 )
 def every_store(request: pytest.FixtureRequest) -> str:
-    """As ``store``, and the server by gRPC too."""
+    """Each vector store in turn, including the server over gRPC."""
     return _store(request)
 
 

@@ -1,4 +1,4 @@
-"""The tests that use the browser leave nothing behind that other tests of the same process would see."""
+"""Browser tests do not affect other tests of the same process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chromium import pytest_runtest_protocol
 
 @pytest.fixture
 def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that is marked as running in this thread, as Playwright leaves its own."""
+    """An event loop that is marked as running in this thread, like Playwright's."""
     loop = asyncio.new_event_loop()
     asyncio._set_running_loop(loop)
     yield loop

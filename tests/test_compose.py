@@ -1,4 +1,4 @@
-"""``compose.yaml``: the very commands, settings and health checks of its services, without Docker."""
+"""``compose.yaml``: the commands, settings and health checks of its services, run without Docker."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ INSTALLS = [
     "python -m venv /venv",
     "/venv/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-production.lock",
 ]
-"""Lines of the command that these tests leave out: they download packages."""
+"""Lines of the command that these tests skip, because they download packages."""
 
 
 def expanded(text: str) -> str:
-    """Return what Compose makes of a value where the environment sets nothing."""
+    """Return the value that Compose uses if the environment sets no variable."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text).replace("$$", "$")
 
 
 def settings_of_web(**here: str) -> dict[str, str]:
-    """The environment of the service, with the addresses of ``here`` in the place of those of the other services."""
+    """Return the environment of the service, with the addresses of ``here`` instead of those of the other services."""
     given = {name: expanded(value) for name, value in WEB["environment"].items()}
     kept = {name: value for name, value in untraced().items() if name in ("PATH", "LD_LIBRARY_PATH")}
     return kept | given | here
@@ -91,7 +91,7 @@ def test_web__settings_are_real_and_lead_to_the_other_services() -> None:
 
 
 def test_web__runs_what_is_installed_from_the_lock_file() -> None:
-    """As ``make install`` does: with the dependencies pip 23 takes releases that the lock does not have."""
+    """It installs like ``make install``: with dependencies, pip 23 takes releases that are not in the lock file."""
     shell, option, script = WEB["command"]
     lines = script.splitlines()
     assert (shell, option, lines[:2]) == ("bash", "-ec", INSTALLS)

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml: every package stands in one, and a wrong import breaks it."""
+"""The import contracts of pyproject.toml: every package is in one, and a wrong import breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A coverage file that a killed process left half written does not fail a run with coverage."""
+"""A damaged coverage file of a killed process does not fail a run with coverage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_one() -> None:
 
 
 def complete_file(folder: Path, name: str) -> Path:
-    """Return a coverage file of a process that ended by itself."""
+    """Return a complete coverage file of a process that was not killed."""
     (folder / "script.py").write_text("print('run')\n")
     names = untraced() | {"COVERAGE_FILE": str(folder / name)}
     subprocess.run([sys.executable, "-m", "coverage", "run", "script.py"], cwd=folder, env=names, check=True, capture_output=True)
@@ -34,7 +34,7 @@ def complete_file(folder: Path, name: str) -> Path:
 
 
 def damage(path: Path) -> None:
-    """Overwrite the second half, as a write that was cut off would leave it."""
+    """Overwrite the second half, as an interrupted write does."""
     size = path.stat().st_size
     with path.open("r+b") as data:
         data.seek(size // 2)

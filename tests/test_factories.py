@@ -1,4 +1,4 @@
-"""What the factories make obeys every rule."""
+"""The objects of the factories obey every rule."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_user_factory__every_trait_obeys_every_rule(trait: str) -> None:
 
 
 @pytest.mark.django_db
-def test_user_factory__only_a_plain_person_is_matchable() -> None:
+def test_user_factory__only_a_plain_user_is_matchable() -> None:
     plain = factories.UserFactory.create()
     for trait in ("staff", "superuser", "deleted", "inactive", "unverified", "anonymized"):
         factories.UserFactory.create(**{trait: True})

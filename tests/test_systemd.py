@@ -1,4 +1,4 @@
-"""The units for systemd in docs/how-to/deploy.md: systemd reads them, and their command lines do what they promise."""
+"""The systemd units in docs/how-to/deploy.md: systemd accepts them, and their command lines work."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ SYSTEMD = shutil.which("systemd-analyze")
 
 
 def values(unit: str, name: str) -> list[str]:
-    """Every value of the setting, in order."""
+    """Return every value of the setting, in order."""
     return re.findall(rf"^{name}=(.*)$", UNITS[unit], re.MULTILINE)
 
 
 def command_of(unit: str, name: str = "ExecStart", **changes: str) -> list[str]:
-    """The one command line of the unit, for this Python and with other texts."""
+    """Return the only command line of the unit, for this Python and with these changes."""
     [line] = values(unit, name)
     for old, new in changes.items():
         assert old in line
@@ -50,7 +50,7 @@ def command_of(unit: str, name: str = "ExecStart", **changes: str) -> list[str]:
 
 
 def environment(database: Database, folder: Path) -> dict[str, str]:
-    """Production's settings, as ``.env`` has them in the unit's folder."""
+    """Return the production settings of the ``.env`` in the unit's folder."""
     kept = {name: value for name, value in untraced().items() if name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
     return (
         kept
@@ -67,7 +67,7 @@ def test_units__are_found() -> None:
 
 @pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".service")])
 def test_service__in_the_documented_folder(name: str) -> None:
-    """Not as root, and every Python command is one of ``manage.py`` that takes its arguments."""
+    """It does not run as root, and every Python command is a valid command of ``manage.py``."""
     read = ConfigParser(strict=False, interpolation=None)
     read.read_string(UNITS[name])
     assert (read["Service"]["User"], read["Service"]["WorkingDirectory"]) == ("findme", FOLDER)
@@ -82,7 +82,7 @@ def test_service__in_the_documented_folder(name: str) -> None:
 
 @pytest.mark.skipif(SYSTEMD is None, reason="no program systemd-analyze")
 def test_units__systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    """With the programs of the units in a folder that exists here."""
+    """The programs of the units are in a folder that exists here."""
     folder = tmp_path / "findme"
     (folder / ".venv" / "bin").mkdir(parents=True)
     for program in ("python", "gunicorn"):
@@ -104,7 +104,7 @@ def verified(paths: list[Path]) -> tuple[int, str]:
 @pytest.mark.at_length
 @pytest.mark.long
 def test_daily__each_command_succeeds(migrated: Database, memory_path: Path) -> None:
-    """systemd would not run those behind one that fails; what deletes personal data comes first."""
+    """systemd skips the commands after one that fails. The commands that delete personal data come first."""
     lines = values("findme-daily.service", "ExecStart")
     assert [line.split()[-1] for line in lines] == ["apply_retention", "clearsessions", "refresh_ages"]
     for line in lines:
@@ -140,7 +140,7 @@ def test_sync__writes_and_ends_in_time(embedded_qdrant: Path, transactional_db: 
         finally:
             process.kill()
     [seconds] = values("findme-sync.service", "TimeoutStopSec")
-    assert int(seconds) > 10  # how long the worker may take; tests of the worker measure it
+    assert int(seconds) > 10  # the longest time of the worker; tests of the worker measure it
 
 
 def wait_while_running(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
@@ -161,7 +161,7 @@ def is_ready(port: str, retries: str = "0") -> bool:
 
 @pytest.mark.long
 def test_web__counts_as_started_when_it_is_ready(embedded_qdrant: Path, transactional_db: None) -> None:
-    """503, as without a vector store, and a port where nothing listens are tried again."""
+    """It tries again after a 503, as without a vector store, and if nothing listens at the port."""
     assert not is_ready(str(free_port()))
     with serving(DEBUG="off", SECURE_SSL_REDIRECT="on", ALLOWED_HOSTS="findme.example") as web:
         assert not is_ready(str(web.port))
@@ -173,7 +173,7 @@ def test_web__counts_as_started_when_it_is_ready(embedded_qdrant: Path, transact
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="gunicorn does not come with FindMe")
 def test_web__by_gunicorn(embedded_qdrant: Path, transactional_db: None) -> None:
-    """One line and code 3 where a setting is missing; otherwise it becomes ready, and ends by SIGTERM."""
+    """If a setting is missing, it ends with one line and exit code 3. Otherwise it becomes ready, and stops at SIGTERM."""
     from django.db import connection
 
     initialize()

@@ -70,7 +70,7 @@ def _clock(name: str) -> Clock:
 
 
 def _missing(library: Path | None) -> str:
-    """One line: what to install or to change before a run can start."""
+    """Return one line that says what to install or to change before a run can start."""
     if library is None:
         return "libfaketime is not installed, and PostgreSQL's clock cannot be moved without it. Install it (Debian, Ubuntu: apt-get install libfaketime)."
     if importlib.util.find_spec("time_machine") is None:
@@ -109,17 +109,17 @@ def _run(clock: Clock, library: Path, processes: str, tests: Sequence[str]) -> t
 
 
 def _without_other_run() -> dict[str, str]:
-    """This environment without what leads to another run's PostgreSQL or coverage: a test may start this program."""
+    """Return this environment without variables of another run's PostgreSQL or coverage: a test may start this program."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "COV", "EMBEDDED_"))}
 
 
 def _shared_by_libfaketime() -> set[Path]:
-    """libfaketime leaves two files in memory for each process that replaces itself, as the shell does that starts PostgreSQL."""
+    """Return libfaketime's files in memory: a process that replaces itself leaves two, such as the shell that starts PostgreSQL."""
     return set(Path("/dev/shm").glob("*faketime_*"))
 
 
 def _remove_shared(files: set[Path]) -> None:
-    """Remove those of processes that have ended: another run may use the others."""
+    """Remove the files of processes that have ended. Another run may use the others."""
     for file in files:
         if not Path("/proc", file.name.rpartition("_")[2]).exists():
             with suppress(OSError):

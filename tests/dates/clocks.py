@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 SITE = Path(__file__).parent / "site"
 VARIABLE = "FINDME_TEST_CLOCK"
 HOUR = "T11:00"
-"""The time of a clock that names none: the local date is a day later at UTC+14 and a day earlier at UTC-12."""
+"""The default time of a clock: the local date is a day later at UTC+14 and a day earlier at UTC-12."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PRINT_TIME = "import datetime, os; print(datetime.datetime.now(datetime.UTC).iso
 
 
 def pytest_sessionstart() -> None:
-    """In each process that runs tests, xdist's workers included."""
+    """Compare the clocks in each process that runs tests, including xdist's workers."""
     give_grpc_the_real_clock()
     clock = json.loads(os.environ[VARIABLE])
     start = datetime.fromisoformat(clock["start"])
@@ -43,7 +43,10 @@ def pytest_sessionstart() -> None:
 
 
 def give_grpc_the_real_clock() -> None:
-    """gRPC's core keeps the clock of the machine, and Python tells it deadlines as times: ahead of it, a timeout of a second would take until that day."""
+    """Let gRPC's Python code use the clock of the machine.
+
+    gRPC's core keeps that clock, and Python passes deadlines to it as times. With a clock ahead, a timeout of a second would last until that day.
+    """
     for name in ("grpc._channel", "grpc._common", "grpc._cython.cygrpc"):
         module = importlib.import_module(name)
         assert hasattr(module, "time")
@@ -61,7 +64,7 @@ def _of_child(environment: dict[str, str]) -> tuple[datetime, str]:
 
 
 def _of_postgresql() -> datetime:
-    """Raises AssertionError where timeouts do not end a statement, as with an unchanged libfaketime (see ``libfaketime.py``)."""
+    """Raise AssertionError if timeouts do not end a statement, as with an unchanged libfaketime (see ``libfaketime.py``)."""
     url = ensure_running(Path(settings.EMBEDDED_POSTGRES_DIR), durable=settings.EMBEDDED_POSTGRES_DURABLE).url
     with psycopg.connect(url, autocommit=True) as session:
         session.execute("SET statement_timeout = '100ms'")

@@ -24,7 +24,7 @@ not_on_a_moved_clock = pytest.mark.skipif(VARIABLE in os.environ, reason="the cl
 
 @pytest.fixture
 def site() -> ModuleType:
-    """The module under another name, so that it does not move the clock of the tests."""
+    """The module under another name, so it does not move the clock of the tests."""
     spec = importlib.util.spec_from_file_location("site_of_test_dates", SITE / "sitecustomize.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

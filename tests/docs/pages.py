@@ -35,7 +35,9 @@ def code(text: str) -> list[str]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    """Return the blocks of code in this language, without the indentation of those in lists."""
+    found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{block[1]}", "", block[2], flags=re.MULTILINE) for block in found]
 
 
 def typed(path: Path) -> list[str]:

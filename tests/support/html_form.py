@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Fields(HTMLParser):
-    """Collects what the HTML specification calls successful controls, apart from buttons."""
+    """Collects the form's successful controls (a term of the HTML specification), except buttons."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def move_clock(seconds: int) -> None:
 
 
 def move_clocks_of_children(setting: str) -> None:
-    """Make ``subprocess.Popen`` pass the clock on, also where a test gives the child an environment of its own."""
+    """Make ``subprocess.Popen`` pass the clock on, also if a test gives the child another environment."""
     start: Any = subprocess.Popen.__init__
 
     def start_with_clock(

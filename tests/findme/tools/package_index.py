@@ -15,7 +15,7 @@ from pathlib import Path
 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
-        """Log nothing: the requests say nothing about the test."""
+        """Log nothing: the requests are not interesting for the test."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def package_index(folder: Path) -> Iterator[str]:
 
 
 def add_wheel(index: Path, name: str, version: str, requires: tuple[str, ...] = (), extra: str = "") -> str:
-    """Put a wheel that holds nothing on the index and return its line for a lock file. It offers ``extra``, if one is given."""
+    """Add an empty wheel to the index and return its line for a lock file. The wheel has the ``extra``, if one is given."""
     folder = index / name
     folder.mkdir(parents=True, exist_ok=True)
     metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {one}" for one in requires)]
@@ -57,7 +57,7 @@ def _digest(text: str) -> str:
 
 
 def _list_wheels(folder: Path) -> None:
-    """Write the page of a package: a link to each of its wheels, with the SHA-256 of the file."""
+    """Write the page of a package with a link to each wheel and its SHA-256."""
     links = [
         f'<a href="{wheel.name}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}">{wheel.name}</a>'
         for wheel in sorted(folder.glob("*.whl"))
