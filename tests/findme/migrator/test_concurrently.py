@@ -68,7 +68,7 @@ def cancel(database: Database) -> None:
 
 
 @pytest.mark.at_length
-def test_migrate__killed_while_it_builds__the_next_one_builds_it(notebook: Database) -> None:
+def test_migrate__killed_while_it_builds__the_next_run_builds_it(notebook: Database) -> None:
     with old_snapshot(notebook):
         builder = notebook.start("migrate", settings=SETTINGS)
         wait_until(lambda: is_building(notebook))
@@ -81,7 +81,7 @@ def test_migrate__killed_while_it_builds__the_next_one_builds_it(notebook: Datab
 
 
 @pytest.mark.at_length
-def test_migrate__interrupted_while_it_builds__says_what_is_left(notebook: Database) -> None:
+def test_migrate__interrupted_while_it_builds__names_the_invalid_index(notebook: Database) -> None:
     with old_snapshot(notebook):
         builder = notebook.start("migrate", settings=SETTINGS)
         wait_until(lambda: is_building(notebook))

@@ -66,7 +66,7 @@ def test_install__two_at_once__the_second_waits_and_installs_nothing(tmp_path: P
     assert len(begun) == 3  # of the one that installed: the environment, pip install and pip check
 
 
-def test_install__that_failed_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install__failed__starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements.lock").write_text("a-package==1.0\n")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").touch()
