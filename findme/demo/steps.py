@@ -195,7 +195,7 @@ def renew_login() -> Login:
         defaults={
             "email": ADMIN_EMAIL,
             "password": make_password(password),
-            "full_name": "Demo admin",
+            "full_name": "Admin of the demo",
             "date_of_birth": date(1990, 1, 1),
             "gender": User.Gender.OTHER,
             "bio": None,
