@@ -137,11 +137,12 @@ def test_demo__conflicting_row__is_reported_in_one_line(embedded_qdrant: Path, t
         demo_output(tmp_path)
 
     assert raised.value.returncode == 2
-    assert str(raised.value) == (
-        "A row that was added to the demo data prevents loading it again:"
-        ' duplicate key value violates unique constraint "matches_user_id_matched_user_id_week_number_year_key".'
+    assert str(raised.value).startswith("A row that was added to the demo data prevents loading it again: ")
+    assert str(raised.value).endswith(
+        'duplicate key value violates unique constraint "matches_user_id_matched_user_id_week_number_year_key".'
         " Delete that row, then run the demo again."
     )
+    assert "\n" not in str(raised.value)
 
 
 def test_presenter__command_with_findings__stops_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

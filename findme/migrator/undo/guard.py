@@ -28,7 +28,7 @@ class Consent:
 
 @contextmanager
 def guarded_undo(connection: BaseDatabaseWrapper, plan: RollbackPlan, consent: Consent, *, preview: str) -> Iterator[None]:
-    """Undo ``plan`` inside the block, under the lock on migrations.
+    """Undo ``plan`` inside the block, under the migration lock.
 
     Raises UserFacingError before the block if the plan is no longer the one that was shown, or drops more than was accepted. Inside the
     block each table is checked again, under its own lock, before it is dropped. ``preview`` is the command that shows the plan again.
