@@ -48,7 +48,7 @@ def unit_vector(seed: int) -> list[float]:
 
 
 class UserFactory(DjangoModelFactory[User]):
-    """A user whom other users can find: not deleted, active, verified, not staff."""
+    """A user who can be found by other users: not deleted, active, verified, not staff."""
 
     class Meta:
         model = User
