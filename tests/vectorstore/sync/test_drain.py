@@ -147,14 +147,19 @@ def test_sync_once__progress_of_other_workers__restarts_the_timeout(embedded_col
     monkeypatch.setattr(worker_module, "RECOUNT_SECONDS", 0.0)
     create_users(4)
     claims = [claim_due(uuid4(), 1) for _ in range(4)]
+    monotonic, passed = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed)
 
     def finish_one_claim(_seconds: float) -> None:
+        nonlocal passed
+        passed += 200
         if claims and (claim := claims.pop()) is not None:
             finish(claim)
 
     shutdown = GracefulShutdown()
     monkeypatch.setattr(shutdown.requested, "wait", finish_one_claim)
-    assert sync_once(timeout=0.5, shutdown=shutdown).remaining == EMPTY
+    assert sync_once(timeout=300, shutdown=shutdown).remaining == EMPTY
+    assert passed > 2 * 300
 
 
 @pytest.mark.django_db
