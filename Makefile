@@ -64,11 +64,12 @@ test-long: install ## Run the examples that make test omits: the same properties
 storm: install ## Kill and freeze workers and a Qdrant server while others write: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
 
-lint: install ## Run ruff, mypy, import-linter, and Django's checks with production settings
+lint: install ## Run ruff, mypy, import-linter, the check of words, and Django's checks with production settings
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy .
 	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@$(PYTHON) -m tests.language
 	@# makemigrations only warns that it cannot reach the database.
 	@$(PRODUCTION) SECRET_KEY=unused $(PYTHON) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(PRODUCTION) SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
