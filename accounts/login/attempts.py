@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from psycopg import errors
 
-from accounts.login.gate import LoginBusy
+from accounts.login.hash_limit import LoginBusy
 from accounts.models import User
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from accounts.login import attempts
 from accounts.login.client import client_network
-from accounts.login.gate import LoginBusy
+from accounts.login.hash_limit import LoginBusy
 from accounts.login.hashing import hashing_turn
 from accounts.login.response import BUSY_SECONDS, refuse
 from accounts.models import User

@@ -1,4 +1,4 @@
-"""Password hasher: each hash waits for its turn at the gate of this process.
+"""Password hasher: only a few passwords are hashed at once in a process, and the other attempts wait.
 
 All passwords are hashed and verified here. A command hashes one password at a time, so it never waits.
 """
@@ -11,7 +11,7 @@ from contextvars import ContextVar
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
-from accounts.login.gate import GATE
+from accounts.login.hash_limit import HASH_LIMIT
 
 network_of_request: ContextVar[str | None] = ContextVar("network_of_request", default=None)
 """The network of the current request. None outside a request."""
@@ -20,11 +20,11 @@ _has_turn: ContextVar[bool] = ContextVar("_has_turn", default=False)
 
 @contextmanager
 def hashing_turn(network: str | None) -> Iterator[None]:
-    """Hold one place at the gate for all password hashes of the block. Raise LoginBusy if none is free."""
+    """Hold one place for all password hashes of the block. Raise LoginBusy if none is free."""
     if _has_turn.get():
         yield
         return
-    with GATE.entered(network):
+    with HASH_LIMIT.entered(network):
         token = _has_turn.set(True)
         try:
             yield

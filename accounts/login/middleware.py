@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from accounts.login.client import client_network
-from accounts.login.gate import LoginBusy
+from accounts.login.hash_limit import LoginBusy
 from accounts.login.hashing import network_of_request
 from accounts.login.response import busy_response
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, Response, ViewportSize, expect
 from psycopg import errors
 
-from accounts.login.gate import GATE
+from accounts.login.hash_limit import HASH_LIMIT
 from tests.browser.admin_pages import OFFICER, log_in
 from tests.chromium import DESKTOP, PATIENCE, TELL_VIOLATIONS, photograph
 from tests.findme.web.test_error_pages import PAGES
@@ -117,8 +117,8 @@ def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pyt
     if status == 429:
         monkeypatch.setattr("accounts.login.attempts.time_to_wait", lambda _account, _network: timedelta(minutes=15))
     else:
-        monkeypatch.setattr("accounts.login.gate.MAX_WAITING", 0)
-        monkeypatch.setattr(GATE, "_inside", {"127.0.0.1"})
+        monkeypatch.setattr("accounts.login.hash_limit.MAX_WAITING", 0)
+        monkeypatch.setattr(HASH_LIMIT, "_inside", {"127.0.0.1"})
     answers: list[Response] = []
     page.on("response", lambda response: answers.append(response) if response.request.method == "POST" else None)
     refuse_logins(page)

@@ -64,7 +64,7 @@ def test_threads__one_network_does_not_occupy_all() -> None:
     """Of 24 posts of one network to a process with 8 threads, 22 are refused and 2 hold a thread. The first one cannot end."""
     network_of_the_test = HOME
     waits_for_the_test = (
-        "import findme.wsgi\nfrom accounts.login import attempts, gate\nattempts.LOCK_WAIT_SECONDS = gate.WAIT_SECONDS = 600\n"
+        "import findme.wsgi\nfrom accounts.login import attempts, hash_limit\nattempts.LOCK_WAIT_SECONDS = hash_limit.WAIT_SECONDS = 600\n"
     )
     with serving(None, waits_for_the_test, TRUSTED_PROXIES="127.0.0.1", THREADS_OF_THE_TEST="8") as web, ThreadPoolExecutor(24) as posts:
         form = LoginForm.opened(web)

@@ -21,8 +21,8 @@ from django.urls import reverse
 from pytest_django import Settings
 
 import findme.settings
-from accounts.login import gate
-from accounts.login.gate import GATE, LoginBusy
+from accounts.login import hash_limit
+from accounts.login.hash_limit import HASH_LIMIT, LoginBusy
 from accounts.login.hashing import hashing_turn
 from accounts.models import User
 from tests.factories import PASSWORD, UserFactory
@@ -43,13 +43,13 @@ def argon2(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the hasher of production with little memory."""
     settings.PASSWORD_HASHERS = findme.settings.PASSWORD_HASHERS
     monkeypatch.setattr(Argon2PasswordHasher, "memory_cost", 64)
-    monkeypatch.setattr(gate, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(hash_limit, "WAIT_SECONDS", 0.01)
     settings.LOGIN_HASHES_AT_ONCE = 1
 
 
 def busy() -> AbstractContextManager[None]:
     """Let another thread hold the only place for the block."""
-    return held_in_thread(GATE.entered("192.0.2.1"))
+    return held_in_thread(HASH_LIMIT.entered("192.0.2.1"))
 
 
 Page = Callable[[User], tuple[str, dict[str, str]]]
@@ -122,20 +122,20 @@ def test_hasher__encoding_and_verifying_take_a_turn() -> None:
 
 def test_turn__lasts_for_the_whole_block() -> None:
     with hashing_turn("192.0.2.1"), hashing_turn("192.0.2.1"), hashing_turn(None):
-        assert GATE._inside == {"192.0.2.1"}
-    assert GATE._inside == set()
+        assert HASH_LIMIT._inside == {"192.0.2.1"}
+    assert HASH_LIMIT._inside == set()
 
 
 @pytest.mark.django_db
 def test_hasher__knows_the_network_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     networks: list[Any] = []
-    entered = GATE.entered
+    entered = HASH_LIMIT.entered
 
     def entered_by(network: str | None) -> Any:
         networks.append(network)
         return entered(network)
 
-    monkeypatch.setattr(GATE, "entered", entered_by)
+    monkeypatch.setattr(HASH_LIMIT, "entered", entered_by)
     address, posted = another_users_password(UserFactory.create())
     assert signed_in(superuser()).post(address, posted, REMOTE_ADDR="192.0.2.9").status_code == 302
     assert "192.0.2.9" in networks
@@ -147,7 +147,7 @@ def test_hasher__knows_the_network_of_a_request(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.django_db
 def test_command__hashes_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
-    monkeypatch.setattr(gate, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(hash_limit, "WAIT_SECONDS", 0)
     fields = {"email": "root@example.com", "full_name": "Root", "date_of_birth": "1980-01-01", "gender": "other"}
     call_command("createsuperuser", interactive=False, stdout=StringIO(), **fields)
     assert User.objects.get().check_password(PASSWORD)

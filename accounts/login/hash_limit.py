@@ -18,10 +18,10 @@ class LoginBusy(Exception):
     """Too many concurrent password hashes: no password was hashed or verified."""
 
 
-class Gate:
+class HashLimit:
     """Semaphore for at most ``LOGIN_HASHES_AT_ONCE`` attempts, in the order of arrival.
 
-    Per network, one attempt runs and one waits. The gate rejects every other attempt of that network immediately. So a network uses one place
+    Per network, one attempt runs and one waits. The limit rejects every other attempt of that network immediately. So a network uses one place
     in the queue, and at most ``MAX_WAITING - 1`` other attempts pass a waiting attempt.
     """
 
@@ -72,5 +72,5 @@ class Gate:
         return all(other in self._inside for other in earlier)
 
 
-GATE = Gate()
-"""The gate of this process."""
+HASH_LIMIT = HashLimit()
+"""The limit of this process."""
