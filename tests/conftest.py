@@ -44,7 +44,14 @@ def empty_queue(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Wait until no other session uses the test database, because PostgreSQL does not drop a database in use."""
+    """Switch autovacuum off on the run's own server: it can deadlock with a test that changes a table's rights and truncates the table.
+
+    At the end, wait until no other session uses the test database, because PostgreSQL does not drop a database in use.
+    """
+    if not os.environ.get("DATABASE_URL"):
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET autovacuum = off")
+            cursor.execute("SELECT pg_reload_conf()")
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for _ in range(100):
