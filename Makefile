@@ -13,8 +13,8 @@ FIND_PYTHON := for python in python3.11 python3 python3.12 python3.13 python3.14
 	if [ -z "$$python" ]; then \
 	  echo "FindMe needs Python 3.11 to 3.14 with venv and pip, and there is none on the PATH (Debian, Ubuntu: apt-get install python3 python3-venv)." >&2; exit 2; \
 	fi
-# One process more than there are cores, because many tests wait.
-PYTEST := $(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist worksteal
+# Two processes more than there are cores, because many tests wait.
+PYTEST := $(PYTHON) -m pytest -n "$$($(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 2, 6))')" --dist worksteal
 # The tests start some hundred processes. Without files of bytecode, each of them would compile every module.
 unexport PYTHONDONTWRITEBYTECODE
 # More options for pytest.

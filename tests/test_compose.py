@@ -150,6 +150,7 @@ def check_web(folder: Path, **here: str) -> None:
     assert "Traceback" not in (folder / "web.log").read_text()
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_web__is_unhealthy_where_a_store_is_not_ready(migrated: Database, memory_path: Path) -> None:
     """With every migration and without a vector store: 503."""

@@ -23,6 +23,7 @@ FACTORIES: list[type[DjangoModelFactory[Any]]] = [
 ]
 
 
+@pytest.mark.at_length("MatchFactory", "ProfileEmbeddingFactory")
 @pytest.mark.no_cover
 @pytest.mark.django_db
 @pytest.mark.parametrize("factory", FACTORIES)

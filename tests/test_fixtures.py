@@ -43,6 +43,7 @@ def fields_of(rows: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
     return [row["fields"] for row in rows if row["model"] == model]
 
 
+@pytest.mark.at_length
 def test_fixtures__built_again__have_equal_bytes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "fixtures.build_demo", tmp_path], cwd=BASE_DIR, check=True)
 
@@ -66,6 +67,7 @@ def test_demo__has_john_and_jane_of_the_guide(rows: list[dict[str, Any]]) -> Non
     assert {email: reported[email] for email in guide} == guide
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.at_length)])
@@ -82,6 +84,7 @@ def test_demo__violates_no_constraint_of_the_database_or_of_the_models(loaded: N
                 instance.full_clean(validate_unique=number % 10 == 0, validate_constraints=number % 10 == 0)
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 def test_demo__loaded_again__restores_changed_rows(loaded: None) -> None:
     before = {model: model._base_manager.count() for model in MODELS}

@@ -121,6 +121,7 @@ def test_daily__each_command_succeeds(migrated: Database, memory_path: Path) -> 
         assert (ran.returncode, ran.stderr) == (0, ""), line
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_sync__writes_and_ends_in_time(embedded_qdrant: Path, transactional_db: None) -> None:
     from django.db import connection
@@ -159,6 +160,7 @@ def is_ready(port: str, retries: str = "0") -> bool:
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False, timeout=DEADLINE_SECONDS).returncode == 0
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_web__counts_as_started_when_it_is_ready(embedded_qdrant: Path, transactional_db: None) -> None:
     """It tries again after a 503, as without a vector store, and if nothing listens at the port."""

@@ -19,7 +19,7 @@ from tests.support.untraced import untraced
 RATIO = r"ratio [0-9.]+ \(goal: at least 0\.[58]\)"
 
 
-@pytest.mark.at_length("ingest", "sync")
+@pytest.mark.at_length
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "arguments", "output"),
@@ -55,7 +55,7 @@ def test_programs__are_found() -> None:
     assert {"capture", "ingest", "recall", "search", "sync", "sync_worker", "verify"} <= set(PROGRAMS)
 
 
-@pytest.mark.at_length("search", "sync_worker", "verify", "recall", "capture", "sync")
+@pytest.mark.at_length
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_benchmark__without_postgresql__ends_with_one_line_and_exit_code_2(tmp_path: Path, name: str) -> None:
     """Exit code 1 would mean that it was done, and that a goal was missed."""

@@ -122,7 +122,7 @@ NAMELESS = """
 """Visible fields and buttons without a name for a screen reader."""
 
 
-@pytest.mark.at_length("every_kind")
+@pytest.mark.at_length
 @pytest.mark.parametrize("kinds", [SOME, None], ids=["some_kinds", "every_kind"])
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
 def test_every_page__fits_and_has_labels(page: Page, person: User, kinds: tuple[str, ...] | None) -> None:

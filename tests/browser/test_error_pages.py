@@ -50,6 +50,7 @@ def unavailable() -> OperationalError:
     return error
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("looks", [EVERY_LOOK[::3], pytest.param(EVERY_LOOK, marks=pytest.mark.at_length)], ids=["two", "every"])
 def test_error_pages__light_and_dark(page: Page, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
     violations: list[str] = []
@@ -110,7 +111,7 @@ def refuse_logins(page: Page) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-@pytest.mark.at_length("503")
+@pytest.mark.at_length
 @pytest.mark.parametrize("status", [429, 503])
 def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers for a locked account and for too many log-ins at once."""

@@ -76,6 +76,7 @@ def admin(page: Page, live_server: LiveServer) -> User:
     return admin
 
 
+@pytest.mark.at_length
 def test_skip_link__leads_past_the_navigation(page: Page, admin: User) -> None:
     page.goto(reverse("admin:accounts_user_changelist"))
     page.keyboard.press("Tab")
@@ -88,7 +89,7 @@ def test_skip_link__leads_past_the_navigation(page: Page, admin: User) -> None:
     tab_to(page, "Search", at_most=2)
 
 
-@pytest.mark.at_length("phone", "tablet")
+@pytest.mark.at_length
 @pytest.mark.parametrize("size", [None, TABLET, PHONE], ids=["desktop", "tablet", "phone"])
 def test_user_menu__opens_closes_and_logs_out(page: Page, admin: User, size: dict[str, int] | None) -> None:
     if size:
@@ -115,6 +116,7 @@ def test_user_menu__opens_closes_and_logs_out(page: Page, admin: User, size: dic
     expect(page.get_by_role("link", name="Log in again")).to_be_visible()
 
 
+@pytest.mark.at_length
 def test_user_menu__themes(page: Page, admin: User) -> None:
     page.locator("#user-menu-button").focus()
     page.keyboard.press("Enter")
@@ -125,6 +127,7 @@ def test_user_menu__themes(page: Page, admin: User) -> None:
     expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.at_length
 def test_user_menu__closes_when_the_focus_leaves_it(page: Page, admin: User) -> None:
     page.locator("#user-menu-button").focus()
     page.keyboard.press("Enter")
@@ -133,7 +136,7 @@ def test_user_menu__closes_when_the_focus_leaves_it(page: Page, admin: User) -> 
     expect(page.get_by_role("button", name="Log out")).to_be_hidden()
 
 
-@pytest.mark.at_length("tablet")
+@pytest.mark.at_length
 @pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
 def test_navigation__takes_the_focus_and_returns_it(page: Page, admin: User, size: dict[str, int]) -> None:
     page.set_viewport_size(size)  # type: ignore[arg-type]  # a ViewportSize
@@ -155,6 +158,7 @@ def test_navigation__takes_the_focus_and_returns_it(page: Page, admin: User, siz
     assert page.url.endswith(reverse("admin:videos_video_changelist"))
 
 
+@pytest.mark.at_length
 def test_filters__take_the_focus_and_return_it(page: Page, admin: User) -> None:
     page.goto(reverse("admin:accounts_user_changelist"))
     opener = page.get_by_role("button", name="Filters")
@@ -179,6 +183,7 @@ def test_filters__take_the_focus_and_return_it(page: Page, admin: User) -> None:
     assert "state=deactivated" in page.url
 
 
+@pytest.mark.at_length
 def test_tools__on_a_phone(page: Page, admin: User) -> None:
     page.set_viewport_size(PHONE)
     page.goto(reverse("admin:accounts_user_change", args=[UserFactory.create().pk]))
@@ -191,6 +196,7 @@ def test_tools__on_a_phone(page: Page, admin: User) -> None:
     expect(page.get_by_role("link", name="History")).to_be_hidden()
 
 
+@pytest.mark.at_length
 def test_related_menu__of_a_field(page: Page, admin: User) -> None:
     """The links of the menu are at the end of the page, and the focus moves there."""
     page.goto(reverse("admin:accounts_user_change", args=[UserFactory.create().pk]))
@@ -216,6 +222,7 @@ def test_log_in__theme_and_error(page: Page) -> None:
     expect(page.locator(".errornote").first).to_be_focused()
 
 
+@pytest.mark.at_length
 def test_error__takes_the_focus_and_leads_to_the_field(page: Page, admin: User) -> None:
     page.goto(reverse("admin:accounts_user_change", args=[UserFactory.create().pk]))
     page.get_by_label("Full name").fill("")

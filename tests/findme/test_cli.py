@@ -44,6 +44,7 @@ def test_main__an_unknown_host() -> None:
     assert err.startswith("PostgreSQL: ") and "nowhere.invalid" in err and err.count("\n") == 1 and "secret" not in err
 
 
+@pytest.mark.at_length
 def test_main__variable_of_libpq_changes_the_connection__is_named() -> None:
     url = f"postgresql://u:secret@127.0.0.1/db?port={free_port()}"
     code, out, err = manage("showmigrations", DATABASE_URL=url, PGHOSTADDR="127.0.0.2", PGSSLMODE="foo", PGPORT="1", PGUSER="x")
@@ -68,6 +69,11 @@ def test_main__debug_off_without_a_database() -> None:
     )
 
 
+@pytest.mark.at_length(
+    "settings0-DEBUG is 'onn': it must be on or off.",
+    "settings1-MIGRATE_WAIT_SECONDS is 'soon': it must be a whole number, 0 or more.",
+    "settings3-line3",
+)
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
@@ -100,11 +106,13 @@ def test_main__without_the_packages() -> None:
     assert err == "The module 'django' is not installed here. Run make install, then .venv/bin/python manage.py\n"
 
 
+@pytest.mark.at_length
 def test_main__help__needs_no_settings() -> None:
     code, out, _ = manage("help", **(PRODUCTION | {"DATABASE_URL": "", "SECRET_KEY": ""}))
     assert code == 0 and "Available subcommands" in out
 
 
+@pytest.mark.at_length
 def test_main__reader_closes_the_pipe__no_error() -> None:
     code = "import subprocess, sys; sys.exit(subprocess.run(['sh', '-c', '\"$0\" manage.py help; echo $? >&2', sys.executable], stdout=int(sys.argv[1])).returncode)"
     assert python("-c", f"import os; read, write = os.pipe(); os.close(read); import sys; sys.argv[1:] = [str(write)]; {code}") == (
@@ -114,6 +122,7 @@ def test_main__reader_closes_the_pipe__no_error() -> None:
     )
 
 
+@pytest.mark.at_length
 def test_main__interrupted() -> None:
     with start("manage.py", "shell", "--no-imports", "-c", "print('ready', flush=True); import time; time.sleep(600)") as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -242,7 +251,7 @@ def test_check__productions_settings_show_no_warning() -> None:
     )
 
 
-@pytest.mark.at_length("DATABASE_URL", "ALLOWED_HOSTS")
+@pytest.mark.at_length
 @pytest.mark.parametrize("name", REQUIRED_IN_PRODUCTION)
 def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
     code, _out, err = manage("check", "--deploy", **PRODUCTION | {name: ""})
@@ -250,7 +259,7 @@ def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
     assert f"(findme.E001) Not set: {name} ({REQUIRED_IN_PRODUCTION[name]}). Set what is missing" in err
 
 
-@pytest.mark.at_length("10.0.0.5", "unix")
+@pytest.mark.at_length
 @pytest.mark.parametrize(("trusted", "warned"), [("", True), ("10.0.0.5", False), ("unix", False)])
 def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool) -> None:
     """With a wrong TRUSTED_PROXIES all clients behind the proxy would share one login limit."""

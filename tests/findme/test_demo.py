@@ -72,6 +72,7 @@ def put_point(point_id: str) -> None:
 # --- The steps -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_demo__runs_all_steps(embedded_qdrant: Path, tmp_path: Path) -> None:
@@ -119,6 +120,7 @@ def assert_john_is_exported(path: Path) -> None:
     assert not [user.pk for user in others if user.email in words or user.full_name in words]
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_demo__conflicting_row__is_reported_in_one_line(embedded_qdrant: Path, tmp_path: Path) -> None:
     call_command("loaddata", "demo", verbosity=0)
@@ -235,6 +237,7 @@ def test_require_only_demo_data__point_behind_a_lost_alias__is_refused(store: st
         require_only_demo_data(demo_user_ids())
 
 
+@pytest.mark.at_length("embedded")
 @pytest.mark.django_db
 def test_require_only_demo_data__demo_users_and_login__are_accepted(store: str) -> None:
     call_command("loaddata", "demo", verbosity=0)

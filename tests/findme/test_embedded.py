@@ -68,7 +68,7 @@ def test_ensure_running__twice__finds_the_same_database(open_folder: Path) -> No
     assert value(first, "SELECT upper('ß é') || current_database() || current_user") == "ß Éfindmefindme"
 
 
-@pytest.mark.at_length("root")
+@pytest.mark.at_length
 def test_ensure_running__every_folder_above__stays_unchanged(user: str, open_folder: Path, stage: Stage) -> None:
     before = modes_up_to_the_root(open_folder)
     stage.ensure(open_folder / "new" / "pg", user)
@@ -84,6 +84,7 @@ def test_ensure_running__ten_commands_at_once_start_it_once(user: str, open_fold
     assert sorted(answers) == ["False"] * 9 + ["True"]
 
 
+@pytest.mark.at_length
 def test_ensure_running__in_a_path_with_blanks_quotes_and_more(open_folder: Path) -> None:
     folder = open_folder / 'a blank, it\'s "$HOME" `id` \\ ünïcödé 名' / "pg"
     found = server.ensure_running(folder, durable=False)
@@ -129,7 +130,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.at_length("root")
+@pytest.mark.at_length
 def test_ensure_running__after_a_command_was_killed_while_it_made_the_data(user: str, open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", user)
     wait_until(lambda: list((open_folder / "pg").glob("unfinished-*/base")) if (open_folder / "pg").exists() else [], poll_seconds=0.005)
@@ -173,6 +174,7 @@ def test_ensure_running__process_id_of_killed_server_is_reused(open_folder: Path
             other.kill()
 
 
+@pytest.mark.at_length
 def test_ensure_running__server_is_stopping__waits_for_its_end(open_folder: Path, stage: Stage) -> None:
     first = server.ensure_running(open_folder / "pg", durable=False)
     with psycopg.connect(first.url):  # SIGTERM: it ends when the last client has gone
@@ -197,6 +199,7 @@ def test_ensure_running__a_command_was_killed_before_the_server_wrote_its_file(o
     assert server.stop(open_folder / "pg") == 1 and not is_alive(first.pid)
 
 
+@pytest.mark.at_length
 def test_ensure_running__ctrl_c_and_end_of_command__server_survives_and_pipes_close(open_folder: Path, stage: Stage) -> None:
     process = stage.start_ensuring(open_folder / "pg", start_new_session=True)
     pid = int(output_of(process))  # communicate() waits for the end of the pipes too
@@ -204,6 +207,7 @@ def test_ensure_running__ctrl_c_and_end_of_command__server_survives_and_pipes_cl
     os.kill(pid, 0)
 
 
+@pytest.mark.at_length
 def test_ensure_running__server_does_not_start__shows_its_error(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
@@ -216,6 +220,7 @@ def test_ensure_running__server_does_not_start__shows_its_error(open_folder: Pat
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.at_length
 def test_ensure_running__server_started_by_hand__shows_postgresqls_error(open_folder: Path, stage: Stage) -> None:
     stopped = server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
@@ -230,6 +235,7 @@ def test_ensure_running__server_started_by_hand__shows_postgresqls_error(open_fo
     assert 'FATAL: lock file "postmaster.pid" already exists' in str(raised.value)
 
 
+@pytest.mark.at_length
 def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
@@ -276,6 +282,7 @@ def test_ensure_running__only_the_account_and_root_may_connect(open_folder: Path
     assert tried_by(found.account) == (0, "findme\n", "")
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__another_users_data_are_refused_in_one_line(open_folder: Path, stage: Stage) -> None:
     found = server.ensure_running(open_folder / "pg", durable=False)
@@ -323,6 +330,7 @@ def test_ensure_running__a_folder_that_others_write_is_refused(open_folder: Path
     assert list((open_folder / "pg").iterdir()) == []
 
 
+@pytest.mark.at_length
 @as_root
 def test_stop__removes_no_folder_of_another_account(open_folder: Path) -> None:
     """Another account may own the file that names the socket folder, or the socket folder itself."""
@@ -377,6 +385,7 @@ def closed_folder(tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyP
     return closed
 
 
+@pytest.mark.at_length
 @as_root
 def test_ensure_running__account_cannot_reach_the_folder__uses_the_fallback(closed_folder: Path, open_folder: Path) -> None:
     before = modes_up_to_the_root(closed_folder)
@@ -490,6 +499,7 @@ def test_processes__without_proc__the_process_id_decides(tmp_path: Path, monkeyp
     processes.send(other.pid, signal.SIGKILL)
 
 
+@pytest.mark.at_length
 def test_stop__a_frozen_server_and_its_children_are_ended_too(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FAST_SECONDS", "IMMEDIATE_SECONDS"):
         monkeypatch.setattr(postmaster, name, 0.2)

@@ -58,7 +58,7 @@ def test_backend__first_connection__starts_the_server_and_reports_it_once(
     assert said.out == "" and said.err == f"{server.running(open_folder / 'pg')}\n".replace("is running", "was started")
 
 
-@pytest.mark.at_length("serializable")
+@pytest.mark.at_length
 @pytest.mark.parametrize("default", ["repeatable read", "serializable"])
 def test_backend__transactions_see_what_is_committed_whatever_the_default(
     connect: Connect, default: str, django_db_blocker: DjangoDbBlocker
@@ -73,6 +73,7 @@ def test_backend__transactions_see_what_is_committed_whatever_the_default(
         assert shown.fetchone() == (default, "read committed")
 
 
+@pytest.mark.at_length
 def test_backend__no_variable_of_libpq_leads_to_another_server(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """With any one of them libpq would connect to another server, or fail."""
     names = NOT_AN_OPTION.union(filter(None, options().values()))
@@ -90,6 +91,7 @@ def folder_of_commands(open_folder: Path) -> Iterator[Path]:
     server.remove(open_folder / "pg")
 
 
+@pytest.mark.at_length
 def test_backend__another_server_in_the_environment__is_not_reached(folder_of_commands: Path) -> None:
     environment = {"EMBEDDED_POSTGRES_DIR": str(folder_of_commands), "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGDATA": "/nonexistent"}
     query = "SELECT current_setting('data_directory')"
@@ -106,6 +108,7 @@ def test_backend__another_server_in_the_environment__is_not_reached(folder_of_co
     assert (code, out) == (0, f"{files.data}\n")
 
 
+@pytest.mark.at_length
 def test_backend__server_was_stopped__the_next_connection_starts_it_again(
     connect: Connect, open_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,6 +177,7 @@ def test_dotenv__a_misspelled_name__ends_a_command(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.at_length("check", "help")
 @pytest.mark.parametrize("command", ["version", "help", "check"])
 def test_dotenv__settings_are_not_reported_by_a_command_that_needs_none(command: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DEBUG=off\nSECRET_KEY=x\nQDRANT_URL=http://127.0.0.1:9\nTELEPHONE=1\n")

@@ -113,6 +113,7 @@ def test_command__defect_of_our_code_in_djangos_command__keeps_its_traceback(
         manage_here("check", "--deploy")
 
 
+@pytest.mark.at_length
 def test_command__with_traceback__shows_where_it_was_refused() -> None:
     code, out, err = manage("check", "nonsense", "--traceback", DEBUG="on")
     assert (code, out) == (2, "") and "Traceback (most recent call last)" in err and "get_app_config" in err
@@ -125,6 +126,7 @@ def last_line(err: str) -> dict[str, object]:
     return dict(json.loads(err.splitlines()[-1]))
 
 
+@pytest.mark.at_length
 def test_log__exit_code_of_a_refused_argument() -> None:
     code, _out, err = manage("check", "nonsense", **PRODUCTION | {"LOG_FORMAT": "json"})
     entry = last_line(err)

@@ -289,16 +289,19 @@ def test_command__that_fails_and_has_a_person_among_its_arguments() -> None:
     assert not [word for word in WORDS if word in json.dumps(lines(err))]
 
 
+@pytest.mark.at_length
 def test_command__an_unknown_one_is_not_repeated() -> None:
     code, _out, err = manage("Wilhelmina", **PRODUCTION | {"LOG_FORMAT": "json"})
     assert (code, [entry["command"] for entry in lines(err)]) == (2, [None])
     assert "Wilhelmina" not in json.dumps(lines(err))
 
 
+@pytest.mark.at_length
 def test_command__text_has_no_such_line() -> None:
     assert manage("check", **PRODUCTION) == (0, "System check identified no issues (0 silenced).\n", "")
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_command__counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """It uses the test's database, in a separate process, because Django configures logging again for each command."""

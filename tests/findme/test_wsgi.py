@@ -28,6 +28,7 @@ def test_application__missing_settings__are_named_in_one_line(module: str) -> No
     assert python("-c", f"import {module}") == (3, "", line)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("missing", ["DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS"])
 def test_application__also_with_debug_on(missing: str, tmp_path: Path) -> None:
     folder = tmp_path / "pg"
@@ -37,6 +38,7 @@ def test_application__also_with_debug_on(missing: str, tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.at_length
 def test_application__a_wrong_setting_in_one_line() -> None:
     assert python("-c", "import findme.wsgi", **(PRODUCTION | {"CONN_MAX_AGE": "long"})) == (
         3,
@@ -45,7 +47,7 @@ def test_application__a_wrong_setting_in_one_line() -> None:
     )
 
 
-@pytest.mark.at_length("findme.asgi")
+@pytest.mark.at_length
 @both
 def test_application__debug__is_off_by_default(module: str) -> None:
     code = SHOW.format(module=module)

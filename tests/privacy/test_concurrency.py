@@ -52,6 +52,7 @@ def test_erase__two_concurrent_runs(shelf: Shelf) -> None:
     assert shelf.ids == set()
 
 
+@pytest.mark.at_length
 def test_erase__match_inserted_before_and_committed_after(shelf: Shelf) -> None:
     person, other_person = UserFactory.create_batch(2)
     with another_connection() as other, other.cursor() as cursor:

@@ -143,6 +143,7 @@ def test_roles__the_worker_may_run_each_command_of_a_worker(roles: Roles, tmp_pa
         assert worker.manage(*command, settings="findme.settings", **environment)[0] == 0, command
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_audit_log__a_role_that_may_insert_cannot_set_the_time_or_change_an_entry(roles: Roles) -> None:
     login = roles.logins["findme_worker"][0]

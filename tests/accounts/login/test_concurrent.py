@@ -33,6 +33,7 @@ def webs(request: pytest.FixtureRequest) -> Iterator[list[Web]]:
         yield [stack.enter_context(serving(TRUSTED_PROXIES="127.0.0.1")) for _ in range(request.param)]
 
 
+@pytest.mark.at_length
 def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> None:
     """Twelve concurrent wrong passwords a process are five guesses. Then that network is locked out, and another one can log in."""
     user = UserFactory.create(superuser=True)
@@ -49,6 +50,7 @@ def test_locking__five_guesses_of_many_processes_at_once(webs: list[Web]) -> Non
     assert form.post(webs[-1], user.email, PASSWORD, ELSEWHERE).status == 302
 
 
+@pytest.mark.at_length
 def test_hashing__sixteen_concurrent_posts_use_the_memory_of_two() -> None:
     """The posts come from 16 networks, so that none waits for another post of its network."""
     with serving(TRUSTED_PROXIES="127.0.0.1", LOGIN_HASHES_AT_ONCE="2") as web:
@@ -60,6 +62,7 @@ def test_hashing__sixteen_concurrent_posts_use_the_memory_of_two() -> None:
         assert web.peak_megabytes() - before < 1.5 * MEGABYTES_OF_A_HASH
 
 
+@pytest.mark.at_length
 def test_threads__one_network_does_not_occupy_all() -> None:
     """Of 24 posts of one network to a process with 8 threads, 22 are refused and 2 hold a thread. The first one cannot end."""
     network_of_the_test = HOME
@@ -77,6 +80,7 @@ def test_threads__one_network_does_not_occupy_all() -> None:
         assert Counter(one.result().status for one in sent) == {503: 22, 200: 2}
 
 
+@pytest.mark.at_length
 def test_hashing__busy__answers_with_retry_after() -> None:
     """The only place of the process is held for longer than an attempt waits."""
     network_of_the_test = HOME

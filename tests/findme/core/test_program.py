@@ -32,6 +32,7 @@ def test_exit_code__interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+@pytest.mark.at_length("manage-arguments0-broken0")
 @pytest.mark.parametrize(
     ("module", "arguments", "broken"),
     [
@@ -63,6 +64,7 @@ def test_free_port__invalid_port(port: str) -> None:
     assert python("-m", "findme.tools.free_port", port) == (2, "", f"PORT is {port!r}: it must be a whole number from 0 to 65535.\n")
 
 
+@pytest.mark.at_length
 def test_shell__a_script_keeps_its_traceback() -> None:
     code, out, err = manage(
         "shell", "--no-imports", "-c", "a = 1\nb = 2\nfrom django.core.management import CommandError\nraise CommandError('no')"
@@ -73,10 +75,12 @@ def test_shell__a_script_keeps_its_traceback() -> None:
     )
 
 
+@pytest.mark.at_length
 def test_shell__a_script_may_choose_its_exit_code() -> None:
     assert manage("shell", "--no-imports", "-c", "raise SystemExit(7)")[0] == 7
 
 
+@pytest.mark.at_length
 def test_version__is_that_of_findme(tmp_path: Path) -> None:
     version = python("-c", "import findme.core.version; print(findme.core.version.__version__)")[1]
     for arguments in (["version"], ["--version"], ["migrate", "--version"], ["check", "--version"]):

@@ -51,6 +51,7 @@ def test_migrate__lost_triggers__are_named_and_stop_nothing(migrated: Database, 
     assert all(line in written.err for line in NAMED)
 
 
+@pytest.mark.at_length
 def test_check__without_a_database_named__needs_no_server() -> None:
     settings = {"DEBUG": "on", "DATABASE_URL": "postgresql:///findme?host=/nonexistent"}
     assert manage("check", **settings)[::2] == (0, "")

@@ -10,6 +10,7 @@ from tests.findme.migrator.catalog import catalog
 from tests.support.database import Database, use_database
 
 
+@pytest.mark.at_length
 def test_apply_migrations__twice__the_second_has_nothing_to_do(empty: Database) -> None:
     first = apply_migrations()
     assert first.migrations[:2] == ("migrator.0001_schema_version", "contenttypes.0001_initial")

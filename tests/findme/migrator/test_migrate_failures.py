@@ -40,6 +40,7 @@ def end_the_holder(database: Database) -> None:
 # --- A table that is in use -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length
 def test_migrate__a_table_is_in_use_for_a_while__tries_again(before_videos: Database) -> None:
     said: list[str] = []
     with before_videos.connect() as user:
@@ -80,7 +81,7 @@ def test_migrate__a_table_stays_in_use__is_not_done_and_leaves_nothing(before_vi
     assert catalog(before_videos) == before
 
 
-@pytest.mark.at_length("False")
+@pytest.mark.at_length
 @pytest.mark.parametrize("in_use", [False, True])
 def test_migrate__settings_of_the_session__are_restored(before_videos: Database, in_use: bool) -> None:
     settings = "SELECT current_setting('lock_timeout'), current_setting('client_connection_check_interval')"
@@ -99,6 +100,7 @@ def test_migrate__settings_of_the_session__are_restored(before_videos: Database,
 # --- A migration that fails -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length
 def test_migrate__migration_fails__reports_reason_leftovers_and_earlier_migrations(empty: Database) -> None:
     empty.execute("CREATE TABLE users ()")
     with pytest.raises(CommandError) as refused:

@@ -41,6 +41,7 @@ def test_migrate__two_processes_with_create_index_concurrently__do_not_deadlock(
     assert migrated.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_notes_text'::regclass") == [True]
 
 
+@pytest.mark.at_length
 def test_migrate__another_one_is_running__ends_at_the_deadline_in_one_line(empty: Database) -> None:
     with migration_lock("backup"):
         code, out, err = empty.manage("migrate", "--wait-seconds", "0")

@@ -23,6 +23,7 @@ NO_TERMINAL = "The standard input is not a terminal: nothing was undone. In a sc
 SESSION = "INSERT INTO django_session (session_key, session_data, expire_date) VALUES ('k', '', now())"
 
 
+@pytest.mark.at_length
 def test_migrate_zero__rows_and_no_terminal__drops_nothing(with_videos: Database) -> None:
     before = catalog(with_videos)
     code, out, err = with_videos.manage("migrate", "accounts", "zero")

@@ -65,6 +65,7 @@ def test_reverses__undo_exactly_what_the_migrations_did__one_by_one_down_to_noth
     assert catalog(empty) == catalogs[-1]
 
 
+@pytest.mark.at_length
 def test_capture__queues_all_users_and_records_the_day_of_their_ages(migrated: Database) -> None:
     roll_back(plan_rollback(len(schema_version().history) - _place("vectorstore.0002_capture")), force=True)
     migrated.execute(

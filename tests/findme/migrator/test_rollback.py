@@ -168,6 +168,7 @@ def test_rollback__force__drops_what_is_not_empty(with_videos: Database) -> None
     assert not with_videos.has("videos")
 
 
+@pytest.mark.at_length
 def test_rollback__row_written_between_check_and_drop__is_refused(with_videos: Database) -> None:
     with_videos.execute("DELETE FROM videos")
 
@@ -245,6 +246,7 @@ def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated
     call_command("rollback", no_input=True, wait_seconds=0)
 
 
+@pytest.mark.at_length
 def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: Database) -> None:
     up_to(migrated, "sessions.0001_initial")
     with migrated.connect() as user:

@@ -55,7 +55,7 @@ def hostile(web: Web, form: LoginForm) -> list[int]:
     return [web.ask(method, path, body, **headers).status for method, path, body, headers in requests]
 
 
-@pytest.mark.at_length("text")
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -56,7 +56,7 @@ def test_pages__have_no_script_of_their_own() -> None:
     assert "<script>" not in page and " onclick=" not in page and "javascript:" not in page
 
 
-@pytest.mark.at_length("settings1", "settings2")
+@pytest.mark.at_length
 @pytest.mark.parametrize(
     ("settings", "header"),
     [

@@ -53,7 +53,7 @@ def test_request__a_parameter_in_an_unknown_encoding(encoding: str) -> None:
     assert asgi(f"text/html; x*={encoding}''%ff").content_type == ""
 
 
-@pytest.mark.at_length("asgi")
+@pytest.mark.at_length
 @pytest.mark.parametrize(("name", "shown"), [("wsgi", "Utf8WsgiRequest"), ("asgi", "Utf8AsgiRequest")])
 def test_application__uses_these_requests(name: str, shown: str) -> None:
     assert python("-W", "ignore:No directory at", "-c", SHOW.format(name=name), **PRODUCTION) == (0, f"{shown}\n", "")

@@ -89,6 +89,7 @@ def made_calls() -> set[tuple[str, str, str]]:
     return calls[0].made | calls[1].made
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db
 def test_ways__call_every_writing_method_of_django() -> None:
     expected, made = expected_calls(), made_calls()

@@ -68,7 +68,7 @@ def test_check_owner__interrupted_adoption__is_refused(store: str) -> None:
     assert str(refusal()).startswith(f"The adoption of the collection {version(1)!r} is not finished: nothing was written.")
 
 
-@pytest.mark.at_length("server")
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_commands__collection_of_another_database__refuse(store: str) -> None:
     """As after changing DATABASE_URL to another database with the same users."""

@@ -23,6 +23,7 @@ def fuzz(reader: str, seed: int, inputs: int) -> None:
     assert finished.stdout.startswith(f"{reader}, seed {seed}: {inputs:,} files")
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.long
 @pytest.mark.parametrize("reader", SAMPLES)

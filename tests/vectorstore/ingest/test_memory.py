@@ -58,7 +58,7 @@ SUFFIXES: dict[Callable[[Path, int], None], str] = {json_lines: ".jsonl", npz: "
 
 @pytest.mark.no_cover
 @pytest.mark.long
-@pytest.mark.at_length("json_lines", "parquet")
+@pytest.mark.at_length
 @pytest.mark.django_db
 @pytest.mark.parametrize("write", SUFFIXES, ids=lambda write: write.__name__)
 def test_load__larger_file__needs_no_more_memory(tmp_path: Path, write: Callable[[Path, int], None]) -> None:

@@ -61,7 +61,7 @@ LARGE_LISTS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.at_length("video_features")
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.parametrize("field", LARGE_LISTS)
 def test_read__list_that_decodes_to_hundreds_of_megabytes__is_refused(tmp_path: Path, field: str) -> None:
@@ -79,6 +79,7 @@ def test_read__interests_that_decode_to_hundreds_of_megabytes__are_refused(tmp_p
     assert refusal(path) == UNDECODABLE.format(1)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_read__batch_needs_too_much_memory__decodes_rows_one_by_one(tmp_path: Path) -> None:
     """Every row but the last is too long, and none is reported twice."""
@@ -301,6 +302,7 @@ def test_read__process_stops__is_ended_after_the_timeout(tmp_path: Path, monkeyp
     assert children() == others
 
 
+@pytest.mark.at_length
 def test_answers__slow_process__is_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes longer than the timeout, but never pauses for so long."""
     monkeypatch.setattr(answers, "SECONDS", 2)
@@ -310,6 +312,7 @@ def test_answers__slow_process__is_not_ended(tmp_path: Path, monkeypatch: pytest
         assert answers.Answers(process.stdout, tmp_path).read() == b"x" * 12
 
 
+@pytest.mark.at_length
 def test_answers__this_process_was_stopped__its_time_does_not_count(tmp_path: Path) -> None:
     """As after Ctrl-Z and ``fg``."""
     program = """

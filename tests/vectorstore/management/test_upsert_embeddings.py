@@ -123,6 +123,7 @@ def test_upsert__many_rejected_rows__are_shown_in_part(tmp_path: Path) -> None:
     assert len(rejects.read_text().splitlines()) == 1030
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db
 def test_upsert__small_files__make_no_large_rejects_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first file has 50 rows of 900 kB in a few hundred bytes, the second 2,000 rows of 2,600 bytes."""
@@ -147,6 +148,7 @@ def test_upsert__small_files__make_no_large_rejects_file(tmp_path: Path, monkeyp
     assert rejects.stat().st_size < limit
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db
 def test_upsert__repeated_user_id_of_900_kilobytes__is_shortened(tmp_path: Path) -> None:
     path, rejects = tmp_path / "x.parquet", tmp_path / "rejects.jsonl"

@@ -161,6 +161,7 @@ def test_verify_qdrant__options_of_repair__need_repair(option: str) -> None:
     assert raised.value.returncode == 2
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_verify_qdrant__qdrant_unavailable__is_one_line(settings: Any) -> None:
     settings.QDRANT_URL, settings.QDRANT_API_KEY, settings.QDRANT_GRPC_PORT = "http://127.0.0.1:9", "", 0

@@ -68,6 +68,7 @@ def test_qdrant__embedded_path_in_another_notation__is_the_same_client(embedded_
             assert again is client
 
 
+@pytest.mark.at_length
 def test_qdrant__error_in_embedded_block__releases_the_folder(embedded_qdrant: Path) -> None:
     with pytest.raises(ZeroDivisionError), qdrant():
         _ = 1 / 0
@@ -144,6 +145,7 @@ def test_qdrant__embedded_held_by_a_plain_client__is_refused_after_the_timeout(e
         pass
 
 
+@pytest.mark.at_length
 def test_qdrant__interpreter_ends_in_embedded_block__prints_nothing(embedded_qdrant: Path) -> None:
     script = """
 import contextlib
@@ -156,6 +158,7 @@ print("open")
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "open\n", "")
 
 
+@pytest.mark.at_length
 def test_qdrant__embedded_in_a_forked_child__is_refused(embedded_qdrant: Path) -> None:
     script = """
 with qdrant() as client:

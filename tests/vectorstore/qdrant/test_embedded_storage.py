@@ -174,6 +174,7 @@ def test_storage__damaged_anywhere__is_reported_in_one_line(embedded_qdrant: Pat
 # --- Order of waiting processes and threads --------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length
 def test_turn__waiting_process__gets_the_folder_after_the_current_block(embedded_qdrant: Path) -> None:
     """A worker takes the folder again right after each batch. A waiting process must get it after the current batch, not by chance."""
     script = """

@@ -399,7 +399,7 @@ def test_adopt__killed_at_any_step__housekeeping_keeps_the_collection(embedded_q
     assert_adopted(version(1), above=FAR)
 
 
-@pytest.mark.at_length("embedded-sync_users")
+@pytest.mark.at_length("embedded-sync_users", "embedded-reset_checkpoint")
 @pytest.mark.parametrize("at", ["reset_checkpoint", "sync_users"])
 def test_adopt__killed_after_the_claim__plain_init_finishes_it(store: str, at: str) -> None:
     known = ProfileEmbeddingFactory.create().pk

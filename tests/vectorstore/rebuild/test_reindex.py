@@ -490,6 +490,7 @@ def test_rollback__twice__needs_the_name_of_the_newer_collection(embedded_qdrant
     assert (live_version(), states()) == ("v2", {"v1": "retained", "v2": "live"})
 
 
+@pytest.mark.at_length
 def test_rollback__several_collections_are_retained__takes_the_newest(embedded_qdrant: object) -> None:
     create_live(1)
     for _ in range(3):

@@ -89,6 +89,7 @@ def test_adopt__users_without_an_embedding__is_refused_without_discard_vectors(e
     assert point_ids() == as_strings(unstored)
 
 
+@pytest.mark.at_length
 def test_adopt__many_unique_vectors_with_force__is_refused(embedded_qdrant: object) -> None:
     code, _, line = _adopt_in_process(120)
     assert (code, line) == (2, refusal(120) + "\n")
@@ -162,7 +163,7 @@ def test_adopt__foreign_version_that_this_database_allocated_too__is_refused(eve
     assert point_ids() == set()
 
 
-@pytest.mark.at_length("register_as_live")
+@pytest.mark.at_length
 @pytest.mark.parametrize("at", ["raise_above", "register_as_live"])
 def test_adopt__killed__next_run_needs_discard_vectors_too(embedded_qdrant: object, at: str) -> None:
     """The sequence is above their versions by then, but another database has allocated these."""
@@ -176,6 +177,7 @@ def test_adopt__killed__next_run_needs_discard_vectors_too(embedded_qdrant: obje
     assert adopt(discard_vectors=2).removed == 2
 
 
+@pytest.mark.at_length
 def test_adopt__killed_before_the_deletion__later_commands_keep_the_vectors(embedded_qdrant: object) -> None:
     """The collection belongs to this database then, but another one has allocated the versions."""
     unstored = users_without_embedding(2)

@@ -299,6 +299,7 @@ def test_restored_postgresql__empty_queue__every_command_notices(collection: str
         assert manage("init_qdrant", "--check")[0] == 0
 
 
+@pytest.mark.at_length("embedded")
 @pytest.mark.django_db(transaction=True)
 def test_init_qdrant__restored_store__is_reported(synced: None, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("init_qdrant", "--check")

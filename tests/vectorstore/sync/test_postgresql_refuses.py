@@ -52,6 +52,7 @@ def test_once__read_only_postgresql__ends_at_once(read_only: None, with_entry: b
     assert READ_ONLY in err
 
 
+@pytest.mark.at_length
 def test_watch__read_only_postgresql__is_reported_once_then_the_worker_writes(read_only: None) -> None:
     user_ids = create_users(2)
     with started("sync_qdrant", "--watch") as process:
@@ -76,6 +77,7 @@ def test_once__refused_connection__ends_at_once(embedded_collection: str, monkey
     assert "fehlgeschlagen" in err and "secret" not in err and "Trying again" not in err
 
 
+@pytest.mark.at_length
 def test_once__starting_server__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("57P03", "das Datenbanksystem startet") as url:
         use_database(monkeypatch, url)

@@ -224,6 +224,7 @@ def test_sync_qdrant__own_process__syncs(embedded_collection: str) -> None:
     assert points() == ids(user_ids)
 
 
+@pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
 def test_sync_qdrant__postgresql_is_down__waits(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     user_ids = create_users(2)

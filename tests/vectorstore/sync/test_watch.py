@@ -247,6 +247,7 @@ def test_watch__missing_collection__waits_until_it_is_created(embedded_qdrant: P
     assert points() == ids(user_ids)
 
 
+@pytest.mark.at_length
 def test_watch__wrong_setting__exits_2(embedded_qdrant: Path, settings: Settings) -> None:
     settings.SYNC_LEASE_SECONDS = 5.0
     assert ended(started("sync_qdrant", "--watch")) == (

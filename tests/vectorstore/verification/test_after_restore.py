@@ -75,6 +75,7 @@ def test_repair__users_without_a_point__lists_them_and_writes_nothing(
         assert exit_code("verify_qdrant") == 0
 
 
+@pytest.mark.at_length("embedded")
 def test_repair__user_on_the_restored_queue__is_listed(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
     waiting = ProfileEmbeddingFactory.create().pk
 
@@ -88,7 +89,7 @@ def test_repair__user_on_the_restored_queue__is_listed(users: list[UUID], capsys
         assert str(waiting) in capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.at_length("embedded-anonymize", "embedded-soft_delete")
+@pytest.mark.at_length("embedded-anonymize", "embedded-soft_delete", "embedded-erase")
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
 def test_repair__user_was_erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
     """The removal allocates no version: only the sequence, which is too low, shows the restore."""
@@ -104,6 +105,7 @@ def test_repair__user_was_erased_again__needs_no_permission(users: list[UUID], r
         assert exit_code("verify_qdrant") == 0
 
 
+@pytest.mark.at_length("embedded")
 def test_erasure__after_a_restore__removes_a_point_of_a_later_version(users: list[UUID]) -> None:
     def change() -> None:
         User.objects.filter(pk=users[0]).update(verified=False)
@@ -119,6 +121,7 @@ def test_erasure__after_a_restore__removes_a_point_of_a_later_version(users: lis
         assert exit_code("verify_qdrant") == 0
 
 
+@pytest.mark.at_length("embedded")
 def test_repair__every_user_has_a_point__needs_no_permission(users: list[UUID]) -> None:
     def change() -> None:
         User.objects.filter(pk=users[0]).update(verified=False)
@@ -130,12 +133,14 @@ def test_repair__every_user_has_a_point__needs_no_permission(users: list[UUID]) 
         assert exit_code("verify_qdrant") == 0
 
 
+@pytest.mark.at_length("embedded")
 def test_repair__json__lists_users_who_may_have_been_erased(users: list[UUID], capsys: pytest.CaptureFixture[str]) -> None:
     with restored_after(lambda: erase(users[2])):
         refused("verify_qdrant", "--repair", "--force", "--json")
         assert json.loads(capsys.readouterr().out)["possibly_erased"] == [str(users[2])]
 
 
+@pytest.mark.at_length("reindex_qdrant", "sync_qdrant")
 @pytest.mark.parametrize("command", [["sync_qdrant"], ["reindex_qdrant"], ["qdrant_snapshot", "restore", "missing.snapshot"]], ids=" ".join)
 def test_other_commands__after_a_restore__refuse_and_write_no_point(embedded_qdrant: object, command: list[str]) -> None:
     initialize()

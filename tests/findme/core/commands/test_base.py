@@ -239,6 +239,7 @@ def test_command__interrupted__each_has_its_own_text(
     assert capsys.readouterr().err == f"{name}: interrupted. {words}\n"
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("said", [{"NO_COLOR": "1"}, {}])
 def test_command__no_color(said: dict[str, str]) -> None:
     code, out = on_a_terminal([sys.executable, "manage.py", "help"], **said)

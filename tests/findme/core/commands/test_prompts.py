@@ -132,6 +132,7 @@ def test_unanswered_questions__a_file_that_ends_too_early_is_no_answer() -> None
         raise EOFError("Compressed file ended before the end-of-stream marker was reached")
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(("encoding", "code"), [("ascii", 2), ("utf-8", 0)])
 def test_output__that_cannot_hold_a_character(encoding: str, code: int) -> None:
     program = "from django.core.management.commands.check import Command as c; c.handle = lambda self, *_, **__: self.stdout.write(chr(0x159)); import runpy, sys; sys.argv = ['manage.py', 'check']; runpy.run_path('manage.py', run_name='__main__')"

@@ -41,6 +41,7 @@ def test_migrate__names_the_rows_that_break_a_new_rule_and_changes_nothing(migra
     assert migrated.query("SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'c' AND conname LIKE '%_range_check'") == [True]
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_migrate__finds_rows_from_before_the_validation(migrated: Database) -> None:
     """A NOT VALID constraint rejects new rows. Existing rows that break it are found before validation."""

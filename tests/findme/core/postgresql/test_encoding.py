@@ -22,7 +22,7 @@ def problem(made: Database, encoding: str) -> str:
     return f"The database '{made.name}' has the encoding {encoding}, but FindMe needs UTF8"
 
 
-@pytest.mark.at_length("LATIN1")
+@pytest.mark.at_length
 def test_migrate__not_utf8__is_rejected_in_one_line_and_creates_nothing(other_encoding: tuple[Database, str]) -> None:
     made, _ = other_encoding
     before = catalog(made)
@@ -48,6 +48,7 @@ def test_schema_version_check__not_utf8__names_it(other_encoding: tuple[Database
     assert f"problem: {problem(*other_encoding)}" in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.at_length
 def test_schema_version__explicit_utf8__is_no_problem(django_db_blocker: DjangoDbBlocker, capsys: pytest.CaptureFixture[str]) -> None:
     with django_db_blocker.unblock(), database(encoding="UTF8") as made, use_database(made):
         apply_migrations()

@@ -30,6 +30,7 @@ def undo(app: Database, name: str) -> str:
     return f"To undo it: ALTER ROLE {app.user} IN DATABASE {app.name} RESET {name}; or use another role in DATABASE_URL.\n"
 
 
+@pytest.mark.at_length
 def test_commands__other_date_style(app: Database) -> None:
     has(app, "datestyle = 'SQL, DMY'")
     code, out, err = app.manage("schema_version", "--json", "--check")
@@ -91,6 +92,7 @@ def test_commands__statement_timeout__does_not_stop_a_migration(empty: Database)
     assert (code, err) == (0, "")
 
 
+@pytest.mark.at_length
 def test_commands__a_statement_that_takes_longer_than_its_limit__names_it(app: Database) -> None:
     has(app, "statement_timeout = '300ms'")
     with app.connect() as session, session.transaction():
@@ -112,6 +114,7 @@ def test_commands__a_session_that_ends_when_it_is_idle__names_the_setting(app: D
         assert "idle_session_timeout is '1ms'" in err and err.endswith(undo(app, "idle_session_timeout"))
 
 
+@pytest.mark.at_length
 def test_commands__a_limit_too_short_for_the_diagnosis__is_named(app: Database, migrated: Database) -> None:
     has(app, "statement_timeout = '1ms'")
     with migrated.connect() as session, session.transaction():
@@ -136,6 +139,7 @@ def test_refusal_reason__the_reason_was_lost_with_the_connection(migrated: Datab
         assert refusal_reason(error) is None
 
 
+@pytest.mark.at_length
 def test_commands__triggers_that_would_not_fire__are_an_error(app: Database) -> None:
     has(app, "session_replication_role = replica")
     code, out, err = app.manage("schema_version")
@@ -143,6 +147,7 @@ def test_commands__triggers_that_would_not_fire__are_an_error(app: Database) -> 
     assert err.startswith("session_replication_role is 'replica' for this role or database, so triggers and foreign keys would not run")
 
 
+@pytest.mark.at_length
 def test_commands__rows_that_a_policy_hides__do_not_count_as_deleted(app: Database, migrated: Database) -> None:
     migrated.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
     code, out, err = app.manage("erase_user", "4a9b659b-6607-5e7d-9873-1bd46266e31c", "--soft", "--no-input")

@@ -60,6 +60,7 @@ def small_standby(open_folder: Path) -> Iterator[Standby]:
         yield Standby(settings | {"DATABASE_URL": url}, open_folder)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_standby__without_rows(small_standby: Standby) -> None:
     assert small_standby.run("schema_version", "--check")[::2] == (0, "")

@@ -71,6 +71,7 @@ def test_health__wrong_method__is_not_cached_either(path: str) -> None:
     assert (response["Cache-Control"], response["X-Content-Type-Options"]) == ("no-store", "nosniff")
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_readyz__in_production(web: Web) -> None:
     """It is not redirected, for any host name, and has no personal data."""
@@ -114,6 +115,7 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
         assert found["checks"]["migrations"] == "ok"
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_readyz__a_hung_postgresql(embedded_qdrant: Path, transactional_db: None) -> None:
     """Many clients get their answer in time, and the process recovers together with PostgreSQL."""
@@ -167,6 +169,7 @@ def test_readyz__a_qdrant_without_the_collection(qdrant_server: QdrantServer, tr
         assert (found["status"], found["checks"]["qdrant"]) == ("not ready", "unavailable")
 
 
+@pytest.mark.at_length
 def test_readyz__starts_no_embedded_server_where_debug_is_off(tmp_path: Path) -> None:
     """This also holds if the check of WSGI is bypassed."""
     code = (
