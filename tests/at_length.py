@@ -5,6 +5,9 @@ Tests of Hypothesis, and tests with the marker ``scaled``, try a fifth of their 
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import hypothesis
 import pytest
 
@@ -32,16 +35,27 @@ def examples(number: int) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    at_length = bool(config.getoption("--long"))
-    others = [item for item in items if is_left_out(item, at_length)]
+    at_length, sampled = bool(config.getoption("--long")), samples(items)
+    others = [item for item in items if is_left_out(item, at_length, sampled)]
     if others:
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if not is_left_out(item, at_length)]
+        items[:] = [item for item in items if not is_left_out(item, at_length, sampled)]
 
 
-def is_left_out(item: pytest.Item, at_length: bool) -> bool:
+def samples(items: Sequence[pytest.Item]) -> set[str]:
+    """Return the ids of the examples that ``at_length(every=n)`` leaves to ``make test``: every n-th of a test, in the order of the ids."""
+    by_test: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for item in items:
+        marker = item.get_closest_marker("at_length")
+        if marker is not None and "every" in marker.kwargs:
+            by_test[item.nodeid.partition("[")[0], marker.kwargs["every"]].append(item.nodeid)
+    return {name for (_, every), names in by_test.items() for name in sorted(names)[::every]}
+
+
+def is_left_out(item: pytest.Item, at_length: bool, sampled: set[str]) -> bool:
     """Return whether the run leaves ``item`` out. A test whose number of examples differs belongs to both runs."""
-    return not (is_at_length(item) or is_scaled(item)) if at_length else is_at_length(item)
+    is_long = is_at_length(item) and item.nodeid not in sampled
+    return not (is_long or is_scaled(item)) if at_length else is_long
 
 
 def is_scaled(item: pytest.Item) -> bool:
@@ -50,7 +64,10 @@ def is_scaled(item: pytest.Item) -> bool:
 
 
 def is_at_length(item: pytest.Item) -> bool:
-    """``at_length`` means every example of a test, and ``at_length("server")`` those with that parameter, or with all of their id."""
+    """``at_length`` means every example of a test, and ``at_length("server")`` those with that parameter, or with all of their id.
+
+    ``at_length(every=4)`` means every example as well. One of four is then sampled.
+    """
     marker = item.get_closest_marker("at_length")
     if marker is None or not marker.args:
         return marker is not None

@@ -25,6 +25,11 @@ def test_some(name, size):
 def test_all(size):
     pass
 
+@pytest.mark.at_length(every=3)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_sampled(size):
+    pass
+
 def test_none():
     pass
 
@@ -41,11 +46,21 @@ def test_given(number):
 @pytest.mark.parametrize(
     ("options", "chosen", "others"),
     [
-        ([], ["test_given", "test_none", "test_scaled", "test_some[10-one]"], 5),
+        ([], ["test_given", "test_none", "test_sampled[1]", "test_sampled[4]", "test_scaled", "test_some[10-one]"], 7),
         (
             ["--long"],
-            ["test_all[10]", "test_all[20]", "test_given", "test_scaled", "test_some[10-two]", "test_some[20-one]", "test_some[20-two]"],
-            2,
+            [
+                "test_all[10]",
+                "test_all[20]",
+                "test_given",
+                "test_sampled[2]",
+                "test_sampled[3]",
+                "test_scaled",
+                "test_some[10-two]",
+                "test_some[20-one]",
+                "test_some[20-two]",
+            ],
+            4,
         ),
     ],
 )

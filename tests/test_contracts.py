@@ -56,6 +56,7 @@ def test_contracts__a_wrong_import_breaks_each(tmp_path: Path) -> None:
     assert broken(tmp_path) == (1, sorted(WRONG))
 
 
+@pytest.mark.at_length(every=9)
 @pytest.mark.long
 @pytest.mark.parametrize("container", ["findme", "findme/core", "privacy", "vectorstore"])
 def test_contracts__a_new_folder_has_to_choose_its_layer(container: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ FACTORIES: list[type[DjangoModelFactory[Any]]] = [
 ]
 
 
-@pytest.mark.at_length("MatchFactory", "ProfileEmbeddingFactory")
+@pytest.mark.at_length(every=5)
 @pytest.mark.no_cover
 @pytest.mark.django_db
 @pytest.mark.parametrize("factory", FACTORIES)

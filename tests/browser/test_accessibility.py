@@ -128,7 +128,7 @@ def one_of_each(person: User) -> Iterator[tuple[str, Visit]]:
     yield "the user menu", with_user_menu
 
 
-@pytest.mark.at_length("lists", "rows", "new_rows", "others")
+@pytest.mark.at_length
 @pytest.mark.parametrize("group", [one_of_each, lists, rows, new_rows, others], ids=lambda group: group.__name__)
 def test_pages__have_no_serious_problem(page: Page, person: User, group: Callable[[User], Iterator[tuple[str, Visit]]]) -> None:
     page.set_default_timeout(MINUTE)

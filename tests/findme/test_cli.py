@@ -169,6 +169,7 @@ FULL = "standard output: No space left on device\n"
 CLOSED = "The standard output is closed: nothing was done. To discard the output, add > /dev/null\n"
 
 
+@pytest.mark.at_length(every=9)
 @pytest.mark.parametrize(
     ("python", "command", "to", "line"),
     [

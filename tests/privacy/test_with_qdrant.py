@@ -284,7 +284,7 @@ def test_removals__sync_that_begins_before_the_commit__writes_nothing(
     assert point_of(person.pk) is None
 
 
-@pytest.mark.at_length("embedded-anonymize")
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("remove", [anonymize, erase])
 def test_removals__killed_after_the_deletion_of_the_point(collection: str, remove: Callable[[UUID], Any]) -> None:
     """The user is unchanged except for the point, which a sync writes again. The next attempt succeeds."""

@@ -327,7 +327,7 @@ print(json.dumps(found))
 """Kill an export before and after each call of a C function of Python, and so between any two system calls."""
 
 
-@pytest.mark.at_length("no unnamed files")
+@pytest.mark.at_length(every=6)
 @pytest.mark.parametrize("force", ["no force", "force"])
 @pytest.mark.parametrize("without", ["nothing", "no unnamed files"])
 def test_atomic_write__killed_at_each_step_leaves_no_zip(without: str, force: str, tmp_path: Path) -> None:

@@ -33,14 +33,7 @@ def everything(database: Database) -> list[str]:
     ]
 
 
-@pytest.mark.at_length(
-    "migrations of the app 'findme'-migrate --check",
-    "migrations of the app 'findme'-rollback --dry-run",
-    "migrations of the app 'findme'-init_qdrant",
-    "the table 'vector_sync_aside'-migrate",
-    "the table 'vector_sync_aside'-migrate --check",
-    "the table 'vector_sync_aside'-rollback --no-input",
-)
+@pytest.mark.at_length(every=20)
 @pytest.mark.parametrize(
     "arguments",
     [("migrate",), ("migrate", "--check"), ("rollback", "--no-input"), ("rollback", "--dry-run"), ("init_qdrant",)],

@@ -60,6 +60,7 @@ def test_http__is_passed_on() -> None:
     assert (sent[0]["status"], sent[1]["body"], read) == (200, str(MAX_BODY_BYTES).encode(), MAX_BODY_BYTES)
 
 
+@pytest.mark.at_length(every=9)
 @pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 5000, None])
 def test_http__body_that_is_too_large_is_not_read_to_its_end(length: str | None, caplog: pytest.LogCaptureFixture) -> None:
     """With and without a Content-Length header."""
@@ -80,6 +81,7 @@ def test_lifespan__is_answered() -> None:
     assert sent == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
 
 
+@pytest.mark.at_length
 def test_asgi__is_bounded() -> None:
     show = "from findme.asgi import application; print(type(application).__name__)"
     settings: dict[str, Any] = PRODUCTION

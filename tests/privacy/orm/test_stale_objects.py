@@ -104,7 +104,7 @@ def moved(stale: Any) -> Any:
     return other
 
 
-@pytest.mark.at_length("guide and anonymize")
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("erasure", ERASURES)
 def test_stale__after_an_erasure(shelf: Shelf, erasure: str) -> None:
     person, deleted = full_life(), erasure in DELETIONS
@@ -154,7 +154,7 @@ class Paused:
         self.erasure(self.user_id)
 
 
-@pytest.mark.at_length("snapshot")
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"], ids=["committed", "snapshot"])
 @pytest.mark.parametrize("erasure", [anonymize, erase], ids=lambda erasure: erasure.__name__)
 @pytest.mark.parametrize("model", PROTECTED, ids=lambda model: model.__name__)

@@ -17,6 +17,7 @@ from tests.support.database import Database, database, use_database
 SECONDS = 2.0
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_storm__of_erasures(
     template: Database,

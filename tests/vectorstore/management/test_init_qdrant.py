@@ -355,7 +355,7 @@ initialize()
 """
 
 
-@pytest.mark.at_length("embedded-0", "embedded-2")
+@pytest.mark.at_length(every=4)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("kind", "steps"),

@@ -283,6 +283,7 @@ def commands_to_type() -> list[str]:
     pytest.fail(f"The commands do not come to an end: {commands}")
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("aliased", [True, False])
 @pytest.mark.parametrize(
     ("settings_name", "store"),

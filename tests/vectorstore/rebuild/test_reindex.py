@@ -227,6 +227,7 @@ def make_stale_vector(number: int, user: UUID) -> None:
         client.update_vectors(version(number), [models.PointVectors(id=str(user), vector=unit_vector(1234))])
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize(
     ("make_difference", "what"),
     [

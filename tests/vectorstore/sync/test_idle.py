@@ -123,6 +123,7 @@ def sync_three_users() -> None:
     assert queued() == 0
 
 
+@pytest.mark.at_length(every=3)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("break_stores", "line"), STATES, ids=[break_stores.__name__ for break_stores, _line in STATES])
 def test_sync_once__empty_queue__reports_at_once_what_an_operator_must_repair(
@@ -164,6 +165,7 @@ def refuse(_client: QdrantClient, *_arguments: object, **_options: object) -> No
     raise StoreUnavailable("Qdrant does not answer.")
 
 
+@pytest.mark.at_length(every=3)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("break_stores", "line"), STATES, ids=[break_stores.__name__ for break_stores, _line in STATES])
 def test_watch__empty_queue__compares_once_a_minute_and_reports_once(

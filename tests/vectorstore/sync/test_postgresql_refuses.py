@@ -86,6 +86,7 @@ def test_once__starting_server__waits(embedded_collection: str, monkeypatch: pyt
     assert err.splitlines()[0].endswith("das Datenbanksystem startet. Trying again.")
 
 
+@pytest.mark.at_length
 def test_watch__refused_connection__is_reported_once(embedded_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_server("3D000", 'database "findme" does not exist') as url:
         use_database(monkeypatch, url)

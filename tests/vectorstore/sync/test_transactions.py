@@ -83,6 +83,7 @@ def test_short_transaction__nested__restores_the_outer_settings(setting: str) ->
         assert cursor.fetchone() == ("1234ms", setting, setting, "on")
 
 
+@pytest.mark.at_length(every=9)
 @pytest.mark.parametrize(
     ("state", "change"),
     [

@@ -282,6 +282,7 @@ def test_watch__start__prints_which_stores_it_watches(embedded_collection: str, 
     assert not database["PASSWORD"] or database["PASSWORD"] not in line
 
 
+@pytest.mark.at_length
 def test_watch__start_with_json__prints_which_stores_it_watches(embedded_collection: str, settings: Settings) -> None:
     with watching("--json") as process:
         assert process.stdout is not None

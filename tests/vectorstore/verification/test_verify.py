@@ -117,6 +117,7 @@ def test_verify__every_kind_of_difference__is_reported_and_changes_nothing(every
     assert QueueEntry.objects.count() == 0
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize(
     "corrupted",
     [
@@ -529,6 +530,7 @@ def test_repair__no_differences__does_nothing(live: str) -> None:
     assert (verified.queued, verified.deleted, verified.clean) == (0, 0, True)
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("version", [MAX_UNALLOCATED, TOO_HIGH - 1, 2**62, 1e300, [1, 2**60]])
 def test_repair__unbeatable_version__is_deleted_and_written_again(every_live: str, version: Any) -> None:
     """Every conditional write of the point would fail forever, so it is deleted and written again.
@@ -585,6 +587,7 @@ def test_repair__collection_of_another_database__is_refused(live: str) -> None:
     assert QueueEntry.objects.count() == 0
 
 
+@pytest.mark.at_length(every=2)
 @pytest.mark.django_db(transaction=True)
 def test_repair__killed_meanwhile__can_run_again(live: str) -> None:
     delete(live, *create_synced_users(5))

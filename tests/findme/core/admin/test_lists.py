@@ -84,6 +84,7 @@ def test_lists__all_are_here() -> None:
     assert set(admin.site._registry) == set(ROWS)
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.no_cover
 @LISTS
 def test_list__same_number_of_queries_for_one_row_and_for_fifty(model: type[Model]) -> None:
@@ -141,6 +142,7 @@ def test_list__deletes_nothing(model: type[Model]) -> None:
         assert model._default_manager.filter(pk=row.pk).exists()
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.no_cover
 @LISTS
 def test_page__same_number_of_queries_for_any_number_of_related_rows(model: type[Model]) -> None:

@@ -61,6 +61,7 @@ def attempts(parser: ArgumentParser, value: str) -> Iterator[tuple[str, list[str
                 yield option, [*before, option, value]
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("name", sorted(get_commands()))
 def test_parser__impossible_value__is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = parser_of(name)
@@ -77,6 +78,7 @@ def test_parser__impossible_value__is_one_line(name: str, capsys: pytest.Capture
         assert tried >= 4  # --verbosity, -v, --settings and --pythonpath
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("name", sorted(get_commands()))
 def test_command__impossible_value__is_one_line_and_nothing_runs(name: str) -> None:
     for kind, value in VALUES.items():
@@ -86,6 +88,7 @@ def test_command__impossible_value__is_one_line_and_nothing_runs(name: str) -> N
         assert f"{option}: {PROBLEMS[kind]}" in err
 
 
+@pytest.mark.at_length(every=4)
 @pytest.mark.parametrize("name", sorted(get_commands()))
 def test_command__unknown_option_or_wrong_value__is_one_short_line(name: str) -> None:
     for value in VALUES.values():
@@ -105,7 +108,7 @@ def test_command__two_dashes_before_positional_arguments__are_accepted() -> None
         manage_here("upsert_embeddings", "--model=m", "--", "--file.jsonl")
 
 
-@pytest.mark.at_length("arguments1", "arguments2")
+@pytest.mark.at_length
 @pytest.mark.parametrize("arguments", [("reindex_qdrant", "--retain=--"), ("migrate", "--settings=--"), ("check", "-v--")])
 def test_manage__two_dashes__in_a_process(arguments: tuple[str, ...]) -> None:
     code, out, err = manage(*arguments, DEBUG="on")

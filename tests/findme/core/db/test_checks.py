@@ -21,6 +21,7 @@ def undo_from(migration: str) -> None:
     roll_back(plan_rollback(len(names) - names.index(migration)), force=True)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_migrate__names_the_rows_that_break_a_new_rule_and_changes_nothing(migrated: Database) -> None:
     undo_from("accounts.0004_date_and_length_checks")

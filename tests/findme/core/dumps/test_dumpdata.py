@@ -72,6 +72,7 @@ def test_dumpdata__can_be_loaded_again(ending: str, tmp_path: Path) -> None:
     assert User.objects.get(pk=person.pk).full_name == person.full_name
 
 
+@pytest.mark.at_length(every=9)
 @pytest.mark.parametrize("ending", ["json", "json.gz"])
 @pytest.mark.parametrize("exists", [False, True])
 def test_dumpdata__killed__leaves_nothing_or_the_old_file(exists: bool, ending: str, tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def plan_of_everything_before(migration: str) -> list[str]:
     return unapplied[: unapplied.index(migration)]
 
 
+@pytest.mark.at_length(every=3)
 @pytest.mark.parametrize("statement", BREAKS)
 def test_broken__is_named_by_the_check_and_repaired_as_the_migrations_created_it(
     migrated: Database, capsys: pytest.CaptureFixture[str], statement: str

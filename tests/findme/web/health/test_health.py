@@ -96,6 +96,7 @@ def test_readyz__in_production(web: Web) -> None:
     assert str(person.pk) not in str(found) and "a-host" not in str(found)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Database) -> None:
     embedded_qdrant.mkdir()
