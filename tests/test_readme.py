@@ -110,6 +110,7 @@ def test_changelog__has_the_version_of_the_project() -> None:
     assert f"What {__version__} will be." in CHANGELOG or f"## [{__version__}]" in CHANGELOG
 
 
+@pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.django_db(transaction=True)
 def test_readme__commands_run_one_after_another(

@@ -25,6 +25,7 @@ RIGHTS = ("accounts.view_user", "accounts.soft_delete_user")
 TABLET = {"width": 1024, "height": 800}
 
 
+@pytest.mark.at_length
 def test_keyboard__is_sufficient(page: Page, person: User) -> None:
     """A soft deletion, from the log-in to its end, needs only Tab, letters and Enter."""
     staff(*RIGHTS, email=OFFICER)
@@ -208,6 +209,7 @@ def test_related_menu__of_a_field(page: Page, admin: User) -> None:
     expect(opener).to_be_focused()
 
 
+@pytest.mark.at_length
 def test_log_in__theme_and_error(page: Page) -> None:
     page.goto(reverse("admin:login"))
     opener = page.get_by_role("button", name="Theme")

@@ -65,6 +65,7 @@ def refused(session: psycopg.Connection[tuple[object, ...]], statement: str) -> 
         session.execute(statement.encode())
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_roles__each_has_only_the_rights_for_its_work(roles: Roles, tmp_path: Path) -> None:
     ann, bob = uuid4(), uuid4()

@@ -25,6 +25,7 @@ def test_migrate__ten_processes_on_an_empty_database__apply_each_migration_once(
     assert catalog(empty) == catalog(template)
 
 
+@pytest.mark.at_length
 def test_apply_migrations__two_threads_of_a_service__apply_each_migration_once(empty: Database, template: Database) -> None:
     done: list[Applied] = []
     with in_thread(lambda: done.append(apply_migrations())), in_thread(lambda: done.append(apply_migrations())):

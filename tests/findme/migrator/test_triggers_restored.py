@@ -32,6 +32,7 @@ def run(program: str, database: Database, *arguments: str) -> None:
     assert not errors and ran.returncode in (0, 1 if UNKNOWN_BEFORE_17 in ran.stderr else 0), ran.stderr
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 def test_pg_restore__triggers_that_it_enables_again__are_named_and_repaired_to_always(migrated: Database, tmp_path: Path) -> None:
     migrated.execute(PERSON)

@@ -72,6 +72,7 @@ def test_answer__to_a_form_without_its_token() -> None:
     assert response.status_code == 403 and PAGES["403_csrf"] in response.content.decode()
 
 
+@pytest.mark.at_length
 def test_postgresql_unavailable__one_line_a_request() -> None:
     """In separate processes, with production settings and a server that does not exist."""
     code, out, err = python("-c", LOST, DJANGO_SETTINGS_MODULE="findme.settings", **PRODUCTION)
