@@ -47,13 +47,16 @@ def qdrant() -> Iterator[QdrantClient]:
     try:
         with _embedded_client() if is_embedded() else _server_client() as client:
             yield client
+    except CollectionNotFound:
+        # Qdrant has answered. Whether the collection must exist, only the caller knows.
+        raise
     except StoreUnavailable:
         note_outage()
         raise
 
 
 def note_outage() -> None:
-    """Record that Qdrant was unavailable, or lacked a collection. An older copy may answer afterwards."""
+    """Record that Qdrant was unavailable, or lacked the live collection. An older copy may answer afterwards."""
     global _last_outage
     _last_outage = next(_outage_numbers)
 

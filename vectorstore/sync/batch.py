@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from vectorstore.consistency import preflight
-from vectorstore.qdrant.connection import qdrant
+from vectorstore.qdrant.connection import note_outage, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RequestRejected
 from vectorstore.queue.transactions import retry_on_new_connection
 from vectorstore.sync.claims import Claim, claim_due
@@ -47,6 +47,8 @@ def carry_out(claim: Claim) -> BatchResult:
     except BaseException as error:
         unanswered = not isinstance(error, CollectionNotFound | RequestRejected)
         retry_on_new_connection(lambda: release(claim, unanswered=unanswered))
+        if isinstance(error, CollectionNotFound):
+            note_outage()
         raise
     if result.sent_at is not None:
         start_recheck_delay(result.sent_at)

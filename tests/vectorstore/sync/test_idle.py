@@ -27,6 +27,7 @@ from tests.support.collections import version
 from tests.support.commands import exit_code, manage, started
 from tests.support.processes import ended
 from tests.support.restored import restorable_postgres
+from tests.support.secondary import secondary
 from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.points import ids, points, queued
@@ -374,3 +375,14 @@ def restore_after(remove: Callable[[UUID], object], capsys: pytest.CaptureFixtur
         remove(user_id)
         assert [exit_code("verify_qdrant"), exit_code("sync_qdrant")] == [0, 0]
     capsys.readouterr()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sync_once__empty_queue_and_a_missing_secondary_collection__ends(synced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secondary collection that does not exist is skipped, and is no outage. The comparison holds."""
+    secondary(VectorCollection.State.RETAINED, made=False)
+    monkeypatch.setattr(preflight, "COMPARE_SECONDS", 300.0)
+    with qdrant() as client:
+        preflight.check_stores(client)
+    assert not preflight.is_due()
+    assert sync_once(timeout=1).unavailable is None
