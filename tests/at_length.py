@@ -36,10 +36,12 @@ def examples(number: int) -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     at_length, sampled = bool(config.getoption("--long")), samples(items)
-    others = [item for item in items if is_left_out(item, at_length, sampled)]
+    chosen, others = list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        (others if is_left_out(item, at_length, sampled) else chosen).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if not is_left_out(item, at_length, sampled)]
+        items[:] = chosen
 
 
 def samples(items: Sequence[pytest.Item]) -> set[str]:
