@@ -327,30 +327,19 @@ def test_init_qdrant__two_at_once__both_succeed(store: str) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import sys
 from qdrant_client import QdrantClient
 from qdrant_client.http.api.collections_api import SyncCollectionsApi
 from qdrant_client.http.api.indexes_api import SyncIndexesApi
+from tests.support.killing import kill_at_call
 from vectorstore.schema import apply as applying
 from vectorstore.schema.initialize import initialize
-
-remaining = int(sys.argv[1])
-
-def killing(method):
-    def call(*arguments, **options):
-        global remaining
-        if remaining == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        remaining -= 1
-        return method(*arguments, **options)
-    return call
 
 steps = [
     (QdrantClient, "create_collection"), (SyncCollectionsApi, "create_collection"), (SyncIndexesApi, "create_field_index"),
     (applying, "register_as_live"), (QdrantClient, "update_collection_aliases"),
 ]
-for owner, name in steps:
-    setattr(owner, name, killing(getattr(owner, name)))
+kill_at_call(steps, int(sys.argv[1]))
 initialize()
 """
 

@@ -329,33 +329,24 @@ def test_init_qdrant__adopt__reports_what_needs_a_new_collection(store: str, cap
 
 
 KILLED_ADOPTION = """
-import os, signal, sys
+import sys
 from qdrant_client import QdrantClient
+from tests.support.killing import kill_at_call
+from vectorstore.catalog import registry
 from vectorstore.rebuild import adopt as adoption
 from vectorstore.rebuild import build as building
-from vectorstore.schema import apply as applying
-from vectorstore.catalog import registry
 from vectorstore.rebuild import replace as replacement
 from vectorstore.rebuild.adopt import adopt
 from vectorstore.qdrant import write as conditional_write
 
 at, nth = sys.argv[1], int(sys.argv[2])
 
-def dies_at_nth_call(method):
-    def call(*arguments, **options):
-        global nth
-        if nth == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        nth -= 1
-        return method(*arguments, **options)
-    return call
-
 owners = {
     "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "register_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
     "sync_users": adoption, "upsert": conditional_write, "backfill": building, "accept": replacement, "prepare": registry,
     "delete_collection": QdrantClient, "point_alias": replacement, "reconcile": registry,
 }
-setattr(owners[at], at, dies_at_nth_call(getattr(owners[at], at)))
+kill_at_call([(owners[at], at)], nth)
 adopt()
 """
 
