@@ -24,7 +24,7 @@ from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
 SESSION = "the session of the call that is there"
-many_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+many_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 """All examples share the fixture's rows. The row of an example is rolled back."""
 
 BAD_TEXT = st.sampled_from(["\0", "a\0b", "\ud800", "b\udfff"])

@@ -38,9 +38,7 @@ from vectorstore.sync.inline import point_of, sync_users
 
 days = st.dates(date(2015, 1, 1), date(2036, 12, 31)) | st.sampled_from([date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)])
 birth_dates = st.dates(date(1950, 1, 1), date(2010, 12, 31)) | st.builds(lambda year: date(4 * year, 2, 29), st.integers(490, 502))
-example_settings = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=examples(60)
-)
+example_settings = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 
 
 def users_born(*dates: date) -> list[UUID]:

@@ -110,9 +110,7 @@ def entries(condition: str = "true") -> set[UUID]:
 
 
 def example(test: Callable[..., None]) -> Callable[..., None]:
-    example_settings = settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=examples(150), deadline=None
-    )
+    example_settings = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150))
     return example_settings(given(steps=st.lists(steps, min_size=1, max_size=8))(test))
 
 
@@ -137,7 +135,7 @@ def test_capture__random_statements__queue_every_user_with_a_changed_point(steps
 
 
 @pytest.mark.django_db
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30), deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(step=st.lists(statements, min_size=1, max_size=3))
 def test_capture__rolled_back_statements__queue_no_user(step: list[Statement]) -> None:
     with transaction.atomic():

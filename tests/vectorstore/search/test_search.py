@@ -577,9 +577,7 @@ def populate(population: Sequence[dict[str, Any]]) -> None:
 
 @pytest.mark.no_cover
 @pytest.mark.long
-@hypothesis_settings(
-    max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@hypothesis_settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__embedded__equals_a_search_in_postgresql(
     embedded_qdrant: Path, population: list[dict[str, Any]], criteria: dict[str, Any]
@@ -593,9 +591,7 @@ def test_search__embedded__equals_a_search_in_postgresql(
 
 @pytest.mark.no_cover
 @pytest.mark.qdrant_server
-@hypothesis_settings(
-    max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@hypothesis_settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(population=POPULATION, criteria=CRITERIA)
 def test_search__on_a_server__equals_a_search_in_postgresql(
     qdrant_server: Any, population: list[dict[str, Any]], criteria: dict[str, Any]
