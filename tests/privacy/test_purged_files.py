@@ -61,10 +61,9 @@ def test_purge__as_documented__leaves_no_byte_in_the_files(others: int, migrated
     if others:
         migrated.execute(USERS.format(word="Another").replace("1, 50", "1, 1"))
     rebuild_tables, *rest = documented()
-    wait_until(
-        lambda: files_after(migrated, word, rebuild_tables, "CHECKPOINT") == ["pg_statistic"]
-    )  # ANALYZE alone leaves the old statistics
+    wait_until(lambda: set(files_after(migrated, word, rebuild_tables, "CHECKPOINT")) <= {"pg_statistic"})
     if not others:
+        assert files_with(word, migrated) == ["pg_statistic"]  # ANALYZE keeps the statistics of an empty table
         migrated.execute(OF_AN_EMPTY_TABLE)
     wait_until(lambda: files_after(migrated, word, *rest) == [])
 
@@ -73,6 +72,7 @@ def files_after(database: Database, word: str, *statements: str) -> list[str]:
     """Run the statements and return the relations that still contain the word.
 
     VACUUM keeps rows that another session may still see, for example autovacuum. Then it must run again.
+    A second ANALYZE can clear the old statistics by the way: PostgreSQL removes dead rows of a page that it reads.
     """
     for statement in statements:
         database.execute(statement)
