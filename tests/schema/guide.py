@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from findme.migrator.baseline.scratch import GUIDE_FOLDER, GUIDE_TABLES
 
-GUIDE = (Path(__file__).parent / "guide.sql").read_text()
-TABLES = ("users", "videos", "matches", "video_calls")
+GUIDE = "\n".join(path.read_text() for path in sorted(GUIDE_FOLDER.glob("*.up.sql")))
+TABLES = GUIDE_TABLES
 
 SOFT_DELETE = "UPDATE users SET deleted_at = NOW() WHERE id = 'user_uuid';"
 HARD_DELETE = "DELETE FROM users WHERE id = 'user_uuid'; -- Cascades to related data"
