@@ -1,4 +1,4 @@
-"""The time of the last log-in."""
+"""The time of the last login."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ RETENTION = timedelta(days=3 * 365)
 """How long an entry is kept. A trigger rejects an earlier deletion."""
 LOGIN_UID = Path("/proc/self/loginuid")
 NO_LOGIN = 2**32 - 1
-"""Login uid of a process that no log-in started, such as a service or a container."""
+"""Login uid of a process that no login started, such as a service or a container."""
 
 MAX_ACCOUNT_LENGTH = 64
 """Most characters of an account name in an entry."""

@@ -1,6 +1,6 @@
 """Admin page on which users change their own password.
 
-A wrong old password counts like a failed log-in. Otherwise an open or stolen session would allow unlimited guesses.
+A wrong old password counts like a failed login. Otherwise an open or stolen session would allow unlimited guesses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
     with hashing_turn(network), attempts.network_lock(network):
         user = _lock_user(request)
         if user is None or not admin.site.has_permission(request):
-            return _page(request)  # redirects to the log-in
+            return _page(request)  # redirects to the login
         return _try(request, user, network)
 
 

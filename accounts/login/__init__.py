@@ -1,1 +1,1 @@
-"""Log-in: limits on attempts and on concurrent password hashes, and the end of a session."""
+"""Login: limits on attempts and on concurrent password hashes, and the end of a session."""

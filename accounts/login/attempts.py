@@ -1,4 +1,4 @@
-"""Limits on failed log-ins and on wrong old passwords. The rows are in the tables of django-axes.
+"""Limits on failed logins and on wrong old passwords. The rows are in the tables of django-axes.
 
 Five failures lock the pair of account and network, never the account alone: otherwise anyone could lock out an administrator. Twenty failures of
 one network, for any accounts, limit that network to one attempt in ten seconds.
@@ -72,7 +72,7 @@ def network_lock(network: str) -> Iterator[None]:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'")
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"findme log-in {network}"])
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"findme login {network}"])
             yield
     except OperationalError as error:
         if isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
@@ -101,7 +101,7 @@ def _remaining(until: datetime, now: datetime) -> timedelta | None:
     return until - now if until > now else None
 
 
-def record_failure(name: str, account: Account, network: str, what: str = "Log-in failed") -> None:
+def record_failure(name: str, account: Account, network: str, what: str = "Login failed") -> None:
     """Count a wrong password. ``what`` starts the log line. Call this inside ``network_lock``."""
     if account.user_id is not None and not _lock_if_same_email(account.user_id, name):
         account = _without_account(name)
@@ -115,7 +115,7 @@ def record_failure(name: str, account: Account, network: str, what: str = "Log-i
     AccessFailureLog.objects.create(username=account.key, ip_address=network, locked_out=locked)
     log.warning("%s: account %s, failure %s of %s from its network.", what, account, failures, MAX_PAIR_FAILURES)
     if locked:
-        log.warning("Log-in locked for %s minutes: account %s, for one network.", WINDOW // timedelta(minutes=1), account)
+        log.warning("Login locked for %s minutes: account %s, for one network.", WINDOW // timedelta(minutes=1), account)
 
 
 def forget_failures(account: Account, network: str) -> None:
@@ -124,7 +124,7 @@ def forget_failures(account: Account, network: str) -> None:
 
 
 def record_login(user: User, network: str) -> None:
-    """Record a log-in, unless another transaction has anonymized or deleted the user."""
+    """Record a login, unless another transaction has anonymized or deleted the user."""
     with transaction.atomic():
         if _lock_if_same_email(user.pk, user.email):
             AccessLog.objects.create(username=str(user.pk), ip_address=network)

@@ -36,10 +36,10 @@ class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  
                 user, wait = self._try(request, name, password, network)
         except LoginBusy:
             refuse(request, timedelta(seconds=BUSY_SECONDS), is_busy=True)
-            raise AxesBackendPermissionDenied("Too many log-ins at once.") from None
+            raise AxesBackendPermissionDenied("Too many logins at once.") from None
         if wait is not None:
             refuse(request, wait)
-            raise AxesBackendPermissionDenied("Too many failed log-ins.")
+            raise AxesBackendPermissionDenied("Too many failed logins.")
         return user
 
     async def aauthenticate(

@@ -1,4 +1,4 @@
-"""Middleware for requests that hash a password outside the log-in."""
+"""Middleware for requests that hash a password outside the login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Personal data of log-ins: the tables of django-axes."""
+"""Personal data of logins: the tables of django-axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_EVERY_RECORD = frozenset({"id", "user_agent", "ip_address", "username", "http
 
 
 class LogIns(PersonalDataOwner):
-    """Owns the log-ins and failed log-ins of the last 30 days. ``username`` is the user's UUID, never the typed name.
+    """Owns the logins and failed logins of the last 30 days. ``username`` is the user's UUID, never the typed name.
 
     Failures from before the user had an account are stored under a digest of the address. They can be found while the address is known.
     """
@@ -62,7 +62,7 @@ class LogIns(PersonalDataOwner):
 def _records(user_id: UUID) -> Iterator[Effect]:
     keys = keys_of(user_id)
     if count := sum(_of(model, keys).count() for model in RECORDS):
-        yield Effect("records of log-ins", count, Disposition.DELETED)
+        yield Effect("records of logins", count, Disposition.DELETED)
 
 
 def _of(model: Any, keys: list[str]) -> QuerySet[Any]:

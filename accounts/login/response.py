@@ -1,4 +1,4 @@
-"""Responses to a log-in, a password check or a password change that is not allowed now."""
+"""Responses to a login, a password check or a password change that is not allowed now."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def refuse(request: HttpRequest, wait: timedelta, *, is_busy: bool = False) -> N
 
 
 def lockout_response(request: HttpRequest, *_response_and_credentials: Any) -> HttpResponse:
-    """Return 429 for too many failures, or 503 for too many concurrent log-ins, with ``Retry-After``.
+    """Return 429 for too many failures, or 503 for too many concurrent logins, with ``Retry-After``.
 
     The response is the same for every account, known or unknown.
     """
     seconds, is_busy = getattr(request, "login_refused", (BUSY_SECONDS, False))
-    return _refusal(request, seconds, "Too many log-ins at once" if is_busy else "Log-in paused", is_busy=is_busy, is_login=True)
+    return _refusal(request, seconds, "Too many logins at once" if is_busy else "Login paused", is_busy=is_busy, is_login=True)
 
 
 def busy_response(request: HttpRequest) -> HttpResponse:

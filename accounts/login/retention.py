@@ -1,4 +1,4 @@
-"""Retention of log-in records: 30 days."""
+"""Retention of login records: 30 days."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RETENTION = timedelta(days=30)
 DELETE_EVERY_SECONDS = 3600.0
 
 RECORDS = (AccessAttempt, AccessFailureLog, AccessLog)
-"""Tables of axes with rows: one row per counted pair, per failure, and per log-in."""
+"""Tables of axes with rows: one row per counted pair, per failure, and per login."""
 
 _next_at = float("-inf")
 

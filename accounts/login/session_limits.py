@@ -1,4 +1,4 @@
-"""End of a session: 12 hours after the log-in (SESSION_COOKIE_AGE, also the age of the cookie).
+"""End of a session: 12 hours after the login (SESSION_COOKIE_AGE, also the age of the cookie).
 
 For staff who may export or erase, a session also ends after 30 minutes without a request.
 """

@@ -1,4 +1,4 @@
-"""The time of the last log-in, also during an anonymization."""
+"""The time of the last login, also during an anonymization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong old passwords on the page for one's own password count like failed log-ins."""
+"""Wrong old passwords on the page for one's own password count like failed logins."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_own_password__log_has_each_failure_and_no_address(user: User, caplog: p
     lines = [f"Wrong old password: account {user.pk}, failure {n} of 5 from its network." for n in range(1, 6)]
     assert [record.getMessage() for record in caplog.records] == [
         *lines,
-        f"Log-in locked for 15 minutes: account {user.pk}, for one network.",
+        f"Login locked for 15 minutes: account {user.pk}, for one network.",
     ]
 
 

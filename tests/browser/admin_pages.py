@@ -1,4 +1,4 @@
-"""Pages of the admin for the browser tests: the log-in, and the URL of every kind of page."""
+"""Pages of the admin for the browser tests: the login, and the URL of every kind of page."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def examine(page: Page, name: str, found: dict[str, list[str]]) -> None:
 
 
 def refuse_logins(page: Page) -> None:
-    """Post a log-in as the form does, and show the answer."""
+    """Post a login as the form does, and show the answer."""
     page.goto(reverse("admin:login"))
     page.get_by_label(re.compile("E-?mail", re.IGNORECASE)).fill("unknown@example.com")
     page.get_by_label("Password").fill("wrong")
@@ -114,7 +114,7 @@ def refuse_logins(page: Page) -> None:
 @pytest.mark.at_length
 @pytest.mark.parametrize("status", [429, 503])
 def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answers for a locked account and for too many log-ins at once."""
+    """The answers for a locked account and for too many logins at once."""
     if status == 429:
         monkeypatch.setattr("accounts.login.attempts.time_to_wait", lambda _account, _network: timedelta(minutes=15))
     else:
@@ -132,10 +132,10 @@ def test_refused_login__light_and_dark(page: Page, status: int, monkeypatch: pyt
         page.emulate_media(reduced_motion="reduce")
         page.evaluate("theme => Alpine.$data(document.documentElement).switchTheme(theme)", theme)
         expect(page.locator("html")).to_have_class(theme)
-        examine(page, f"log-in {status} {theme}", found)
+        examine(page, f"login {status} {theme}", found)
     assert found == {}
     page.keyboard.press("Tab")
-    page.get_by_role("link", name="Back to the log-in").press("Enter")
+    page.get_by_role("link", name="Back to the login").press("Enter")
     expect(page.get_by_label("Password")).to_be_visible()
 
 

@@ -27,7 +27,7 @@ TABLET = {"width": 1024, "height": 800}
 
 @pytest.mark.at_length
 def test_keyboard__is_sufficient(page: Page, person: User) -> None:
-    """A soft deletion, from the log-in to its end, needs only Tab, letters and Enter."""
+    """A soft deletion, from the login to its end, needs only Tab, letters and Enter."""
     staff(*RIGHTS, email=OFFICER)
     page.goto("/")
     tab_to(page, "Email*")

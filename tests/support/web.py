@@ -87,7 +87,7 @@ def serving(log: Path | None = None, prelude: str = "", /, **settings: str) -> I
 
 @dataclass(frozen=True, slots=True)
 class LoginForm:
-    """The log-in page of one browser. It can be posted to any process."""
+    """The login page of one browser. It can be posted to any process."""
 
     cookie: str
     token: str

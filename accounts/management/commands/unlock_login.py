@@ -28,7 +28,7 @@ class Unlocked:
 
 
 class Command(FindmeCommand):
-    help = "Delete counted failed log-ins, so that a user or a network can log in immediately."
+    help = "Delete counted failed logins, so that a user or a network can log in immediately."
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,10 +46,10 @@ class Command(FindmeCommand):
         if json:
             self.print_json(unlocked)
         elif not unlocked.failures:
-            self.print_line("No failed log-in counts: nothing was locked.")
+            self.print_line("No failed login counts: nothing was locked.")
         else:
             self.print_line(
-                f"{counted(unlocked.failures, 'failed log-in')} {'would be' if dry_run else 'was' if unlocked.failures == 1 else 'were'} forgotten."
+                f"{counted(unlocked.failures, 'failed login')} {'would be' if dry_run else 'was' if unlocked.failures == 1 else 'were'} forgotten."
             )
 
 

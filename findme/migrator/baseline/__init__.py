@@ -1,1 +1,1 @@
-"""Take over a database that has the tables of the migration guide: command ``baseline``."""
+"""Adopt a database that has the tables of the migration guide: command ``baseline``."""

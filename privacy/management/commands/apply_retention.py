@@ -32,7 +32,7 @@ class Applied:
 
 
 class Command(FindmeCommand):
-    help = "Delete personal data after its retention: log-in records and the audit log. Run it once a day."
+    help = "Delete personal data after its retention: login records and the audit log. Run it once a day."
     after_interrupt = "Deleted rows stay deleted: run this again for the rest."
 
     def add_arguments(self, parser: CommandParser) -> None:

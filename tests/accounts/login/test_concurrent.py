@@ -1,4 +1,4 @@
-"""Concurrent posts to the log-in of several processes: the limits of guesses and of memory hold."""
+"""Concurrent posts to the login of several processes: the limits of guesses and of memory hold."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_hashing__busy__answers_with_retry_after() -> None:
     assert AccessFailureLog.objects.count() == 0
 
 
-@pytest.mark.parametrize("what", ["failure", "log-in"])
+@pytest.mark.parametrize("what", ["failure", "login"])
 def test_records__during_an_anonymization_hold_no_data_of_the_user(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt found the account before the anonymization, and is recorded before the anonymization commits."""
     user = UserFactory.create(superuser=True)

@@ -1,4 +1,4 @@
-"""Wrong passwords at the admin's log-in: counting, locking, throttling and logging."""
+"""Wrong passwords at the admin's login: counting, locking, throttling and logging."""
 
 from __future__ import annotations
 
@@ -144,9 +144,9 @@ def test_log__has_each_failure_and_no_address(admin_user: User, caplog: pytest.L
     post(admin_user.email, PASSWORD)
     post(admin_user.email, PASSWORD, ELSEWHERE)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    lines = [f"Log-in failed: account {admin_user.pk}, failure {n} of 5 from its network." for n in range(1, 6)]
-    locked = f"Log-in locked for 15 minutes: account {admin_user.pk}, for one network."
-    unknown = "Log-in failed: account unknown, failure 1 of 5 from its network."
+    lines = [f"Login failed: account {admin_user.pk}, failure {n} of 5 from its network." for n in range(1, 6)]
+    locked = f"Login locked for 15 minutes: account {admin_user.pk}, for one network."
+    unknown = "Login failed: account unknown, failure 1 of 5 from its network."
     assert warnings[:7] == [*lines, locked, unknown]
     for word in ("root@", "typed@", "example.com", HOME, ELSEWHERE, PASSWORD):
         assert not [line for line in map(logging.LogRecord.getMessage, caplog.records) if word in line and "SELECT" not in line]

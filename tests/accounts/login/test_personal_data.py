@@ -1,4 +1,4 @@
-"""The records of log-ins are exported, and deleted with the user."""
+"""The records of logins are exported, and deleted with the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fail(email: str, network: str = HOME) -> None:
 
 @pytest.fixture
 def user() -> User:
-    """Return a user with two failed log-ins, one failure from before the account existed, and one log-in."""
+    """Return a user with two failed logins, one failure from before the account existed, and one login."""
     fail("Jane@example.com")
     person = UserFactory.create(email="jane@example.com")
     fail(person.email)
@@ -64,9 +64,9 @@ def test_removal__deletes_only_the_users_records(user: User, colleague: User, re
 
 
 def test_preview__counts_them(user: User) -> None:
-    assert LogIns().after_anonymization(user.pk) == [Effect("records of log-ins", 7, Disposition.DELETED)]
-    assert LogIns().after_erasure(user.pk) == [Effect("records of log-ins", 7, Disposition.DELETED)]
-    assert LogIns().after_soft_deletion(user.pk) == [Effect("records of log-ins", 7, Disposition.KEPT)]
+    assert LogIns().after_anonymization(user.pk) == [Effect("records of logins", 7, Disposition.DELETED)]
+    assert LogIns().after_erasure(user.pk) == [Effect("records of logins", 7, Disposition.DELETED)]
+    assert LogIns().after_soft_deletion(user.pk) == [Effect("records of logins", 7, Disposition.KEPT)]
 
 
 def test_preview__without_log_ins__is_empty() -> None:
@@ -74,7 +74,7 @@ def test_preview__without_log_ins__is_empty() -> None:
 
 
 def test_anonymize__of_the_whole_user_finds_the_digest_before_the_address_is_cleared(user: User) -> None:
-    """The owner of log-ins runs before the owner of the profile."""
+    """The owner of logins runs before the owner of the profile."""
     from privacy.registry import registry
 
     for owner in registry.owners:

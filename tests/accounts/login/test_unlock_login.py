@@ -1,4 +1,4 @@
-"""``unlock_login``, and the records of log-ins that ``apply_retention`` deletes."""
+"""``unlock_login``, and the records of logins that ``apply_retention`` deletes."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def is_locked(email: str, network: str) -> bool:
 @pytest.mark.parametrize("written", ["JANE@example.com", "id"])
 def test_unlock__user(user: User, written: str) -> None:
     lock("bob@example.com", HOME)
-    assert manage_here("unlock_login", user.pk if written == "id" else written) == (0, "10 failed log-ins were forgotten.\n", "")
+    assert manage_here("unlock_login", user.pk if written == "id" else written) == (0, "10 failed logins were forgotten.\n", "")
     assert [is_locked(user.email, HOME), is_locked(user.email, ELSEWHERE), is_locked("bob@example.com", HOME)] == [False, False, True]
     assert AccessFailureLog.objects.count() == 15
 
 
 @pytest.mark.parametrize("network", [HOME, "192.0.2.0/24", "::ffff:192.0.2.7"])
 def test_unlock__network(user: User, network: str) -> None:
-    assert manage_here("unlock_login", "--network", network) == (0, "5 failed log-ins were forgotten.\n", "")
+    assert manage_here("unlock_login", "--network", network) == (0, "5 failed logins were forgotten.\n", "")
     assert [is_locked(user.email, HOME), is_locked(user.email, ELSEWHERE)] == [False, True]
 
 
 def test_unlock__network_of_ipv6_by_any_of_its_addresses() -> None:
     lock("jane@example.com", "2001:db8:1:2::")
-    assert manage_here("unlock_login", "--network", "2001:db8:1:2:3::4")[1] == "5 failed log-ins were forgotten.\n"
+    assert manage_here("unlock_login", "--network", "2001:db8:1:2:3::4")[1] == "5 failed logins were forgotten.\n"
 
 
 def test_unlock__user_and_network(user: User) -> None:
@@ -63,12 +63,12 @@ def test_unlock__user_and_network(user: User) -> None:
 
 
 def test_unlock__dry_run_changes_nothing(user: User) -> None:
-    assert manage_here("unlock_login", user.email, "--dry-run") == (0, "10 failed log-ins would be forgotten.\n", "")
+    assert manage_here("unlock_login", user.email, "--dry-run") == (0, "10 failed logins would be forgotten.\n", "")
     assert is_locked(user.email, HOME)
 
 
 def test_unlock__nothing_to_do() -> None:
-    assert manage_here("unlock_login", "--network", HOME) == (0, "No failed log-in counts: nothing was locked.\n", "")
+    assert manage_here("unlock_login", "--network", HOME) == (0, "No failed login counts: nothing was locked.\n", "")
 
 
 @pytest.mark.parametrize(
