@@ -81,7 +81,7 @@ def _repair(
     ):
         lock.check()
         found = _repairable_problems(connection)
-        _lock_tables(cursor, sorted({table for problem in found for table in problem.tables}))
+        _lock_tables(cursor, found)
         for statement in _statements(found):
             cursor.execute(statement)
         if found:
@@ -90,14 +90,16 @@ def _repair(
     return tuple(found)
 
 
-def _lock_tables(cursor: CursorWrapper, tables: Sequence[str]) -> None:
-    """Lock the tables as CREATE TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
+def _lock_tables(cursor: CursorWrapper, problems: Sequence[TriggerProblem]) -> None:
+    """Lock the tables as CREATE TRIGGER or DROP TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
 
+    DROP TRIGGER also waits for readers. A stronger lock that is taken later could cause a deadlock with a reader that begins to write.
     While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL checks for a
     deadlock, and no writer fails because of it.
     """
-    for position, table in enumerate(tables):
-        cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+    dropping = {table for problem in problems if problem.must_drop for table in problem.tables}
+    for position, table in enumerate(sorted({table for problem in problems for table in problem.tables})):
+        cursor.execute(f"LOCK TABLE {table} IN {'ACCESS EXCLUSIVE' if table in dropping else 'SHARE ROW EXCLUSIVE'} MODE")
         if position == 0:
             cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)
 
@@ -120,13 +122,21 @@ def _statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
                 yield f"REVOKE ALL ON FUNCTION {problem.about.name}() FROM PUBLIC"
     for problem in problems:
         if isinstance(problem.about, Trigger):
-            yield problem.about.statement
+            yield from _recreate(problem, problem.about)
     for problem in problems:
         if isinstance(problem.about, ForeignKeys):
             yield f"ALTER TABLE {problem.about.table} ENABLE TRIGGER ALL"
             yield from map(_enable, problem.about.triggers)
         elif isinstance(problem.about, Trigger):
             yield _enable(problem.about)
+
+
+def _recreate(problem: TriggerProblem, trigger: Trigger) -> Iterator[str]:
+    """Yield nothing for a constraint trigger that must only be enabled: PostgreSQL could not create it again."""
+    if problem.must_drop:
+        yield f"DROP TRIGGER {trigger.name} ON {trigger.table}"
+    if not (trigger.is_constraint and problem.only_disabled):
+        yield trigger.statement
 
 
 def _enable(trigger: Trigger) -> str:

@@ -1,7 +1,8 @@
 """The triggers and trigger functions that the migrations create, read from their SQL files.
 
 An app lists its files in ``trigger_files`` of its AppConfig: the migration, and the name of the file that the migration runs by ``sql_file``.
-A later file replaces the definition of the same trigger or function in an earlier file. Every statement can be run again.
+A later file replaces the definition of the same trigger or function in an earlier file. Every statement can be run again, except that a constraint
+trigger must be dropped first.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Trigger:
     """In SQL notation: ``'user_id', 'storage_url'``."""
     always: bool
     """Whether it also fires with ``session_replication_role = replica``."""
+    is_constraint: bool
+    """Whether it is a constraint trigger. PostgreSQL cannot replace one, nor replace another trigger by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ _FUNCTION = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _TRIGGER = re.compile(
-    r"^CREATE (?:OR REPLACE )?TRIGGER (?P<name>\w+)\s+(?P<event>[^;]*?)\s+ON (?P<table>\w+)\s+(?P<rest>[^;]*?)\s+EXECUTE FUNCTION (?P<function>\w+)\((?P<arguments>[^)]*)\);",
+    r"^CREATE (?:OR REPLACE |(?P<constraint>CONSTRAINT ))?TRIGGER (?P<name>\w+)\s+(?P<event>[^;]*?)\s+ON (?P<table>\w+)\s+(?P<rest>[^;]*?)\s+EXECUTE FUNCTION (?P<function>\w+)\((?P<arguments>[^)]*)\);",
     re.MULTILINE,
 )
 _ALWAYS = re.compile(r"^ALTER TABLE (\w+) ENABLE ALWAYS TRIGGER (\w+);", re.MULTILINE)
@@ -103,16 +106,16 @@ def _function(found: re.Match[str], migration: str, *, public: bool) -> TriggerF
 
 
 def _trigger(found: re.Match[str], migration: str, *, always: bool) -> Trigger:
-    definition = " ".join(f"{found['event']} {found['rest']}".split())
     return Trigger(
-        found["table"],
-        found["name"],
-        migration,
-        _or_replace(found[0]),
-        definition,
-        found["function"],
-        " ".join(found["arguments"].split()),
-        always,
+        table=found["table"],
+        name=found["name"],
+        migration=migration,
+        statement=found[0] if found["constraint"] else _or_replace(found[0]),
+        definition=" ".join(f"{found['event']} {found['rest']}".split()),
+        function=found["function"],
+        arguments=" ".join(found["arguments"].split()),
+        always=always,
+        is_constraint=bool(found["constraint"]),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -21,11 +21,11 @@ STATES = {"D": "disabled", "R": "enabled for session_replication_role = replica 
 
 _NAME = r'(?:"(?:[^"]|"")+"|\w+)'
 _DEFINITION = re.compile(
-    rf"CREATE TRIGGER {_NAME} (?P<event>.+?) ON {_NAME}(?:\.{_NAME})? (?P<rest>.*?) ?EXECUTE FUNCTION [^(]+\((?P<arguments>.*)\)$"
+    rf"CREATE (?:CONSTRAINT )?TRIGGER {_NAME} (?P<event>.+?) ON {_NAME}(?:\.{_NAME})? (?P<rest>.*?) ?EXECUTE FUNCTION [^(]+\((?P<arguments>.*)\)$"
 )
 
 _TRIGGERS = """
-    SELECT e.number, t.tgenabled::text, pg_get_triggerdef(t.oid), p.proname::text, p.pronamespace = c.relnamespace
+    SELECT e.number, t.tgconstraint <> 0, t.tgenabled::text, pg_get_triggerdef(t.oid), p.proname::text, p.pronamespace = c.relnamespace
     FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS e (table_name, name, number)
     JOIN pg_class c ON c.oid = to_regclass(quote_ident(e.table_name))
     JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = e.name AND NOT t.tgisinternal
@@ -64,6 +64,13 @@ class TriggerProblem:
     state: str
     about: Trigger | TriggerFunction | ForeignKeys
     tables: tuple[str, ...]
+    must_drop: bool = False
+    """Whether the trigger exists and must be dropped before it is created: PostgreSQL cannot replace a constraint trigger, or a trigger by one."""
+
+    @property
+    def only_disabled(self) -> bool:
+        """Whether the trigger is as the migration created it, and must only be enabled."""
+        return self.state in STATES.values()
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.state}"
@@ -95,9 +102,12 @@ def _problems(connection: BaseDatabaseWrapper, expected: TriggerSchema) -> Itera
             tables = tuple(sorted({trigger.table for trigger in expected.triggers if trigger.function == function.name}))
             yield TriggerProblem(f"function {function.name}()", state, function, tables)
     for number, trigger in enumerate(expected.triggers, start=1):
-        state = _trigger_state(trigger, *triggers[number]) if number in triggers else "missing"
+        is_constraint, *found = triggers.get(number, (False,))
+        state = _trigger_state(trigger, is_constraint, *found) if found else "missing"
         if state is not None:
-            yield TriggerProblem(f"trigger {trigger.name} on {trigger.table}", state, trigger, (trigger.table,))
+            problem = TriggerProblem(f"trigger {trigger.name} on {trigger.table}", state, trigger, (trigger.table,))
+            must_drop = bool(found) and not problem.only_disabled and (is_constraint or trigger.is_constraint)
+            yield replace(problem, must_drop=must_drop)
     for table in without_foreign_keys:
         own = tuple(trigger for trigger in expected.triggers if trigger.table == table)
         yield TriggerProblem(
@@ -117,10 +127,11 @@ def _function_state(function: TriggerFunction, definer: bool, settings: list[str
     return "any role may execute it" if public and not function.public else None
 
 
-def _trigger_state(trigger: Trigger, enabled: str, definition: str, function: str, same_schema: bool) -> str | None:
+def _trigger_state(trigger: Trigger, is_constraint: bool, enabled: str, definition: str, function: str, same_schema: bool) -> str | None:
     found = _DEFINITION.match(definition)
     parts = " ".join(f"{found['event']} {found['rest']}".split()) if found else definition
     arguments = found["arguments"] if found else None
-    if (parts, function, arguments, same_schema) != (trigger.definition, trigger.function, trigger.arguments, True):
+    expected = (trigger.definition, trigger.function, trigger.arguments, trigger.is_constraint, True)
+    if (parts, function, arguments, is_constraint, same_schema) != expected:
         return f"not as {trigger.migration} created it"
     return None if enabled == ALWAYS or (enabled == ORIGIN and not trigger.always) else STATES[enabled]
