@@ -8,7 +8,6 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import models
 from django.db.models import F, Q, Value
-from django.db.models.functions import Greatest, Least
 
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
@@ -16,9 +15,6 @@ from findme.core.models import IdentifiedModel
 from findme.core.values.json_fields import ExactJSONField
 
 if TYPE_CHECKING:
-    from collections.abc import Set
-    from uuid import UUID
-
     from accounts.models import User
     from matching.models import Match
 
@@ -32,10 +28,6 @@ class VideoCallQuerySet(models.QuerySet["VideoCall"]):
         """Return the calls that have not ended."""
         return self.filter(status__in=[VideoCall.Status.INITIATED, VideoCall.Status.RINGING, VideoCall.Status.ACTIVE])
 
-    def with_other_users(self, user_ids: Set[UUID]) -> Self:
-        """Return the calls with at least one user who is not in ``user_ids``."""
-        return self.exclude(caller__in=user_ids, callee__in=user_ids)
-
 
 class VideoCall(IdentifiedModel):
     """One call between the two users of a match, in either direction.
@@ -46,8 +38,9 @@ class VideoCall(IdentifiedModel):
     constraint_fields = {
         "video_calls_ended_at_check": "ended_at",
         "video_calls_ended_times_check": "ended_at",
-        "video_calls_users_of_match_fkey": "callee",
+        "video_calls_users_of_match_check": "callee",
     }
+    trigger_rules = {"video_calls_users_of_match_check": "The two users of a call must be the users of its match."}
 
     class Status(models.TextChoices):
         INITIATED = "initiated", "Initiated"
@@ -68,13 +61,6 @@ class VideoCall(IdentifiedModel):
     recording_url = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001  # the guide's column
     quality_rating = models.IntegerField(null=True, blank=True)
     metadata: models.JSONField[Any, Any] = ExactJSONField(default=dict, blank=True, db_default=Value({}, output_field=models.JSONField()))
-    # The sorted pair of users. The composite foreign key compares it with the sorted pair of the match.
-    lower_user_id = models.GeneratedField(
-        expression=Least("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False
-    )
-    higher_user_id = models.GeneratedField(
-        expression=Greatest("caller", "callee"), output_field=models.UUIDField(), db_persist=True, editable=False
-    )
 
     objects = VideoCallQuerySet.as_manager()
 
@@ -111,14 +97,6 @@ class VideoCall(IdentifiedModel):
             ),
             *supported_dates("video_calls", "started_at", "ended_at", "created_at"),
             ForeignKeyConstraint(columns=["match_id"], to_table="matches", on_delete="CASCADE", name="video_calls_match_id_fkey"),
-            ForeignKeyConstraint(
-                columns=["match_id", "lower_user_id", "higher_user_id"],
-                to_table="matches",
-                to_columns=["id", "lower_user_id", "higher_user_id"],
-                on_delete="CASCADE",
-                name="video_calls_users_of_match_fkey",
-                violation_error_message="The two users of a call must be the users of its match.",
-            ),
             ForeignKeyConstraint(columns=["caller_id"], to_table="users", on_delete="CASCADE", name="video_calls_caller_id_fkey"),
             ForeignKeyConstraint(columns=["callee_id"], to_table="users", on_delete="CASCADE", name="video_calls_callee_id_fkey"),
         ]
@@ -144,4 +122,4 @@ class VideoCall(IdentifiedModel):
         except ObjectDoesNotExist:  # the field reports it
             return
         if {self.caller_id, self.callee_id} != user_ids:
-            raise ValidationError({"callee": "The two users of a call must be the users of its match."})
+            raise ValidationError({"callee": self.trigger_rules["video_calls_users_of_match_check"]})

@@ -21,7 +21,7 @@ class Calls(PersonalDataOwner):
         "calls.VideoCall": frozenset(
             {
                 *("id", "match", "caller", "callee", "session_id", "started_at", "ended_at", "duration", "status", "recording_url"),
-                *("quality_rating", "metadata", "created_at", "lower_user_id", "higher_user_id"),
+                *("quality_rating", "metadata", "created_at"),
             }
         )
     }
@@ -30,12 +30,7 @@ class Calls(PersonalDataOwner):
         "calls.VideoCall": Protection(
             users=("caller", "callee"),
             protected={"session_id": "=deleted_{id}", "recording_url": "", "metadata": ""},
-            kept=frozenset(
-                {
-                    *("id", "match", "started_at", "ended_at", "duration", "status", "quality_rating", "created_at"),
-                    *("lower_user_id", "higher_user_id"),
-                }
-            ),
+            kept=frozenset({"id", "match", "started_at", "ended_at", "duration", "status", "quality_rating", "created_at"}),
         )
     }
 

@@ -45,10 +45,11 @@ class Match(TimestampedModel):
     constraint_fields = {
         "matches_user_id_matched_user_id_week_number_year_key": "matched_user",
         "matches_pair_week_number_year_key": "matched_user",
-        "matches_id_pair_key": "matched_user",
         "matches_check": "matched_user",
+        "matches_users_check": "matched_user",
         "matches_week_number_check": "week_number",
     }
+    trigger_rules = {"matches_users_check": "The two users of a match cannot be changed."}
 
     class Status(models.TextChoices):
         PENDING = "pending", "Pending"
@@ -70,13 +71,6 @@ class Match(TimestampedModel):
     user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     matched_user_action = models.CharField(max_length=50, choices=Action, null=True, blank=True)  # noqa: DJ001  # the guide's column
     expires_at = models.DateTimeField()
-    # The sorted pair: it is the same if the user and the matched user change places.
-    lower_user_id = models.GeneratedField(
-        expression=Least("user", "matched_user"), output_field=models.UUIDField(), db_persist=True, editable=False
-    )
-    higher_user_id = models.GeneratedField(
-        expression=Greatest("user", "matched_user"), output_field=models.UUIDField(), db_persist=True, editable=False
-    )
 
     objects = MatchQuerySet.as_manager()
 
@@ -89,13 +83,16 @@ class Match(TimestampedModel):
                 name="matches_user_id_matched_user_id_week_number_year_key",
                 violation_error_message="These two users already have a match in this week.",
             ),
+            # The sorted pair is the same if the user and the matched user change places.
             models.UniqueConstraint(
-                fields=["lower_user_id", "higher_user_id", "week_number", "year"],
+                Least("user", "matched_user"),
+                Greatest("user", "matched_user"),
+                "week_number",
+                "year",
+                condition=Q(deleted_at__isnull=True),
                 name="matches_pair_week_number_year_key",
                 violation_error_message="These two users already have a match in this week.",
             ),
-            # Calls refer to this key, so that the two users of a call are the users of its match.
-            models.UniqueConstraint(fields=["id", "lower_user_id", "higher_user_id"], name="matches_id_pair_key"),
             models.CheckConstraint(
                 condition=~Q(user=F("matched_user")),
                 name="matches_check",
@@ -147,6 +144,9 @@ class Match(TimestampedModel):
         return frozenset({self.user_id, self.matched_user_id})
 
     def clean(self) -> None:
-        """Raise ValidationError if the match has calls with other users."""
-        if not self._state.adding and self.calls.with_other_users(self.user_ids).exists():
-            raise ValidationError({"matched_user": "This match has calls between its two users: the users cannot be changed."})
+        """Raise ValidationError if the stored match has other users."""
+        if self._state.adding or None in self.user_ids:
+            return
+        stored = Match.objects.filter(pk=self.pk).values_list("user_id", "matched_user_id").first()
+        if stored is not None and self.user_ids != set(stored):
+            raise ValidationError({"matched_user": self.trigger_rules["matches_users_check"]})

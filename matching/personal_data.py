@@ -20,7 +20,7 @@ class Matches(PersonalDataOwner):
         "matching.Match": frozenset(
             {
                 *("id", "user", "matched_user", "week_number", "year", "status", "match_score", "user_action", "matched_user_action"),
-                *("expires_at", "created_at", "updated_at", "deleted_at", "lower_user_id", "higher_user_id"),
+                *("expires_at", "created_at", "updated_at", "deleted_at"),
             }
         )
     }
@@ -32,7 +32,7 @@ class Matches(PersonalDataOwner):
             kept=frozenset(
                 {
                     *("id", "week_number", "year", "status", "match_score", "user_action", "matched_user_action", "expires_at"),
-                    *("updated_at", "deleted_at", "lower_user_id", "higher_user_id"),
+                    *("updated_at", "deleted_at"),
                 }
             ),
         )

@@ -2,11 +2,11 @@ import uuid
 
 import django.contrib.postgres.functions
 import django.db.models.deletion
-import django.db.models.functions.comparison
 from django.conf import settings
 from django.db import migrations, models
 
 import findme.core.db.constraints
+from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
@@ -55,22 +55,6 @@ class Migration(migrations.Migration):
                 ("recording_url", models.CharField(blank=True, max_length=500, null=True)),
                 ("quality_rating", models.IntegerField(blank=True, null=True)),
                 ("metadata", models.JSONField(blank=True, db_default=models.Value({}, output_field=models.JSONField()), default=dict)),
-                (
-                    "lower_user_id",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=django.db.models.functions.comparison.Least("caller", "callee"),
-                        output_field=models.UUIDField(),
-                    ),
-                ),
-                (
-                    "higher_user_id",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=django.db.models.functions.comparison.Greatest("caller", "callee"),
-                        output_field=models.UUIDField(),
-                    ),
-                ),
                 (
                     "callee",
                     models.ForeignKey(
@@ -153,14 +137,6 @@ class Migration(migrations.Migration):
                         to_table="matches",
                     ),
                     findme.core.db.constraints.ForeignKeyConstraint(
-                        columns=["match_id", "lower_user_id", "higher_user_id"],
-                        name="video_calls_users_of_match_fkey",
-                        on_delete="CASCADE",
-                        to_columns=["id", "lower_user_id", "higher_user_id"],
-                        to_table="matches",
-                        violation_error_message="The two users of a call must be the users of its match.",
-                    ),
-                    findme.core.db.constraints.ForeignKeyConstraint(
                         columns=["caller_id"],
                         name="video_calls_caller_id_fkey",
                         on_delete="CASCADE",
@@ -177,4 +153,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        sql_file("0001_users_of_match"),
     ]

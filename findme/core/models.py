@@ -22,6 +22,8 @@ class StoredModel(models.Model):
 
     constraint_fields: ClassVar[dict[str, str]] = {}
     """For a constraint on several fields: its name, and the field that shows its error message."""
+    trigger_rules: ClassVar[dict[str, str]] = {}
+    """For a rule that a trigger enforces: the constraint that the trigger names in its error, and the error message. ``clean()`` checks the rule."""
     written_by_database: ClassVar[frozenset[str]] = frozenset()
     """The columns that a trigger writes."""
 
@@ -45,13 +47,13 @@ class StoredModel(models.Model):
         super().save(force_insert=force_insert, force_update=force_update or read_before, using=using, update_fields=update_fields)
         if read_before:
             for field in self._meta.concrete_fields:
-                if field.generated or field.attname in self.written_by_database:
+                if field.attname in self.written_by_database:
                     self.__dict__.pop(field.attname, None)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         errors: dict[str, list[ValidationError]] = {}
         for field in self._meta.concrete_fields:
-            if field.name in (exclude or ()) or field.generated:
+            if field.name in (exclude or ()):
                 continue
             try:
                 validate_storable(field, getattr(self, field.attname))

@@ -63,22 +63,6 @@ class Migration(migrations.Migration):
                 ),
                 ("expires_at", models.DateTimeField()),
                 (
-                    "lower_user_id",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=django.db.models.functions.comparison.Least("user", "matched_user"),
-                        output_field=models.UUIDField(),
-                    ),
-                ),
-                (
-                    "higher_user_id",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=django.db.models.functions.comparison.Greatest("user", "matched_user"),
-                        output_field=models.UUIDField(),
-                    ),
-                ),
-                (
                     "matched_user",
                     models.ForeignKey(
                         db_constraint=False,
@@ -120,11 +104,14 @@ class Migration(migrations.Migration):
                         violation_error_message="These two users already have a match in this week.",
                     ),
                     models.UniqueConstraint(
-                        fields=("lower_user_id", "higher_user_id", "week_number", "year"),
+                        django.db.models.functions.comparison.Least("user", "matched_user"),
+                        django.db.models.functions.comparison.Greatest("user", "matched_user"),
+                        models.F("week_number"),
+                        models.F("year"),
+                        condition=models.Q(("deleted_at__isnull", True)),
                         name="matches_pair_week_number_year_key",
                         violation_error_message="These two users already have a match in this week.",
                     ),
-                    models.UniqueConstraint(fields=("id", "lower_user_id", "higher_user_id"), name="matches_id_pair_key"),
                     models.CheckConstraint(
                         condition=models.Q(("user", models.F("matched_user")), _negated=True),
                         name="matches_check",
@@ -178,4 +165,5 @@ class Migration(migrations.Migration):
             },
         ),
         sql_file("0001_updated_at"),
+        sql_file("0001_users"),
     ]

@@ -64,14 +64,18 @@ def test_change__end_before_start__is_refused() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_add__match_is_changed_in_between__shows_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the deferred foreign key on the pair finds it. The message is at the field all the same, and no commit fails."""
+def test_add__match_is_replaced_in_between__shows_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the deferred trigger finds it. The message is at the field all the same, and no commit fails."""
     match, other, client = MatchFactory.create(), UserFactory.create(), signed_in(superuser())
     save = VideoCallAdmin.save_model
 
+    def replace() -> None:
+        Match.objects.filter(pk=match.pk).delete()
+        MatchFactory.create(id=match.pk, user=match.user, matched_user=other)
+
     def save_model(*args: Any) -> None:
         monkeypatch.setattr(VideoCallAdmin, "save_model", save)
-        in_thread(lambda: Match.objects.filter(pk=match.pk).update(matched_user=other)).result()
+        in_thread(replace).result()
         save(*args)
 
     monkeypatch.setattr(VideoCallAdmin, "save_model", save_model)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 
 from matching.models import Match
 from tests.factories import MatchFactory, UserFactory, VideoCallFactory
@@ -29,7 +30,6 @@ def test_querysets__select_the_right_rows() -> None:
 def test_user_ids__ignore_the_order() -> None:
     match = MatchFactory.create()
     assert match.user_ids == {match.user_id, match.matched_user_id}
-    assert sorted(match.user_ids) == [match.lower_user_id, match.higher_user_id]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -49,18 +49,43 @@ def test_full_clean__of_a_stored_match__is_accepted() -> None:
     match.full_clean()
 
 
-def test_full_clean__with_calls__users_cannot_change() -> None:
-    match = VideoCallFactory.create().match
-    match.matched_user = UserFactory.create()
+@pytest.mark.parametrize("side", ["user", "matched_user"])
+def test_full_clean__users_cannot_change(side: str) -> None:
+    match = MatchFactory.create()
+    setattr(match, side, UserFactory.create())
     with pytest.raises(ValidationError) as caught:
         match.full_clean()
-    assert caught.value.message_dict == {"matched_user": ["This match has calls between its two users: the users cannot be changed."]}
+    assert caught.value.message_dict == {"matched_user": ["The two users of a match cannot be changed."]}
 
 
-def test_full_clean__without_calls__users_can_change() -> None:
+def test_full_clean__without_a_user__reports_only_the_missing_user() -> None:
     match = MatchFactory.create()
-    match.matched_user = UserFactory.create()
-    match.full_clean()
+    match.user_id = None  # type: ignore[assignment]
+    with pytest.raises(ValidationError) as caught:
+        match.full_clean()
+    assert caught.value.message_dict == {"user": ["This field cannot be null."]}
+
+
+def test_full_clean__soft_deleted_match_of_the_swapped_users__is_accepted_and_cannot_be_restored() -> None:
+    deleted = MatchFactory.create(deleted=True)
+    swapped = MatchFactory.build(user=deleted.matched_user, matched_user=deleted.user, year=deleted.year, week_number=deleted.week_number)
+    swapped.full_clean()
+    swapped.save()
+    deleted.full_clean()
+    deleted.deleted_at = None
+    with pytest.raises(ValidationError) as caught:
+        deleted.full_clean()
+    assert caught.value.message_dict == {"matched_user": ["These two users already have a match in this week."]}
+    with pytest.raises(IntegrityError, match="matches_pair_week_number_year_key"), transaction.atomic():
+        deleted.save()
+
+
+def test_full_clean__soft_deleted_match_of_the_same_users_in_the_same_order__is_refused() -> None:
+    """The guide's own unique constraint covers soft-deleted rows."""
+    match = MatchFactory.create(deleted=True)
+    with pytest.raises(ValidationError) as caught:
+        MatchFactory.build(user=match.user, matched_user=match.matched_user, year=match.year, week_number=match.week_number).full_clean()
+    assert caught.value.message_dict == {"matched_user": ["These two users already have a match in this week."]}
 
 
 @pytest.mark.parametrize(

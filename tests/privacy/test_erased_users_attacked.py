@@ -1,4 +1,4 @@
-"""Another role cannot run code through the functions that refuse data of erased users, or redirect their queries."""
+"""Another role cannot run code through the trigger functions that refuse rows, or redirect their queries."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from django.db import DatabaseError, transaction
 
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
-from tests.factories import UserFactory
+from tests.factories import UserFactory, VideoCallFactory
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf, install_shelf
-from tests.schema.rows import ask
+from tests.schema.rows import ask, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,6 +33,7 @@ OPERANDS = (
 TRAP = f"BEGIN IF current_user::text OPERATOR(pg_catalog.<>) ''{ATTACKER}'' THEN PERFORM pg_catalog.nextval(''public.trapped''); END IF;"
 """Function body that records that it ran as another role."""
 NEW_VIDEO = "INSERT INTO public.videos (user_id, storage_url, duration, file_size) VALUES (%s, 'https://example.com/v', 1, 1)"
+NEW_CALL = "INSERT INTO public.video_calls (match_id, caller_id, callee_id, session_id) VALUES"
 DEFINERS = """
     SELECT proname::text, proconfig, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc
     WHERE prosecdef AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'users'::regclass)
@@ -49,7 +50,7 @@ def attacker_role() -> Iterator[None]:
     """Create a role that may write the tables of users, and create objects in their schema and in a temporary one."""
     with transaction.atomic():
         ask(f"CREATE ROLE {ATTACKER}")
-        ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos TO {ATTACKER}")
+        ask(f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, videos, video_calls TO {ATTACKER}")
         ask(f"GRANT CREATE ON SCHEMA public TO {ATTACKER}")
         ask(f"DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO {ATTACKER}', current_database()); END $$")
         ask("CREATE SEQUENCE trapped; GRANT USAGE ON SEQUENCE trapped TO PUBLIC")  # an error does not roll back a sequence
@@ -66,7 +67,9 @@ def set_traps() -> None:
             ask(f"CREATE OPERATOR public.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = public.trap{number})")
     ask("CREATE TEMP TABLE erased_users (user_id uuid, deleted boolean, erased_at timestamptz)")
     ask("CREATE TEMP TABLE new_rows (id uuid)")
-    for signature in ("format(text, text)", "replace(varchar, text, text)", "rtrim(varchar, varchar)"):
+    ask("CREATE TEMP TABLE matches AS SELECT match_id AS id, caller_id AS user_id, caller_id AS matched_user_id FROM video_calls")
+    ask("CREATE TEMP TABLE video_calls AS SELECT * FROM video_calls WITH NO DATA")
+    for signature in ("format(text, text)", "format(text, name)", "replace(varchar, text, text)", "rtrim(varchar, varchar)"):
         ask(f"CREATE FUNCTION public.{signature} RETURNS text LANGUAGE plpgsql AS '{TRAP} RETURN NULL; END'")
     ask("SET LOCAL search_path = pg_temp, public, pg_catalog")
 
@@ -76,8 +79,9 @@ def traps_have_run() -> bool:
 
 
 def refused(statement: str, *parameters: UUID) -> bool:
-    with pytest.raises(DatabaseError) as caught, transaction.atomic():
+    with pytest.raises(DatabaseError) as caught, transaction.atomic():  # noqa: PT012  # the commit's checks belong to it
         ask(statement, *parameters)
+        settle()
     return getattr(caught.value.__cause__, "sqlstate", None) == "23514"
 
 
@@ -89,7 +93,7 @@ def insert_user(user_id: UUID) -> tuple[str, UUID]:
 
 
 def test_traps__of_another_role_do_not_run() -> None:
-    anonymized, deleted_user, other = full_life(), UserFactory.create(), UserFactory.create()
+    anonymized, deleted_user, other, call = full_life(), UserFactory.create(), UserFactory.create(), VideoCallFactory.create()
     anonymize(anonymized.pk)
     erase(deleted_user.pk)
     with attacker_role():
@@ -101,6 +105,10 @@ def test_traps__of_another_role_do_not_run() -> None:
         )
         assert refused(NEW_VIDEO, anonymized.pk)
         assert refused(*insert_user(deleted_user.pk))
+        assert refused(f"{NEW_CALL} (%s, %s, %s, 'wrong')", call.match_id, call.caller_id, other.pk)
+        assert refused(f"{NEW_CALL} (%s, %s, %s, 'wrong')", call.match_id, call.caller_id, call.caller_id)
+        ask(f"{NEW_CALL} (%s, %s, %s, 'right')", call.match_id, call.callee_id, call.caller_id)
+        settle()
         ask(*insert_user(UUID(int=7)))
         ask("UPDATE public.users SET bio = 'new' WHERE id OPERATOR(pg_catalog.=) %s", other.pk)
         ask("UPDATE public.users SET email = pg_catalog.concat('deleted_', id, '@findme.ai') WHERE id OPERATOR(pg_catalog.=) %s", other.pk)

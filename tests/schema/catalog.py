@@ -24,7 +24,7 @@ INDEXES = """
     WHERE c.relnamespace = %(schema)s::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u'))
 """
 TRIGGERS = """
-    SELECT 'trigger ' || tgrelid::regclass || '.' || tgname, regexp_replace(pg_get_triggerdef(t.oid), '^CREATE TRIGGER \\S+ (.*) ON \\S+ ', '\\1 ')
+    SELECT 'trigger ' || tgrelid::regclass || '.' || tgname, regexp_replace(pg_get_triggerdef(t.oid), '^CREATE (CONSTRAINT )?TRIGGER \\S+ (.*) ON \\S+ ', '\\1\\2 ')
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE c.relnamespace = %(schema)s::regnamespace AND NOT tgisinternal
 """

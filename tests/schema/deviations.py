@@ -94,9 +94,10 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         "USING gin (upper((full_name)::text) gin_trgm_ops, upper((email)::text) gin_trgm_ops)",
     ),
     # Two users have at most one match in a week, in either order. The week exists.
-    "column matches.lower_user_id": (NOTHING, "uuid generated LEAST(user_id, matched_user_id)"),
-    "column matches.higher_user_id": (NOTHING, "uuid generated GREATEST(user_id, matched_user_id)"),
-    "unique matches.matches_pair_week_number_year_key": (NOTHING, "UNIQUE (lower_user_id, higher_user_id, week_number, year)"),
+    "index matches.matches_pair_week_number_year_key": (
+        NOTHING,
+        "UNIQUE USING btree (LEAST(user_id, matched_user_id), GREATEST(user_id, matched_user_id), week_number, year) WHERE (deleted_at IS NULL)",
+    ),
     "check matches.matches_week_number_check": (
         NOTHING,
         (
@@ -106,16 +107,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     ),
     "check matches.matches_user_action_check": one_of("user_action", "accepted", "rejected"),
     "check matches.matches_matched_user_action_check": one_of("matched_user_action", "accepted", "rejected"),
-    # The two users of a call are those of its match. It ends after it starts.
-    "unique matches.matches_id_pair_key": (NOTHING, "UNIQUE (id, lower_user_id, higher_user_id)"),
-    "column video_calls.lower_user_id": (NOTHING, "uuid generated LEAST(caller_id, callee_id)"),
-    "column video_calls.higher_user_id": (NOTHING, "uuid generated GREATEST(caller_id, callee_id)"),
-    "foreign key video_calls.video_calls_users_of_match_fkey": (
+    # The two users of a call are those of its match, which never change. A call ends after it starts.
+    "trigger matches.matches_users_check": (
         NOTHING,
-        (
-            "FOREIGN KEY (match_id, lower_user_id, higher_user_id) REFERENCES matches(id, lower_user_id, higher_user_id)"
-            " ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED"
-        ),
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (LEAST(old.user_id, old.matched_user_id) IS DISTINCT FROM LEAST(new.user_id, new.matched_user_id)) OR (GREATEST(old.user_id, old.matched_user_id) IS DISTINCT FROM GREATEST(new.user_id, new.matched_user_id)))) EXECUTE FUNCTION refuse_other_users_of_match()",
+    ),
+    "trigger video_calls.video_calls_users_of_match_check": (
+        NOTHING,
+        "CONSTRAINT AFTER INSERT OR UPDATE DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_users_of_match()",
     ),
     "check video_calls.video_calls_duration_check": (NOTHING, "CHECK ((duration >= 0))"),
     "check video_calls.video_calls_ended_at_check": (NOTHING, "CHECK ((ended_at > started_at))"),

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from accounts.models import User
-from tests.schema.rows import ask
+from tests.schema.rows import ask, insert
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,6 @@ def test_foreign_keys__a_missing_index_is_found() -> None:
         "matches.matches_matched_user_id_fkey",
         "videos.videos_user_id_fkey",
         "video_calls.video_calls_match_id_fkey",
-        "video_calls.video_calls_users_of_match_fkey",
     }
 
 
@@ -114,3 +113,24 @@ def test_index__of_the_guide_is_used_for_its_query(index: str, condition: str) -
     others = ask("SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'idx_%%' AND indexname <> %s", index)
     ask(f"DROP INDEX {', '.join(name for (name,) in others)}")
     assert index in plan(f"SELECT * FROM {condition}")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "{0:x} ",
+        "a{0:x}-b{0:x} ",
+        "www.{0:x}.org/{0:x} ",
+        "{0:x}@{0:x}.de ",
+        "{0}.{0} ",
+        "-{0} ",
+        "/{0:x}/{0:x} ",
+        "Ⱥ{0:x} ",
+        "{0:x}-{0:x}-{0:x} ",
+    ],
+)
+def test_bio__of_maximum_length_fits_the_index_with_any_words(unit: str) -> None:
+    """The limit counts bytes. No text within the limit may be too large for the index."""
+    words = "".join(unit.format(number) for number in range(30_000)).encode()[:100_000].decode(errors="ignore")
+    assert len(words.encode()) >= 99_990
+    insert("users", bio=words)

@@ -1,20 +1,17 @@
-"""The two users of a call are those of its match, in either order, after a change of either row, and with two transactions at once."""
+"""The two users of a call are those of its match, in either order. The two users of a match never change."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-
-import psycopg
 import pytest
+from django.db import transaction
 
-from tests.schema.rows import ANN, BOB, CEM, FOREIGN_KEY, MATCH, ask, connect, insert, refused, settle, update
-from tests.support.waiting import wait_until
+from tests.schema.rows import ANN, BOB, CEM, CHECK, MATCH, UNUSED_ID, ask, insert, refused, settle, update
+from tests.support.database import role
 
-RULE = "video_calls_users_of_match_fkey"
-NEW_CALL = f"INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) VALUES ('{MATCH}', '{BOB}', '{ANN}', 'race')"
-OTHER_USERS = f"UPDATE matches SET matched_user_id = '{CEM}' WHERE id = '{MATCH}'"
-SERIALIZATION_FAILURE = "40001"
+RULE, OF_MATCH = "video_calls_users_of_match_check", "matches_users_check"
+
+
+# --- Calls ----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_call__either_user_can_be_the_caller(users: None) -> None:
@@ -23,36 +20,117 @@ def test_call__either_user_can_be_the_caller(users: None) -> None:
     settle()
 
 
-def test_match__with_calls__cannot_change_its_users(users: None) -> None:
-    insert("video_calls")
-    with refused(RULE, FOREIGN_KEY):
+def test_call__cannot_move_to_a_match_of_other_users(users: None) -> None:
+    call, others = insert("video_calls"), insert("matches", user_id=BOB, matched_user_id=CEM)
+    with refused(RULE, CHECK):
+        update("video_calls", call, match_id=others)
+
+
+def test_call__can_move_together_with_its_users(users: None) -> None:
+    call, others = insert("video_calls"), insert("matches", user_id=BOB, matched_user_id=CEM)
+    update("video_calls", call, match_id=others)
+    update("video_calls", call, caller_id=CEM)
+    settle()
+
+
+def test_call__can_be_loaded_before_its_match(users: None) -> None:
+    insert("video_calls", match_id=UNUSED_ID, callee_id=CEM)
+    insert("matches", id=UNUSED_ID, user_id=ANN, matched_user_id=CEM)
+    settle()
+
+
+def test_call__loaded_before_a_match_of_other_users__is_refused(users: None) -> None:
+    with refused(RULE, CHECK):
+        insert("video_calls", match_id=UNUSED_ID)
+        insert("matches", id=UNUSED_ID, user_id=ANN, matched_user_id=CEM)
+
+
+def test_call__wrong_at_first__is_accepted_if_it_was_corrected_or_deleted(users: None) -> None:
+    corrected, deleted = insert("video_calls", callee_id=CEM), insert("video_calls", callee_id=CEM)
+    update("video_calls", corrected, callee_id=BOB)
+    ask("DELETE FROM video_calls WHERE id = %s", deleted)
+    settle()
+
+
+def test_call__wrong_and_with_another_id_since__is_refused(users: None) -> None:
+    with refused(RULE, CHECK):
+        update("video_calls", insert("video_calls", callee_id=CEM), id=UNUSED_ID)
+
+
+def test_call__other_changes__are_not_checked_as_with_a_foreign_key(users: None) -> None:
+    ask("SET LOCAL session_replication_role = replica")
+    wrong = insert("video_calls", callee_id=CEM)
+    ask("SET LOCAL session_replication_role = origin")
+    ask("UPDATE video_calls SET status = 'missed', caller_id = caller_id WHERE id = %s", wrong)
+    settle()
+
+
+def test_call__users_changed_by_a_trigger_of_another_program__is_refused(users: None) -> None:
+    """The statement does not name the column that the trigger changes."""
+    call = insert("video_calls")
+    settle()
+    ask(
+        f"CREATE FUNCTION foreign_function() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.callee_id = '{CEM}'; RETURN NEW; END $$;"
+        " CREATE TRIGGER foreign_trigger BEFORE UPDATE ON video_calls FOR EACH ROW EXECUTE FUNCTION foreign_function()"
+    )
+    with refused(RULE, CHECK):
+        update("video_calls", call, status="missed")
+
+
+def test_call__replica__is_not_checked_as_with_a_foreign_key(users: None) -> None:
+    ask("SET LOCAL session_replication_role = replica")
+    insert("video_calls", callee_id=CEM)
+    update("matches", MATCH, matched_user_id=CEM)
+    settle()
+
+
+# --- Matches --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_calls", [False, True])
+def test_match__cannot_change_its_users(users: None, has_calls: bool) -> None:
+    if has_calls:
+        insert("video_calls")
+    with refused(OF_MATCH, CHECK):
         update("matches", MATCH, matched_user_id=CEM)
-    with refused(RULE, FOREIGN_KEY):
+    with refused(OF_MATCH, CHECK):
         update("matches", MATCH, user_id=CEM)
 
 
-def test_match__with_calls__can_swap_its_users(users: None) -> None:
-    insert("video_calls")
+def test_match_and_calls__cannot_change_together(users: None) -> None:
+    call = insert("video_calls")
+    with refused(OF_MATCH, CHECK):
+        update("video_calls", call, callee_id=CEM)
+        update("matches", MATCH, matched_user_id=CEM)
+
+
+@pytest.mark.parametrize("has_calls", [False, True])
+def test_match__can_swap_its_users(users: None, has_calls: bool) -> None:
+    if has_calls:
+        insert("video_calls")
     update("matches", MATCH, user_id=BOB, matched_user_id=ANN)
     settle()
 
 
-def test_match_and_calls__can_change_together(users: None) -> None:
-    call = insert("video_calls")
-    update("matches", MATCH, matched_user_id=CEM)
-    update("video_calls", call, callee_id=CEM)
+def test_matches__cannot_exchange_their_ids(users: None) -> None:
+    """The foreign key would allow it at the end of the transaction, and the calls would have other users."""
+    insert("video_calls")
+    others = insert("matches", user_id=BOB, matched_user_id=CEM)
+    with refused(OF_MATCH, CHECK):
+        update("matches", MATCH, id=UNUSED_ID)
+        update("matches", others, id=MATCH)
+
+
+def test_match__same_row_again__is_accepted(users: None) -> None:
+    ask("UPDATE matches SET id = id, user_id = user_id, matched_user_id = matched_user_id")
+    ask(
+        "INSERT INTO matches (id, user_id, matched_user_id, week_number, year, match_score, expires_at) VALUES (%s, %s, %s, 1, 1999, 1, now())"
+        " ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, matched_user_id = excluded.matched_user_id",
+        MATCH,
+        ANN,
+        BOB,
+    )
     settle()
-
-
-def test_match__without_calls__can_change_its_users(users: None) -> None:
-    update("matches", MATCH, matched_user_id=CEM)
-    settle()
-
-
-def test_call__cannot_move_to_a_match_of_other_users(users: None) -> None:
-    call, others = insert("video_calls"), insert("matches", user_id=BOB, matched_user_id=CEM)
-    with refused(RULE, FOREIGN_KEY):
-        update("video_calls", call, match_id=others)
 
 
 def test_match__is_deleted_with_its_calls(users: None) -> None:
@@ -62,101 +140,20 @@ def test_match__is_deleted_with_its_calls(users: None) -> None:
     assert ask("SELECT count(*) FROM video_calls") == [(0,)]
 
 
-# --- Concurrent transactions --------------------------------------------------------------------------------------------------------
+# --- Other roles ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(django_db_setup: None) -> Iterator[psycopg.Connection]:
-    """Return a second connection. Commit three users and a match of two of them, and delete them afterwards."""
-    with connect() as connection:
-        connection.autocommit = True
-        for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):
-            connection.execute(
-                "INSERT INTO users (id, email, password_hash, full_name, date_of_birth, gender) VALUES (%s, %s, '', '', '1990-01-01', 'other')",
-                [key, f"{name}@race.example.com"],
-            )
-        connection.execute(
-            "INSERT INTO matches (id, user_id, matched_user_id, week_number, year, match_score, expires_at) VALUES (%s, %s, %s, 1, 2026, 1, now())",
-            [MATCH, ANN, BOB],
-        )
-        yield connection
-        connection.execute("DELETE FROM users WHERE id = ANY (%s)", [[ANN, BOB, CEM]])
-        connection.execute("DELETE FROM erased_users WHERE user_id = ANY (%s)", [[ANN, BOB, CEM]])
-
-
-class Transaction:
-    """A transaction on its own connection, with this isolation level. Its statement may wait for another transaction."""
-
-    def __init__(self, isolation: psycopg.IsolationLevel, statement: str, *, checked_at_once: bool) -> None:
-        self.connection = connect()
-        self.connection.isolation_level = isolation
-        self.connection.execute("SELECT 1")  # takes the snapshot of REPEATABLE READ
-        self.pid = self.connection.info.backend_pid
-        self.statements = [statement, *(["SET CONSTRAINTS ALL IMMEDIATE"] if checked_at_once else [])]
-        self.error: psycopg.Error | None = None
-        self.thread: threading.Thread | None = None
-
-    def run(self, *, commit: bool) -> None:
-        try:
-            for statement in self.statements:
-                self.connection.execute(statement)
-            if commit:
-                self.connection.commit()
-        except psycopg.Error as error:
-            self.error = error
-            self.connection.rollback()
-
-    def begin_to_end(self, server: psycopg.Connection) -> None:
-        """Run and commit in a thread. Return when the thread has ended or waits."""
-        self.thread = thread = threading.Thread(target=self.run, kwargs={"commit": True})
-        thread.start()
-        wait_until(lambda: not thread.is_alive() or self._waits(server), "The thread ends or waits", poll_seconds=0.005)
-
-    def _waits(self, server: psycopg.Connection) -> bool:
-        row = server.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [self.pid]).fetchone()
-        return row is not None and bool(row[0])
-
-    def commit(self) -> None:
-        try:
-            self.connection.commit()
-        except psycopg.Error as error:
-            self.error = error
-            self.connection.rollback()
-
-    def end(self) -> str | None:
-        """Return None after a commit, or the violated constraint, or the SQLSTATE."""
-        if self.thread is not None:
-            self.thread.join(20)
-            assert not self.thread.is_alive()
-        self.connection.close()
-        return (self.error.diag.constraint_name or self.error.sqlstate) if self.error else None
-
-
-@pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel)[1:], ids=lambda level: level.name.lower())
-@pytest.mark.parametrize("checked_at_once", [False, True], ids=["deferred", "immediate"])
-@pytest.mark.parametrize(("first", "second"), [(NEW_CALL, OTHER_USERS), (OTHER_USERS, NEW_CALL)], ids=["call-first", "match-first"])
-def test_race__a_new_call_and_other_users_for_its_match__one_fails(
-    server: psycopg.Connection, isolation: psycopg.IsolationLevel, checked_at_once: bool, first: str, second: str
-) -> None:
-    one, other = (Transaction(isolation, statement, checked_at_once=checked_at_once) for statement in (first, second))
-    one.run(commit=False)
-    other.begin_to_end(server)
-    one.commit()
-    ends = [one.end(), other.end()]
-    allowed = {RULE} if isolation is psycopg.IsolationLevel.READ_COMMITTED else {RULE, SERIALIZATION_FAILURE}
-    assert ends.count(None) == 1
-    assert {end for end in ends if end} <= allowed
-    mismatched = "SELECT count(*) FROM video_calls c JOIN matches m ON m.id = c.match_id WHERE NOT ARRAY[m.user_id, m.matched_user_id] @> ARRAY[c.caller_id, c.callee_id]"
-    assert server.execute(mismatched).fetchone() == (0,)
-
-
-@pytest.mark.parametrize("checked_at_once", [False, True], ids=["deferred", "immediate"])
-def test_race__a_new_call_and_swapped_users__both_succeed(server: psycopg.Connection, checked_at_once: bool) -> None:
-    turned = f"UPDATE matches SET user_id = '{BOB}', matched_user_id = '{ANN}' WHERE id = '{MATCH}'"
-    one, other = (
-        Transaction(psycopg.IsolationLevel.READ_COMMITTED, statement, checked_at_once=checked_at_once) for statement in (NEW_CALL, turned)
-    )
-    one.run(commit=False)
-    other.begin_to_end(server)
-    one.commit()
-    assert [one.end(), other.end()] == [None, None]
+def test_role__that_may_only_insert_calls__is_checked_and_cannot_replace_the_tables(users: None) -> None:
+    """As with a foreign key, the role needs no privilege on matches. Its temporary tables and functions are not used."""
+    with role() as (name, _), transaction.atomic():
+        ask(f"GRANT INSERT ON video_calls TO {name}")
+        ask(f"SET LOCAL ROLE {name}")
+        ask("CREATE TEMP TABLE matches (id uuid, user_id uuid, matched_user_id uuid) ON COMMIT DROP")
+        ask("CREATE TEMP TABLE video_calls (id uuid) ON COMMIT DROP")
+        ask("INSERT INTO pg_temp.matches VALUES (%s, %s, %s)", MATCH, ANN, CEM)
+        new = "INSERT INTO public.video_calls (match_id, caller_id, callee_id, session_id) VALUES (%s, %s, %s, 'role')"
+        ask(new, MATCH, ANN, BOB)
+        settle()
+        with refused(RULE, CHECK):
+            ask(new.replace("role", "other"), MATCH, ANN, CEM)
+        transaction.set_rollback(True)

@@ -25,11 +25,14 @@ class Violation:
     broken: dict[str, Any]
     permitted: dict[str, Any]
     existing: dict[str, Any] | None = field(default=None)
+    by_insert: bool = True
+    """Whether an INSERT can violate it."""
 
     @property
     def by_update(self) -> bool:
-        """Whether an UPDATE can violate it. A trigger overwrites ``updated_at`` in every UPDATE."""
-        return "updated_at" not in self.broken
+        """Whether an UPDATE can violate it. A trigger overwrites ``updated_at`` in every UPDATE, and no UPDATE can change the users of a match."""
+        fixed = {"updated_at", *(("id", "user_id", "matched_user_id") if self.table == "matches" else ())}
+        return not self.by_insert or not fixed & self.broken.keys()
 
     def __str__(self) -> str:
         return f"{self.rule}-{'-'.join(f'{column}={str(value)[:20]}' for column, value in self.broken.items())}"
@@ -210,6 +213,30 @@ MATCHES = [
         {"user_id": BOB, "matched_user_id": ANN, "week_number": 1, "year": 1999},
         {"user_id": BOB, "matched_user_id": ANN, "week_number": 1, "year": 2000},
     ),
+    Violation(
+        "matches",
+        "matches_user_id_matched_user_id_week_number_year_key",
+        UNIQUE,
+        {"week_number": 2, "year": 1999, "deleted_at": NINE},
+        {"week_number": 3, "year": 1999, "deleted_at": NINE},
+        existing={"user_id": ANN, "matched_user_id": CEM, "week_number": 2, "year": 1999},
+    ),
+    Violation(
+        "matches",
+        "matches_pair_week_number_year_key",
+        UNIQUE,
+        {"week_number": 2, "year": 1999, "deleted_at": None},
+        {"week_number": 2, "year": 1999, "deleted_at": NINE},
+        existing={"user_id": CEM, "matched_user_id": ANN, "week_number": 2, "year": 1999},
+    ),
+    *(
+        Violation("matches", "matches_users_check", CHECK, broken, permitted, by_insert=False)
+        for broken, permitted in (
+            ({"user_id": BOB}, {"user_id": CEM, "matched_user_id": ANN}),
+            ({"matched_user_id": BOB}, {"user_id": ANN, "matched_user_id": CEM}),
+            ({"id": UNUSED_ID}, {"status": "expired"}),
+        )
+    ),
 ]
 CALLS = [
     *not_null("video_calls", id=UNUSED_ID, match_id=MATCH, caller_id=ANN, callee_id=BOB, session_id="", status="missed"),
@@ -240,9 +267,9 @@ CALLS = [
     refers("video_calls", "match_id", MATCH),
     refers("video_calls", "caller_id", ANN),
     refers("video_calls", "callee_id", BOB),
-    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": CEM}, {"callee_id": BOB}),
-    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
-    Violation("video_calls", "video_calls_users_of_match_fkey", FOREIGN_KEY, {"callee_id": ANN}, {"caller_id": ANN}),
+    Violation("video_calls", "video_calls_users_of_match_check", CHECK, {"callee_id": CEM}, {"callee_id": BOB}),
+    Violation("video_calls", "video_calls_users_of_match_check", CHECK, {"caller_id": CEM}, {"caller_id": BOB, "callee_id": ANN}),
+    Violation("video_calls", "video_calls_users_of_match_check", CHECK, {"callee_id": ANN}, {"caller_id": ANN}),
 ]
 EMBEDDINGS = [
     *not_null("profile_embeddings", user_id=BOB, vector=ONE_WAY, interests=["x"], model="", created_at=NINE, updated_at=NINE),

@@ -53,6 +53,8 @@ def translate(error: IntegrityError) -> Violation:
     for constraint in model._meta.constraints if model is not None else ():
         if constraint.name == name and model is not None:
             return Violation(name, model, field_for_constraint(model, constraint), str(constraint.get_violation_error_message()))
+    if model is not None and name in (sentences := _declared(model, "trigger_rules")):
+        return Violation(name, model, _declared(model, "constraint_fields").get(name), sentences[name])
     if model is not None and name == f"{model._meta.db_table}_pkey":
         return Violation(name, model, model._meta.pk.name, "There is another row with this key.")
     if is_of_erased_user(error):
@@ -67,20 +69,19 @@ def field_for_constraint(model: type[models.Model], constraint: models.BaseConst
 
     It is the field in ``constraint_fields`` of the model, otherwise the only field of the constraint.
     """
-    constraint_fields: dict[str, str] = getattr(model, "constraint_fields", {})
     fields = fields_of(model, constraint)
-    return constraint_fields.get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
+    return _declared(model, "constraint_fields").get(constraint.name) or (next(iter(fields)) if len(fields) == 1 else None)
 
 
 def fields_of(model: type[models.Model], constraint: models.BaseConstraint) -> set[str]:
-    """Return the fields of the constraint.
+    """Return the fields of the constraint, without those of its condition."""
+    names = set(_names_in(model, constraint))
+    return {field.name for field in model._meta.concrete_fields if names & {field.name, field.column}}
 
-    A generated field counts as the fields that it is computed from.
-    """
-    found: set[str] = set()
-    for name in _names_in(model, constraint):
-        field = next(field for field in model._meta.concrete_fields if name in (field.name, field.column))
-        found |= _sources(model, field.expression) if isinstance(field, models.GeneratedField) else {field.name}  # type: ignore[attr-defined]  # missing from the stubs
+
+def _declared(model: type[models.Model], attribute: str) -> dict[str, str]:
+    """Return an attribute of ``StoredModel``. Other models have none."""
+    found: dict[str, str] = getattr(model, attribute, {})
     return found
 
 

@@ -49,6 +49,22 @@ def test_repair__writer_that_holds_one_table_and_waits_for_the_other__does_not_f
     assert migrated.query("SELECT count(*) FROM profile_embeddings") == [1]
 
 
+def test_repair__constraint_trigger_that_is_dropped__lets_a_reader_write_first(migrated: Database) -> None:
+    """DROP TRIGGER waits for readers. After a weaker lock, the reader would wait for the repair too, and one of them would fail."""
+    migrated.execute(PERSON)
+    migrated.execute(
+        "DROP TRIGGER video_calls_users_of_match_check ON video_calls; CREATE CONSTRAINT TRIGGER video_calls_users_of_match_check"
+        " AFTER INSERT ON video_calls FOR EACH ROW EXECUTE FUNCTION require_users_of_match()"
+    )
+    with migrated.connect() as reader:
+        reader.execute("BEGIN; SELECT FROM video_calls")
+        with in_thread(lambda: repair_triggers(COMMAND, timeouts=MigrationTimeouts(5, 100, 1))):
+            wait_until(migrated.waits_for_a_lock)
+            reader.execute("DELETE FROM video_calls")
+            reader.execute("COMMIT")
+    assert trigger_problems() == ()
+
+
 def test_repair__other_lock_timeout_of_the_session__is_restored(migrated: Database) -> None:
     migrated.execute(
         "ALTER TABLE users DISABLE TRIGGER vector_sync_deleted; ALTER TABLE profile_embeddings DISABLE TRIGGER vector_sync_deleted"

@@ -48,7 +48,7 @@ def owner_of(target: object) -> str:
 
 def columns(model: type[Model], *, key: bool = False) -> list[Any]:
     """Return the writable fields, with or without the primary key."""
-    return [field for field in model._meta.concrete_fields if not field.generated and (key or not field.primary_key)]
+    return [field for field in model._meta.concrete_fields if key or not field.primary_key]
 
 
 def names(one: Model) -> list[str]:

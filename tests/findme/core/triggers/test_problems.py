@@ -64,6 +64,33 @@ BREAKS = {
     ],
     "ALTER FUNCTION update_updated_at_column() SECURITY DEFINER": ["function update_updated_at_column(): it is SECURITY DEFINER"],
     "GRANT EXECUTE ON FUNCTION vector_sync_notify() TO PUBLIC": ["function vector_sync_notify(): any role may execute it"],
+    "ALTER TABLE video_calls DISABLE TRIGGER video_calls_users_of_match_check": [
+        "trigger video_calls_users_of_match_check on video_calls: disabled"
+    ],
+    "ALTER TABLE video_calls ENABLE REPLICA TRIGGER video_calls_users_of_match_check": [
+        "trigger video_calls_users_of_match_check on video_calls: enabled for session_replication_role = replica only"
+    ],
+    "DROP TRIGGER video_calls_users_of_match_check ON video_calls": ["trigger video_calls_users_of_match_check on video_calls: missing"],
+    "DROP FUNCTION require_users_of_match CASCADE": [
+        "function require_users_of_match(): missing",
+        "trigger video_calls_users_of_match_check on video_calls: missing",
+    ],
+    "DROP TRIGGER video_calls_users_of_match_check ON video_calls; CREATE CONSTRAINT TRIGGER video_calls_users_of_match_check"
+    " AFTER INSERT OR UPDATE ON video_calls FOR EACH ROW EXECUTE FUNCTION require_users_of_match()": [
+        "trigger video_calls_users_of_match_check on video_calls: not as calls.0001_initial created it"
+    ],
+    "DROP TRIGGER video_calls_users_of_match_check ON video_calls; CREATE TRIGGER video_calls_users_of_match_check"
+    " AFTER INSERT OR UPDATE ON video_calls FOR EACH ROW EXECUTE FUNCTION require_users_of_match()": [
+        "trigger video_calls_users_of_match_check on video_calls: not as calls.0001_initial created it"
+    ],
+    "DROP TRIGGER matches_users_check ON matches; CREATE CONSTRAINT TRIGGER matches_users_check"
+    " AFTER UPDATE ON matches FOR EACH ROW EXECUTE FUNCTION refuse_other_users_of_match()": [
+        "trigger matches_users_check on matches: not as matching.0001_initial created it"
+    ],
+    "ALTER TABLE video_calls DISABLE TRIGGER ALL; ALTER TABLE video_calls ENABLE TRIGGER ALL": [
+        "trigger erased_users_inserted on video_calls: enabled, but not ALWAYS",
+        "trigger erased_users_updated on video_calls: enabled, but not ALWAYS",
+    ],
     "ALTER TABLE users DISABLE TRIGGER ALL": [
         "trigger update_users_updated_at on users: disabled",
         "trigger erased_users_inserted on users: disabled",
@@ -302,6 +329,26 @@ def test_renamed_schema__changes_are_captured_without_a_problem(renamed: Databas
     renamed.execute(statement)
     assert renamed.query("SELECT urgent FROM vector_sync_queue") == entries
     assert renamed.query("SELECT bool_and(updated_at >= created_at) FROM users") in ([True], [None])
+
+
+def test_renamed_schema__users_of_calls_are_checked__also_in_a_session_from_before(renamed: Database) -> None:
+    """The session has kept the plan of the function's queries."""
+    (name,) = renamed.query("SHOW search_path")
+    renamed.execute(PERSON.replace("ann@", "bob@"))
+    renamed.execute(
+        "INSERT INTO matches (user_id, matched_user_id, week_number, year, match_score, expires_at)"
+        " SELECT min(id::text)::uuid, max(id::text)::uuid, 1, 2026, 1, now() FROM users"
+    )
+    call = "INSERT INTO video_calls (match_id, caller_id, callee_id, session_id) SELECT id, user_id, matched_user_id, gen_random_uuid() FROM matches"
+    wrong = call.replace("matched_user_id", "user_id")
+    with renamed.connect() as session:
+        session.execute(call.encode())
+        session.execute(f"ALTER SCHEMA {name} RENAME TO other; SET search_path = other".encode())
+        session.execute(call.encode())
+        with pytest.raises(psycopg.errors.CheckViolation, match="are not the users of match"):
+            session.execute(wrong.encode())
+        session.execute(f"ALTER SCHEMA other RENAME TO {name}; RESET search_path".encode())
+    assert renamed.query("SELECT count(*) FROM video_calls") == [2]
 
 
 def test_renamed_schema__is_repaired_too(renamed: Database) -> None:
