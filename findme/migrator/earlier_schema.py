@@ -16,6 +16,9 @@ EARLIER_LABEL = "findme"
 EARLIER_TABLE = "vector_sync_aside"
 """The table that is now ``vector_sync_quarantine``."""
 
+EARLIER_COLUMN = ("matches", "lower_user_id")
+"""A generated column. An index on an expression has replaced it."""
+
 
 def require_current_names(connection: BaseDatabaseWrapper) -> None:
     """Raise UserFacingError if the database has the names of an earlier version. Reads only."""
@@ -36,13 +39,16 @@ def _earlier_name(cursor: CursorWrapper) -> str | None:
     cursor.execute(
         """
         SELECT to_regclass(%s) IS NOT NULL,
+               EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND attgenerated = 's'),
                coalesce(has_table_privilege(to_regclass('django_migrations'), 'SELECT'), false)
         """,
-        [EARLIER_TABLE],
+        [EARLIER_TABLE, *EARLIER_COLUMN],
     )
-    has_table, may_read_migrations = cursor.fetchone()
+    has_table, has_column, may_read_migrations = cursor.fetchone()
     if has_table:
         return f"the table {EARLIER_TABLE!r}"
+    if has_column:
+        return f"the column {'.'.join(EARLIER_COLUMN)!r}"
     if may_read_migrations:
         cursor.execute("SELECT EXISTS (SELECT FROM django_migrations WHERE app = %s)", [EARLIER_LABEL])
         if cursor.fetchone()[0]:

@@ -14,6 +14,7 @@ from tests.support.database import Database
 
 NAMES = {
     "migrations of the app 'findme'": "UPDATE django_migrations SET app = 'findme' WHERE app = 'migrator'",
+    "the column 'matches.lower_user_id'": "ALTER TABLE matches ADD lower_user_id uuid GENERATED ALWAYS AS (least(user_id, matched_user_id)) STORED",
     "the table 'vector_sync_aside'": "ALTER TABLE vector_sync_quarantine RENAME TO vector_sync_aside",
 }
 
