@@ -1,9 +1,9 @@
-"""Error for a question of a command when standard input ends before the answer."""
+"""Questions of commands, and the error if standard input ends before the answer."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from findme.core.errors import UserFacingError
@@ -34,3 +34,17 @@ def _advice(options: Mapping[str, object]) -> str:
     if "interactive" in options:  # where Django stores --no-input
         return "Answer it on a terminal, or see --no-input in the command's --help."
     return "Run the command on a terminal, because it accepts the answer only there."
+
+
+def confirm(question: str, nothing: str, prompt: Callable[[str], None]) -> None:
+    """Return if the answer is yes. Otherwise, and if the standard input is not a terminal, raise UserFacingError with the state ``nothing``."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UserFacingError(f"The standard input is not a terminal: {nothing}. In a script, add --no-input.")
+    prompt(question)
+    try:
+        answer = input()
+    except EOFError:
+        prompt("\n")
+        raise UserFacingError(f"There was no answer: {nothing}. In a script, add --no-input.") from None
+    if answer.strip().lower() not in ("y", "yes"):
+        raise UserFacingError(f"The answer was {answer!r}, not y: {nothing}.")
