@@ -121,9 +121,9 @@ def count(connection: BaseDatabaseWrapper, name: Name) -> DataLoss | None:
 
 def _removed_names(connection: BaseDatabaseWrapper, before: ProjectState, after: ProjectState) -> set[Name]:
     quote = connection.ops.quote_name
-    remaining = _columns(after)
+    remaining = columns_of(after)
     removed: set[Name] = set()
-    for table, columns in _columns(before).items():
+    for table, columns in columns_of(before).items():
         if table not in remaining:
             removed.add((quote(table), None))
         else:
@@ -131,7 +131,7 @@ def _removed_names(connection: BaseDatabaseWrapper, before: ProjectState, after:
     return removed
 
 
-def _columns(state: ProjectState) -> dict[str, set[str]]:
+def columns_of(state: ProjectState) -> dict[str, set[str]]:
     """Return the columns by table, including the tables of many-to-many fields."""
     models = state.clone().apps.get_models(include_auto_created=True)
     return {
