@@ -1,4 +1,4 @@
-"""Partly migrated databases."""
+"""Partly migrated databases, and those of the migration guide."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin import sites
 from django.test import modify_settings
+from pytest_django import DjangoDbBlocker
 
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.version import schema_version
-from tests.support.database import Database
+from tests.findme.migrator.baseline.empty_guide import create_guide
+from tests.support.database import Database, database, use_database
 
 
 @pytest.fixture
@@ -38,3 +40,18 @@ def _same_admin() -> Iterator[None]:
         yield
     finally:
         admin.site = sites.site = site
+
+
+@pytest.fixture(scope="session")
+def empty_guide_template() -> Iterator[Database]:
+    """All four tables of the guide without rows."""
+    with database() as made:
+        create_guide(made)
+        yield made
+
+
+@pytest.fixture
+def empty_guide(empty_guide_template: Database, django_db_blocker: DjangoDbBlocker) -> Iterator[Database]:
+    """A copy of the guide's database without rows, which Django uses."""
+    with django_db_blocker.unblock(), database(empty_guide_template.name) as made, use_database(made):
+        yield made
