@@ -5,7 +5,6 @@ It runs with a ``lock_timeout`` and is tried again if a lock was not free.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from findme.core.db.session import one_transaction, session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.plurals import counted
 from findme.core.postgresql.diagnosis import refusal_reason
+from findme.migrator.attempts import repeat_while_locked
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
@@ -67,35 +67,36 @@ class LockedExecutor(MigrationExecutor):
         return self._attempts("undone", migration, lambda: unapply(state, migration, fake))
 
     def _attempts(self, participle: str, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
-        number = 1
-        while True:
+        def once() -> ProjectState:
             try:
-                state = self._attempt_once(migration, attempt)
+                return self._attempt_once(migration, attempt)
             except UserFacingError as error:
                 raise UserFacingError(f"{error}{self._earlier_migrations(participle)}") from error
-            except Error as error:
-                if self.progress_callback:
-                    self.progress_callback(ATTEMPT_FAILED, migration)
-                if not (migration.atomic and is_lock_unavailable(error) and number < self.run.timeouts.attempts):
-                    raise UserFacingError(self._failure_message(participle, migration, error, number)) from error
-                self._pause(migration, error, number)
-                number += 1
-            except KeyboardInterrupt as error:
-                self.run.on_warning(f"{migration} was not {participle}. {describe_leftovers(migration, error, self.run.lock.connection)}")
-                raise
-            else:
-                self.run.done.append(str(migration))
-                self.run.on_done(str(migration))
-                return state
+
+        try:
+            state = repeat_while_locked(
+                once,
+                subject=str(migration),
+                lock=self.run.lock,
+                timeouts=self.run.timeouts,
+                on_warning=self.run.on_warning,
+                failure=lambda error, number: UserFacingError(self._failure_message(participle, migration, error, number)),
+                may_repeat=bool(migration.atomic),
+                on_failed_attempt=lambda: self.progress_callback and self.progress_callback(ATTEMPT_FAILED, migration),
+            )
+        except KeyboardInterrupt as error:
+            self.run.on_warning(f"{migration} was not {participle}. {describe_leftovers(migration, error, self.run.lock.connection)}")
+            raise
+        self.run.done.append(str(migration))
+        self.run.on_done(str(migration))
+        return state
 
     def _attempt_once(self, migration: Migration, attempt: Callable[[], ProjectState]) -> ProjectState:
         self.run.lock.check()
         # While a statement waits for a table, every later query on that table waits behind it. So the wait is short.
-        timeout = f"{round(self.run.timeouts.table_lock_seconds * 1000)}ms"
         with ExitStack() as stack:
-            stack.enter_context(
-                session_settings(self.connection, lock_timeout=timeout, client_connection_check_interval=CLIENT_CHECK_INTERVAL)
-            )
+            settings = {"lock_timeout": self.run.timeouts.lock_timeout, "client_connection_check_interval": CLIENT_CHECK_INTERVAL}
+            stack.enter_context(session_settings(self.connection, **settings))
             if not migration.atomic:
                 stack.enter_context(self.connection.execute_wrapper(no_lock_timeout_for_concurrently))
                 return attempt()
@@ -103,14 +104,6 @@ class LockedExecutor(MigrationExecutor):
             state = attempt()
             self.run.lock.check()
             return state
-
-    def _pause(self, migration: Migration, error: Error, number: int) -> None:
-        seconds = self.run.timeouts.pause_after(number)
-        self.run.on_warning(
-            f"{migration}: {without_detail(error)}{oldest_transaction(self.run.lock.connection)};"
-            f" attempt {number + 1} of {self.run.timeouts.attempts} in {seconds:.1f} s."
-        )
-        time.sleep(seconds)
 
     def _failure_message(self, participle: str, migration: Migration, error: Error, number: int) -> str:
         other = self.run.lock.connection

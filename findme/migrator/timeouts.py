@@ -32,6 +32,11 @@ class MigrationTimeouts:
             settings.MIGRATE_ATTEMPTS if attempts is None else attempts,
         )
 
+    @property
+    def lock_timeout(self) -> str:
+        """The value of PostgreSQL's setting ``lock_timeout``: ``table_lock_seconds`` in milliseconds."""
+        return f"{round(self.table_lock_seconds * 1000)}ms"
+
     def pause_after(self, attempt: int) -> float:
         """Return the seconds before the next attempt: doubled each time, with a random part to separate processes that began together."""
         return min(LONGEST_PAUSE, 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret

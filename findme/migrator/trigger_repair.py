@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
 from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.triggers.definitions import Trigger, TriggerFunction
 from findme.core.triggers.problems import ForeignKeys, TriggerProblem, trigger_problems
+from findme.migrator.attempts import repeat_while_locked
 from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock, migration_lock
+from findme.migrator.table_locks import BLOCK_ALL, BLOCK_WRITES, lock_tables
 from findme.migrator.timeouts import MigrationTimeouts
 
 logger = logging.getLogger(__name__)
-
-_WAIT_LESS_THAN_A_DEADLOCK = """
-    SELECT set_config('lock_timeout', greatest(1, least(nullif(own.setting::int, 0), deadlock.reset_val::int / 2))::text, true)
-    FROM pg_settings own, pg_settings deadlock WHERE own.name = 'lock_timeout' AND deadlock.name = 'deadlock_timeout'
-"""
 
 
 def repair_triggers(
@@ -47,16 +42,14 @@ def repair_triggers(
     if not _repairable_problems(connections[using]):
         return ()
     with migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock:
-        for number in range(1, timeouts.attempts + 1):
-            try:
-                return _repair(connections[using], lock, timeouts, before_commit)
-            except Error as error:
-                if number == timeouts.attempts or not is_lock_unavailable(error):
-                    _raise_failure(command, error, lock)
-                seconds = timeouts.pause_after(number)
-                on_warning(f"{without_detail(error)}{oldest_transaction(lock.connection)}; attempt {number + 1} in {seconds:.1f} s.")
-                time.sleep(seconds)
-    raise AssertionError("the last attempt returns or raises")
+        return repeat_while_locked(
+            partial(_repair, connections[using], lock, timeouts, before_commit),
+            subject="The triggers",
+            lock=lock,
+            timeouts=timeouts,
+            on_warning=on_warning,
+            failure=lambda error, _: _failure(command, error, lock),
+        )
 
 
 def _repairable_problems(connection: BaseDatabaseWrapper) -> list[TriggerProblem]:
@@ -72,17 +65,16 @@ def _repair(
     connection: BaseDatabaseWrapper, lock: MigrationLock, timeouts: MigrationTimeouts, before_commit: Callable[[], object]
 ) -> tuple[TriggerProblem, ...]:
     schema = _schema(connection)
-    timeout = f"{round(timeouts.table_lock_seconds * 1000)}ms"
     # Create functions in the schema of the tables, whatever else search_path has. PostgreSQL searches pg_catalog first if it is not named.
     with (
-        session_settings(connection, lock_timeout=timeout, search_path=f"{schema}, pg_temp"),
+        session_settings(connection, lock_timeout=timeouts.lock_timeout, search_path=f"{schema}, pg_temp"),
         transaction.atomic(using=connection.alias),
         connection.cursor() as cursor,
     ):
         lock.check()
         found = _repairable_problems(connection)
-        _lock_tables(cursor, found)
-        for statement in _statements(found):
+        lock_tables(cursor, _locks(found))
+        for statement in repair_statements(found):
             cursor.execute(statement)
         if found:
             before_commit()
@@ -90,18 +82,16 @@ def _repair(
     return tuple(found)
 
 
-def _lock_tables(cursor: CursorWrapper, problems: Sequence[TriggerProblem]) -> None:
-    """Lock the tables as CREATE TRIGGER or DROP TRIGGER does. Afterwards every transaction that a trigger did not capture has ended.
+def _locks(problems: Sequence[TriggerProblem]) -> list[tuple[str, str]]:
+    """Return the locks of CREATE TRIGGER and DROP TRIGGER. With them, every transaction that a trigger did not capture has ended.
 
     DROP TRIGGER also waits for readers. A stronger lock that is taken later could cause a deadlock with a reader that begins to write.
-    While one table is locked, a writer may wait for it and hold another one. So the wait for the others ends before PostgreSQL checks for a
-    deadlock, and no writer fails because of it.
     """
     dropping = {table for problem in problems if problem.must_drop for table in problem.tables}
-    for position, table in enumerate(sorted({table for problem in problems for table in problem.tables})):
-        cursor.execute(f"LOCK TABLE {table} IN {'ACCESS EXCLUSIVE' if table in dropping else 'SHARE ROW EXCLUSIVE'} MODE")
-        if position == 0:
-            cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)
+    return [
+        (table, BLOCK_ALL if table in dropping else BLOCK_WRITES)
+        for table in sorted({table for problem in problems for table in problem.tables})
+    ]
 
 
 def _schema(connection: BaseDatabaseWrapper) -> str:
@@ -113,7 +103,7 @@ def _schema(connection: BaseDatabaseWrapper) -> str:
         return str(cursor.fetchone()[0])
 
 
-def _statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
+def repair_statements(problems: Sequence[TriggerProblem]) -> Iterator[str]:
     """Yield the functions first, since a trigger names one. ENABLE TRIGGER ALL resets ALWAYS triggers, so those come last."""
     for problem in problems:
         if isinstance(problem.about, TriggerFunction):
@@ -143,7 +133,7 @@ def _enable(trigger: Trigger) -> str:
     return f"ALTER TABLE {trigger.table} ENABLE {'ALWAYS ' if trigger.always else ''}TRIGGER {trigger.name}"
 
 
-def _raise_failure(command: str, error: Error, lock: MigrationLock) -> NoReturn:
+def _failure(command: str, error: Error, lock: MigrationLock) -> UserFacingError:
     then = f"Run manage.py {command} again"
     if isinstance(error.__cause__, errors.InsufficientPrivilege):
         then += " with the role that owns the tables in DATABASE_URL."
@@ -151,4 +141,4 @@ def _raise_failure(command: str, error: Error, lock: MigrationLock) -> NoReturn:
         then += f" later{oldest_transaction(lock.connection)}."
     else:
         then = f"Fix this, then run manage.py {command} again."
-    raise UserFacingError(f"The triggers were not repaired: {without_detail(error)}; nothing was changed. {then}") from error
+    return UserFacingError(f"The triggers were not repaired: {without_detail(error)}; nothing was changed. {then}")
