@@ -68,5 +68,11 @@ def test_deviations__each_is_in_the_documentation() -> None:
 def test_tables__others_than_the_guides_are_models_and_djangos_own(db: None) -> None:
     relations = {name.removeprefix("relation ") for name in catalog("public") if name.startswith("relation ")}
     of_models = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
-    assert relations - of_models == {"django_migrations", "schema_version", "vector_sync_version", "vector_last_deletion_at"}
+    assert relations - of_models == {
+        "django_migrations",
+        "schema_version",
+        "schema_baseline",
+        "vector_sync_version",
+        "vector_last_deletion_at",
+    }
     assert set(TABLES) < of_models & relations

@@ -13,6 +13,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from findme.core.errors import UserFacingError, one_line
+from findme.migrator.baseline.state import read_baseline
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.undo.data_loss import DataLoss, find_losses
 from findme.migrator.version import applied_migrations
@@ -56,6 +57,8 @@ def plan_undo(loader: MigrationLoader, undone: Sequence[Migration]) -> RollbackP
 
 def _plan(loader: MigrationLoader, order: Sequence[Migration], undone: Sequence[Migration]) -> RollbackPlan:
     assert loader.connection is not None
+    if baseline := read_baseline(loader.connection):
+        baseline.refuse_undo(tuple(map(str, undone)))
     _require_consistent_history(loader)
     _require_known_migrations(loader, undone)
     _require_reversible(undone)

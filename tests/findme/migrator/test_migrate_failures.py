@@ -107,10 +107,10 @@ def test_migrate__migration_fails__reports_reason_leftovers_and_earlier_migratio
         call_command("migrate", verbosity=0)
     assert str(refused.value) == (
         'accounts.0001_initial was not applied: relation "users" already exists. It left nothing.'
-        " 15 earlier migrations stayed applied. Fix this, then run migrate again."
+        " 16 earlier migrations stayed applied. Fix this, then run migrate again."
     )
     assert refused.value.returncode == 2
-    assert empty.version() == 15
+    assert empty.version() == 16
     assert not empty.has("users_groups")
     empty.execute("DROP TABLE users")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
@@ -192,7 +192,7 @@ def test_migrate__killed_just_before_the_commit__has_neither_the_migration_nor_i
         patch.setattr(MigrationRecorder, "record_applied", killed_at("record_applied", "accounts.0001_initial"))
         with pytest.raises(Killed):
             apply_migrations()
-    assert empty.version() == 15
+    assert empty.version() == 16
     assert not empty.has("users")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
@@ -252,7 +252,7 @@ def test_migrate__the_lock_is_lost_during_a_migration__undoes_it(empty: Database
         connection.execute_wrapper(ends_the_holder),
     ):
         apply_migrations()
-    assert empty.version() == 3
+    assert empty.version() == 4
     assert not empty.has("auth_group")
 
 
@@ -266,6 +266,6 @@ def test_migrate__connection_is_lost__reports_that_the_result_is_unknown(empty: 
         apply_migrations()
     assert str(refused.value) == (
         "auth.0001_initial was not applied: terminating connection due to administrator command."
-        " It was applied completely or not at all: schema_version shows which. 3 earlier migrations stayed applied."
+        " It was applied completely or not at all: schema_version shows which. 4 earlier migrations stayed applied."
         " Fix this, then run migrate again."
     )
