@@ -28,14 +28,14 @@ class AddIndexConcurrently(operations.AddIndexConcurrently):
     ) -> None:
         self._ensure_not_in_transaction(schema_editor)
         name = schema_editor.quote_name(self.index.name)
-        if _is_valid(schema_editor.connection, name) is False:
+        if is_valid(schema_editor.connection, name) is False:
             schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        if _is_valid(schema_editor.connection, name) is None:
+        if is_valid(schema_editor.connection, name) is None:
             super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
-def _is_valid(connection: BaseDatabaseWrapper, quoted_name: str) -> bool | None:
-    """Return whether the index is valid; None if it does not exist."""
+def is_valid(connection: BaseDatabaseWrapper, quoted_name: str) -> bool | None:
+    """Return whether the index is valid; None if it does not exist. ``quoted_name`` can contain the schema."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [quoted_name])
         row = cursor.fetchone()

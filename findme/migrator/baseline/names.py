@@ -1,0 +1,27 @@
+"""Names in the SQL of the conversion, and the names of its temporary constraints."""
+
+from __future__ import annotations
+
+from findme.migrator.baseline.recognized import TEMPORARY_PREFIX
+
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL."""
+
+
+def quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of the constraint that will replace the constraint ``name``."""
+    return f"{TEMPORARY_PREFIX}{name}"[:LONGEST_NAME]
+
+
+def not_null_name(table: str, column: str) -> str:
+    """Return the name of the CHECK that will become NOT NULL."""
+    return temporary_name(f"{table}_{column}_not_null")
+
+
+def permanent_name(name: str) -> str:
+    """Return the name of the rule that a temporary constraint checks."""
+    return name.removeprefix(TEMPORARY_PREFIX)

@@ -1,0 +1,87 @@
+"""A conversion that is killed at any moment: the next run continues, and ends in the same catalog with all rows."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from benchmarks.guide_writers import Writers
+from findme.migrator.baseline.catalog import Table
+from findme.migrator.baseline.state import read_baseline
+from tests.findme.migrator.baseline.guide_database import convert_tables, rows
+from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
+from tests.support.database import Database
+
+STEPS, STATEMENTS = 230, 2000
+"""About the number of statements that a conversion sends: until the first migration, and in all."""
+LONGEST_DELAY = 0.03
+"""Seconds between sending the statement and the kill: before, during or after it."""
+
+
+def convert_and_die(target: dict[str, Table], nth: int, delay: float) -> None:
+    """Convert in a child process that is killed ``delay`` seconds after it has sent its ``nth`` statement, if it sends so many."""
+    connection.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            with connection.execute_wrapper(partial(kill_after, iter(range(nth, -1, -1)), delay)):
+                convert_tables(target)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def kill_after(remaining: Any, delay: float, execute: Callable[..., Any], *arguments: Any) -> Any:
+    if next(remaining, None) == 0:
+        threading.Thread(target=kill_this_process, args=(delay,), daemon=True).start()
+    return execute(*arguments)
+
+
+def kill_this_process(delay: float) -> None:
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_and_convert(target: dict[str, Table], moments: random.Random, kills: int) -> None:
+    for _ in range(kills):
+        nth = moments.randrange(moments.choice([STEPS, STATEMENTS]))
+        convert_and_die(target, nth, moments.choice([0, moments.uniform(0, LONGEST_DELAY)]))
+    convert_tables(target)
+
+
+def check(guide: Database, template: Database, before: dict[str, list[str]]) -> None:
+    assert_equal_catalogs(guide, template)
+    after = rows(guide)
+    assert {table: set(found) - set(after[table]) for table, found in before.items()} == {table: set() for table in before}
+    baseline = read_baseline(connection)
+    assert baseline is not None
+    assert len(set(baseline.migrations)) == len(baseline.migrations)
+
+
+@pytest.mark.long
+def test_convert__killed_three_times__ends_in_the_same_catalog(guide: Database, template: Database, target: dict[str, Table]) -> None:
+    before = rows(guide)
+    kill_and_convert(target, random.Random(12), kills=3)
+    check(guide, template, before)
+
+
+@pytest.mark.at_length
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(30))
+def test_convert__killed_while_services_write__ends_in_the_same_catalog(
+    guide: Database, template: Database, target: dict[str, Table], seed: int
+) -> None:
+    before = rows(guide)
+    with Writers(guide.connect, pause=0.01) as writers:
+        kill_and_convert(target, random.Random(seed), kills=1)
+    assert [str(error) for error in writers.report.errors] == []
+    check(guide, template, before)
