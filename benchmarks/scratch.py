@@ -33,6 +33,23 @@ def scratch_database() -> Iterator[None]:
 
 
 @contextmanager
+def empty_database(template: str = "template1") -> Iterator[str]:
+    """Create a database without tables, or a copy of ``template``, and connect Django to it. Yield its name."""
+    name, before = f"findme_benchmark_{secrets.token_hex(4)}", connection.settings_dict["NAME"]
+    connection.close()
+    with connection._nodb_cursor() as cursor:  # as for Django's own test databases
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    connection.settings_dict["NAME"] = name
+    try:
+        yield name
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = before
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
 def scratch_store() -> Iterator[str]:
     """Create a collection with a random name, on the server at QDRANT_URL or in a temporary folder. Yield the kind of store."""
     from vectorstore.schema.initialize import initialize
