@@ -8,6 +8,7 @@ import subprocess
 from functools import cache
 
 from findme.environment import BASE_DIR
+from vectorstore.qdrant.address import SETTINGS
 
 PACKAGES = ("accounts", "calls", "findme", "matching", "privacy", "vectorstore", "videos")
 LITERAL = 6
@@ -32,6 +33,9 @@ def text_of(node: ast.AST) -> str:
     match node:
         case ast.Constant(value=str(value)):
             return re.sub(r"%[sdr]|%\.?\d*f", "…", value)
+        case ast.FormattedValue(value=ast.Attribute(value=ast.Attribute(attr="names") | ast.Name(id="names"), attr=name)):
+            # An error about an address names a setting, or the option of a command.
+            return str(getattr(SETTINGS, name))
         case ast.JoinedStr():
             return "".join(text_of(part) or "…" for part in node.values)
         case ast.BinOp(op=ast.Add()):

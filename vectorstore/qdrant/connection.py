@@ -11,7 +11,7 @@ from django.conf import settings
 from qdrant_client import QdrantClient
 
 from findme.core.errors import StoreUnavailable, StoreUnusable
-from vectorstore.qdrant.address import server_address, timeout_seconds
+from vectorstore.qdrant.address import Address, server_address, timeout_seconds
 from vectorstore.qdrant.embedded import folder_at
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 from vectorstore.qdrant.server import client_of, forget
@@ -76,8 +76,23 @@ def _embedded_client() -> Iterator[QdrantClient]:
 
 @contextmanager
 def _server_client() -> Iterator[QdrantClient]:
-    address = server_address()
-    client = client_of(address, collection_name())
+    with _client_at(server_address(), collection_name()) as client:
+        yield client
+
+
+@contextmanager
+def qdrant_at(address: Address | None, collection: str) -> Iterator[QdrantClient]:
+    """Yield a client of the server at ``address``, or of the embedded store if that is None, as ``qdrant`` does.
+
+    Its errors are not noted as an outage of the vector store.
+    """
+    with _embedded_client() if address is None else _client_at(address, collection) as client:
+        yield client
+
+
+@contextmanager
+def _client_at(address: Address, collection: str) -> Iterator[QdrantClient]:
+    client = client_of(address, collection)
     try:
         with translate_server_errors(address):
             yield client

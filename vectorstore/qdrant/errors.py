@@ -95,15 +95,17 @@ def _connection_failed(source: Exception, address: Address) -> StoreUnavailable:
         case httpx.ConnectError():
             return _not_reached(reason, address)
         case httpx.TransportError() if not address.tls and speaks_tls(address):
-            return StoreUnusable(f"The server at QDRANT_URL {address} speaks TLS: write https:// instead of http://.")
+            return StoreUnusable(f"The server at {address.names.url} {address} speaks TLS: write https:// instead of http://.")
         case httpx.RemoteProtocolError() if "illegal" in reason:
             return _not_qdrant(address)
         case httpx.TransportError():
-            return StoreUnavailable(f"Qdrant at {address} closed the connection ({_short(reason)}): check its log, then run it again.")
+            return StoreUnavailable(
+                f"Qdrant at {address} closed the connection ({_short(reason, address)}): check its log, then run it again."
+            )
         case ValidationError():
             return _not_qdrant(address)
     return StoreUnavailable(
-        f"The request to Qdrant at {address} failed ({_short(f'{type(source).__name__}: {reason}')}): check its log, then run it again."
+        f"The request to Qdrant at {address} failed ({_short(f'{type(source).__name__}: {reason}', address)}): check its log, then run it again."
     )
 
 
@@ -126,18 +128,19 @@ def _grpc_failed(error: grpc.RpcError, address: Address) -> UserFacingError:
             return _error_for_status(400, details, address)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _error_for_status(429, details, address)
-    return ServerError(f"Qdrant at {address} answered {code.name} ({_short(details)}): check its log, then run it again.")
+    return ServerError(f"Qdrant at {address} answered {code.name} ({_short(details, address)}): check its log, then run it again.")
 
 
 def _error_for_status(status: int, message: str, address: Address) -> UserFacingError:
     match status:
         case 401 if not address.api_key:
-            return StoreUnusable(f"Qdrant at {address} requires an API key: set QDRANT_API_KEY.")
+            return StoreUnusable(f"Qdrant at {address} requires an API key: set {address.names.api_key}.")
         case 401:
-            return StoreUnusable(f"Qdrant at {address} does not accept the key in QDRANT_API_KEY: set the key of the server.")
+            return StoreUnusable(f"Qdrant at {address} does not accept the key in {address.names.api_key}: set the key of the server.")
         case 403:
             return StoreUnusable(
-                f"The key in QDRANT_API_KEY does not allow this at {address} ({_short(message)}): set a key that allows writing."
+                f"The key in {address.names.api_key} does not allow this at {address} ({_short(message, address)}): set a key that allows"
+                f" {'reading' if address.read_only else 'writing'}."
             )
         case 404 if missing := re.search(r"Collection `(.*)` doesn't exist", message):
             return CollectionNotFound(missing[1])
@@ -145,28 +148,31 @@ def _error_for_status(status: int, message: str, address: Address) -> UserFacing
             return _not_qdrant(address)
         case 413:
             return RequestRejected(
-                f"Qdrant at {address} rejected this as too large: {_short(message)}. Shorten the user's data, or set QDRANT_GRPC_PORT:"
+                f"Qdrant at {address} rejected this as too large: {_short(message, address)}. Shorten the user's data, or set {address.names.grpc_port}:"
                 " gRPC accepts larger requests."
             )
         case 400 | 409 | 422:
-            return RequestRejected(f"Qdrant at {address} rejected this: {_short(message)}. See manage.py init_qdrant --check.")
+            next_step = "" if address.read_only else " See manage.py init_qdrant --check."
+            return RequestRejected(f"Qdrant at {address} rejected this: {_short(message, address)}.{next_step}")
         case 429:
-            return StoreUnavailable(f"Qdrant at {address} is overloaded ({_short(message)}): wait, then run it again.")
-    return ServerError(f"Qdrant at {address} answered {status} ({_short(message)}): check its log, then run it again.")
+            return StoreUnavailable(f"Qdrant at {address} is overloaded ({_short(message, address)}): wait, then run it again.")
+    return ServerError(f"Qdrant at {address} answered {status} ({_short(message, address)}): check its log, then run it again.")
 
 
 def _not_reached(reason: str, address: Address) -> StoreUnavailable:
     if re.search(r"name or service|no address|getaddrinfo|name resolution|nodename|Domain name", reason, re.IGNORECASE):
         return StoreUnavailable(
-            f"QDRANT_URL {address} contains the unknown host {address.host!r}. Correct QDRANT_URL, or the name resolution of this machine."
+            f"{address.names.url} {address} contains the unknown host {address.host!r}. Correct {address.names.url}, or the name resolution of this machine."
         )
-    return StoreUnavailable(f"Nothing answers at QDRANT_URL {address} ({_short(reason)}): start Qdrant, or correct QDRANT_URL.")
+    return StoreUnavailable(
+        f"Nothing answers at {address.names.url} {address} ({_short(reason, address)}): start Qdrant, or correct {address.names.url}."
+    )
 
 
 def _grpc_not_reached(reason: str, address: Address) -> StoreUnavailable:
     last = reason.rpartition("last error: ")[2]
     return StoreUnavailable(
-        f"No gRPC at port {address.grpc_port} of {address.host!r} ({_short(last)}): start Qdrant, or correct QDRANT_GRPC_PORT (0 means REST)."
+        f"No gRPC at port {address.grpc_port} of {address.host!r} ({_short(last, address)}): start Qdrant, or correct {address.names.grpc_port} (0 means REST)."
     )
 
 
@@ -175,15 +181,17 @@ def _tls_failed(reason: str, address: Address) -> StoreUnavailable:
         why = re.search(r"verify failed: ([^(:]*)|VERIFY_FAILED: ([^:]*)", reason)
         detail = next((group for group in why.groups() if group), reason).strip() if why else reason
         return StoreUnusable(
-            f"The certificate at QDRANT_URL {address} is not trusted ({_short(detail)}): name its authority's file in SSL_CERT_FILE"
+            f"The certificate at {address.names.url} {address} is not trusted ({_short(detail, address)}): name its authority's file in SSL_CERT_FILE"
             f"{' and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH' if address.grpc_port else ''}, or correct the host."
         )
     if re.search("WRONG_VERSION_NUMBER|UNEXPECTED_EOF|RECORD_LAYER_FAILURE", reason):
         # A server that stops in the middle of a handshake looks the same as a server without TLS.
         kind = StoreUnavailable if "UNEXPECTED_EOF" in reason else StoreUnusable
-        return kind(f"The server at QDRANT_URL {address} does not speak TLS: write http:// instead of https://, or give it a certificate.")
+        return kind(
+            f"The server at {address.names.url} {address} does not speak TLS: write http:// instead of https://, or give it a certificate."
+        )
     return StoreUnavailable(
-        f"TLS with the server at QDRANT_URL {address} failed ({_short(reason)}): check its certificate and its settings."
+        f"TLS with the server at {address.names.url} {address} failed ({_short(reason, address)}): check its certificate and its settings."
     )
 
 
@@ -194,7 +202,9 @@ def _request_timeout(address: Address) -> RequestTimeout:
 
 
 def _not_qdrant(address: Address) -> StoreUnusable:
-    return StoreUnusable(f"The server at QDRANT_URL {address} is not the REST API of Qdrant: correct the host, the port or the path.")
+    return StoreUnusable(
+        f"The server at {address.names.url} {address} is not the REST API of Qdrant: correct the host, the port or the path."
+    )
 
 
 def speaks_tls(address: Address) -> bool:
@@ -218,9 +228,9 @@ def _message_in(content: bytes) -> str:
         return "a page of HTML" if text.lstrip().startswith("<") else text
 
 
-def _short(text: str) -> str:
+def _short(text: str, address: Address) -> str:
     """Return the text on one line, truncated, and without the key in case a server repeats it."""
-    if settings.QDRANT_API_KEY:
-        text = text.replace(settings.QDRANT_API_KEY, "…")
+    for key in filter(None, (address.api_key, settings.QDRANT_API_KEY)):
+        text = text.replace(key, "…")
     line = " ".join(text.split())
     return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 1]}…"

@@ -9,13 +9,16 @@ from uuid import UUID
 
 from qdrant_client import QdrantClient
 
-from vectorstore.qdrant.pages import Points, vectors_of
+from vectorstore.qdrant.pages import WHOLE, Page, Points, Selection, page_of
 
 
-def scroll(client: QdrantClient, collection: str, limit: int, offset: Any) -> tuple[Points, Any]:
+def scroll(client: QdrantClient, collection: str, limit: int, offset: Any, selection: Selection = WHOLE) -> tuple[Page, Any]:
     """Return the page at ``offset`` (None: the first) and the offset of the next page (None: there is none)."""
-    result = _post(client, collection, "points/scroll", {"limit": limit, "offset": offset, "with_payload": True, "with_vector": True})
-    return _points(result["points"]), result["next_page_offset"]
+    with_payload = True if selection.fields is None else list(selection.fields)
+    with_vector = [selection.vector] if selection.vector else True
+    body = {"limit": limit, "offset": offset, "with_payload": with_payload, "with_vector": with_vector}
+    result = _post(client, collection, "points/scroll", body)
+    return _page(result["points"], selection.vector), result["next_page_offset"]
 
 
 def retrieve(client: QdrantClient, collection: str, ids: Sequence[str]) -> Points:
@@ -23,7 +26,7 @@ def retrieve(client: QdrantClient, collection: str, ids: Sequence[str]) -> Point
 
     Qdrant sends a vector with a NaN as ``null``, which qdrant-client rejects as an invalid answer.
     """
-    return _points(_post(client, collection, "points", {"ids": list(ids), "with_payload": True, "with_vector": True}))
+    return _page(_post(client, collection, "points", {"ids": list(ids), "with_payload": True, "with_vector": True}), "").points()
 
 
 def _post(client: QdrantClient, collection: str, path: str, body: dict[str, Any]) -> Any:
@@ -39,11 +42,10 @@ def _post(client: QdrantClient, collection: str, path: str, body: dict[str, Any]
     return answer["result"]
 
 
-def _points(found: list[dict[str, Any]]) -> Points:
-    of_users = [point for point in found if isinstance(point["id"], str)]
-    return Points(
-        [UUID(point["id"]) for point in of_users],
-        [point.get("payload") or {} for point in of_users],
-        vectors_of([point.get("vector") for point in of_users]),
-        [point["id"] for point in found if isinstance(point["id"], int)],
+def _page(found: list[dict[str, Any]], name: str) -> Page:
+    vectors = [point.get("vector") for point in found]
+    return page_of(
+        [UUID(point["id"]) if isinstance(point["id"], str) else point["id"] for point in found],
+        [point.get("payload") or {} for point in found],
+        [vector.get(name) if isinstance(vector, dict) else vector for vector in vectors] if name else vectors,
     )

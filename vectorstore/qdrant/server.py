@@ -70,7 +70,7 @@ def _opened(address: Address) -> QdrantClient:
     too, because the driver's also appears for loopback addresses.
     """
     if address.api_key and not address.tls and not address.loopback:
-        log.warning("QDRANT_API_KEY is sent to %s without encryption: use https://.", address)
+        log.warning(f"{address.names.api_key} is sent to %s without encryption: use https://.", address)  # noqa: G004  # the name of a setting
     warnings.filterwarnings("ignore", message="Api key is used with an insecure connection", category=UserWarning)
     # A client closes itself again when it is deleted. At interpreter exit gRPC is unloaded by then.
     warnings.filterwarnings("ignore", message="Unable to close grpc_channel", category=RuntimeWarning)
@@ -123,14 +123,14 @@ def _check_grpc(client: QdrantClient, address: Address, version: str, collection
     """Raise StoreUnusable unless gRPC and REST reach the same server.
 
     Both must report the same version, and the same collection on the same peers. A peer's id is random and created with the server's storage. Any
-    collection can be compared. If there is none, a temporary one is created.
+    collection can be compared. If there is none, a temporary one is created, except at an address for reading only.
     """
     listed = client.http.collections_api.get_collections().result
     names = [found.name for found in listed.collections] if listed else []
     by_grpc = client.info().version
     if by_grpc != version:
         raise _another_server(address, f"REST answers as version {version!r}, gRPC as {by_grpc!r}")
-    if any(_has_same_peers(name, client, address) for name in [collection, *names]):
+    if any(_has_same_peers(name, client, address) for name in [collection, *names]) or address.read_only:
         return
     name = f"findme-proof-{secrets.token_hex(8)}"
     client.http.collections_api.create_collection(name, create_collection=models.CreateCollection(vectors={}))
@@ -190,7 +190,7 @@ def _peers_by_grpc(collection: str, client: QdrantClient, address: Address) -> s
 
 def _another_server(address: Address, why: str) -> StoreUnusable:
     return StoreUnusable(
-        f"QDRANT_GRPC_PORT {address.grpc_port} is not the server of QDRANT_URL {address} ({why}): correct it, or set it to 0 for REST."
+        f"{address.names.grpc_port} {address.grpc_port} is not the server of {address.names.url} {address} ({why}): correct it, or set it to 0 for REST."
     )
 
 

@@ -9,7 +9,7 @@ Captured deletions, TRUNCATE and erasures remove points whatever their version (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -73,15 +73,15 @@ class UniqueVectors:
 
     def among(self, records: Sequence[Record]) -> list[ExtendedPointId]:
         """Return the ids of the points that hold one. ``records`` carry ``FIELDS``. One query for all that PostgreSQL has to decide."""
-        suspects = [(record.id, users_of(record)) for record in records if not self._is_own(record)]
+        suspects = [(record.id, users_of(record)) for record in records if not self.is_own(record.payload)]
         users = without_embedding(user for _, named in suspects for user in named)
         return [point_id for point_id, named in suspects if named & users]
 
-    def _is_own(self, record: Record) -> bool:
-        """Whether this database allocated the point's version. A point may be newer than what was read of the sequence before."""
+    def is_own(self, payload: Mapping[str, Any] | None) -> bool:
+        """Whether this database allocated the version in a point's payload. A point may be newer than what was read of the sequence before."""
         if self.floor is None:
             return False
-        version = version_of(record.payload)
+        version = version_of(payload)
         if version is None or version <= self.floor:
             return False
         if self._allocated is None or version > self._allocated.last:
