@@ -11,6 +11,7 @@ class VectorStoreConfig(AppConfig):
         ("0007_users_inserted", "0007_users_inserted"),
         ("0012_erased_users", "0012_erased_users"),
         ("0013_erased_users_changed", "0013_erased_users_changed"),
+        ("0014_imports", "0014_imports"),
     )
 
     def ready(self) -> None:

@@ -1,4 +1,4 @@
-"""Personal data of the vector store: the table ``profile_embeddings``, the sync queue, and the point in Qdrant.
+"""Personal data of the vector store: the table ``profile_embeddings``, the sync queue, imports, and the point in Qdrant.
 
 Modules that use qdrant-client are imported inside the functions. The client takes most of a second to import, and every command imports this module.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, Store, columns_of, registry
-from vectorstore.models import ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState
+from vectorstore.models import ImportDigest, ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, VectorImport
 
 
 class Embeddings(PersonalDataOwner):
@@ -115,6 +115,39 @@ class Syncing(PersonalDataOwner):
         return []
 
 
+class Imports(PersonalDataOwner):
+    """Owner of what ``import_embeddings`` remembers. A digest shows whether a given vector is that of the user."""
+
+    section = "vector_import"
+    fields = {
+        "vectorstore.ImportDigest": frozenset({"user", "import_id", "point", "stored"}),
+        # The last point that was read is the id of a user.
+        "vectorstore.VectorImport": frozenset(
+            {"id", "place", "collection", "vector", "last_point", "counts", "options", "rejects", "started_at", "finished_at"}
+        ),
+    }
+
+    protection = {"vectorstore.ImportDigest": Protection(users=("user",), protected={})}
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        """Return the digests, None if no point of the user was imported."""
+        return {"digest": ImportDigest.objects.filter(pk=user_id).values(*columns_of(ImportDigest)).first()}
+
+    def anonymize(self, user_id: UUID) -> None:
+        ImportDigest.objects.filter(pk=user_id).delete()
+        VectorImport.forget(user_id)
+
+    def erase(self, user_id: UUID) -> None:
+        VectorImport.forget(user_id)
+
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        """Return no effect: the digests are bookkeeping."""
+        return []
+
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return []
+
+
 class VectorStore(Store):
     """The user's point in Qdrant.
 
@@ -151,4 +184,5 @@ class VectorStore(Store):
 
 registry.register(Embeddings())
 registry.register(Syncing())
+registry.register(Imports())
 registry.register_store(VectorStore())

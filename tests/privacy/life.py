@@ -22,6 +22,7 @@ ENTRIES = {
     "matches.json": 2,
     "calls.json": 2,
     "vector_sync.json": 1,
+    "vector_import.json": 1,
     "erasure.json": 1,
     "audit_log.json": 0,
 }

@@ -46,6 +46,7 @@ def test_preview__counts_the_entries_of_each_file(shelf: Shelf) -> None:
         ("matches.json", 2, "in the zip"),
         ("calls.json", 2, "in the zip"),
         ("vector_sync.json", 1, "in the zip"),
+        ("vector_import.json", 1, "in the zip"),
         ("erasure.json", 1, "in the zip"),
         ("audit_log.json", 0, "in the zip"),
     }

@@ -180,7 +180,7 @@ def test_protection__of_a_table_without_protected_columns_needs_a_trigger_for_ev
 def test_protection__the_condition_of_each_trigger_names_every_protected_column() -> None:
     """The condition decides whether the function is called."""
     protections = {label: protection for owner in registry.owners for label, protection in owner.protection.items()}
-    assert len(protections) == 5
+    assert len(protections) == 6
     for label, protection in protections.items():
         model = apps.get_model(label)
         with connection.cursor() as cursor:

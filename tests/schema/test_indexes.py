@@ -51,6 +51,7 @@ def test_foreign_keys_to_users__each_cascades_in_the_database() -> None:
             "matches",
             "video_calls",
             "profile_embeddings",
+            "vector_import_digests",
             "users_groups",
             "users_user_permissions",
             "django_admin_log",

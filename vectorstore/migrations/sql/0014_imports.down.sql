@@ -1,0 +1,3 @@
+DROP TRIGGER erased_users_changed ON vector_import_digests;
+DROP TRIGGER erased_users_updated ON vector_import_digests;
+DROP TRIGGER erased_users_inserted ON vector_import_digests;
