@@ -91,7 +91,7 @@ def upsert_embeddings(
     unavailable, the loaded rows stay loaded.
     """
     inputs = sources(files)
-    run = _Run(_model(model), dry_run, queue_only, Loaded())
+    run = _Run(checked_model(model), dry_run, queue_only, Loaded())
     with rejects_file(rejects, paths(files), sizes(files)) as write, staging():
         try:
             for batch in _batches(inputs):
@@ -150,7 +150,8 @@ class _Run:
             self.loaded.awaiting_projection += len(user_ids)
 
 
-def _model(name: str | None) -> str:
+def checked_model(name: str | None) -> str:
+    """Return the name of the model, by default ``EMBEDDING_MODEL``. Raise UserFacingError for one that PostgreSQL cannot store."""
     chosen: str = settings.EMBEDDING_MODEL if name is None else name
     longest = ProfileEmbedding._meta.get_field("model").max_length
     if longest is not None and len(chosen) > longest:

@@ -42,6 +42,60 @@ def rejects_file(path: Path | None, inputs: Iterable[Path], sizes: Mapping[str, 
         yield partial(_write, stream, RejectedLines(sizes or {}), path)
 
 
+class RejectsFile:
+    """A rejects file that an interrupted run leaves to the next one. Its ``size`` in bytes is known after each rejection."""
+
+    def __init__(self, stream: BinaryIO, path: Path, size: int) -> None:
+        self._stream, self._lines, self._path = stream, RejectedLines({}), path
+        self.size = size
+
+    def write(self, rejection: Rejection) -> Written:
+        line, written = self._lines.line(rejection)
+        with _writing(self._path):
+            self._stream.write(line)
+        self.size += len(line)
+        return written
+
+    def cut(self, size: int) -> None:
+        """Remove what was written after the first ``size`` bytes."""
+        if size != self.size:
+            with _writing(self._path):
+                self._stream.truncate(size)
+                self._stream.seek(size)
+            self.size = size
+
+
+@contextmanager
+def new_rejects_file(path: Path) -> Iterator[RejectsFile]:
+    """Yield a new rejects file, which replaces an existing one as ``rejects_file`` does. Raises UserFacingError."""
+    with ExitStack() as stack:
+        with _writing(path):
+            _require_replaceable(path, ())
+            stream = stack.enter_context(growing_file(path, force=True))
+        yield RejectsFile(stream, path, 0)
+
+
+@contextmanager
+def continued_rejects_file(path: Path, size: int) -> Iterator[RejectsFile]:
+    """Yield an existing rejects file, cut to its first ``size`` bytes. ``can_continue`` has returned True."""
+    with ExitStack() as stack:
+        with _writing(path):
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stream = stack.enter_context(os.fdopen(descriptor, "wb", buffering=0))
+            stream.truncate(size)
+            stream.seek(size)
+        yield RejectsFile(stream, path, size)
+
+
+def can_continue(path: Path, size: int) -> bool:
+    """Return whether ``path`` is a rejects file of this account with at least ``size`` bytes."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            return _may_be_replaced(stream, ()) and os.fstat(stream.fileno()).st_size >= size
+    except OSError:
+        return False
+
+
 def _drop(_: Rejection) -> Written:
     """Write nothing, because the run has no rejects file."""
     return Written.WHOLE

@@ -6,9 +6,10 @@ into a temporary table, followed by an UPDATE.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +19,8 @@ from psycopg import errors
 
 from vectorstore.ingest import binary_copy
 from vectorstore.ingest.rows import UNSET, Content, Kind, Rejection, Row
+
+Result = TypeVar("Result")
 
 ATTEMPTS = 5
 """Maximum attempts for a batch that conflicts with other sessions writing the same users."""
@@ -92,10 +95,15 @@ def store(rows: Sequence[Row], *, model: str, dry_run: bool = False) -> Stored:
 
     Call it within ``staging()``.
     """
+    return in_transaction(lambda: _store(rows, model, dry_run))
+
+
+def in_transaction(work: Callable[[], Result]) -> Result:
+    """Run ``work`` in one transaction and return its result. Repeat it after a conflict with another session that writes the same users."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with transaction.atomic(durable=True):
-                return _store(rows, model, dry_run)
+                return work()
         except _ConcurrentInsert:
             if attempt == ATTEMPTS:
                 raise OperationalError(f"a batch conflicted {ATTEMPTS} times with other sessions that write the same embeddings") from None
@@ -114,8 +122,8 @@ def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:
         allowed, rejections = _partition(rows, barred, embedded, loaded)
         new = [row for row in allowed if row.content.user_id not in embedded] if embedded else allowed
         if not dry_run:
-            _insert(cursor, new, model)
-            _update(cursor, [row for row in allowed if row.content.user_id in embedded] if embedded else [], model)
+            insert(cursor, [row.content for row in new], model)
+            update(cursor, [row.content for row in allowed if row.content.user_id in embedded] if embedded else [], model)
         cursor.execute(NOTE_LOADED, _ids(allowed) if rejections else ids)
     return Stored([row.content.user_id for row in allowed], 0 if dry_run else len(new), rejections)
 
@@ -174,19 +182,19 @@ def _problem(content: Content, barred: Mapping[UUID, bool], embedded: set[UUID],
     return None
 
 
-def _insert(cursor: CursorWrapper, rows: Sequence[Row], model: str) -> None:
+def insert(cursor: CursorWrapper, contents: Sequence[Content], model: str) -> None:
     """Insert rows of users without an embedding, in the order of their ids, so concurrent loads of the same users do not deadlock.
 
-    Raises _ConcurrentInsert if a user has an embedding by now.
+    The users are locked. If one has an embedding by now, the transaction is repeated: call it within ``in_transaction``.
     """
-    if not rows:
+    if not contents:
         return
-    contents = sorted([row.content for row in rows], key=lambda content: content.user_id.int)
+    contents = sorted(contents, key=lambda content: content.user_id.int)
     vectors = np.stack([content.vector for content in contents if content.vector is not UNSET])
     user_ids = b"".join([content.user_id.bytes for content in contents])
     tails = _tails(contents, model.encode())
     try:
-        _copy(cursor, INSERT_NEW, binary_copy.lines_of_vectors(user_ids, vectors, tails, fields=6))
+        copy_into(cursor, INSERT_NEW, binary_copy.lines_of_vectors(user_ids, vectors, tails, fields=6))
     except IntegrityError as error:
         if isinstance(error.__cause__, errors.UniqueViolation):
             raise _ConcurrentInsert from None
@@ -214,16 +222,17 @@ def _tail(content: Content, model: bytes) -> bytes:
     return binary_copy.fields(fields)
 
 
-def _update(cursor: CursorWrapper, rows: Sequence[Row], model: str) -> None:
-    """Update rows of users whose embeddings are locked."""
-    if not rows:
+def update(cursor: CursorWrapper, contents: Sequence[Content], model: str) -> None:
+    """Update rows of users whose embeddings are locked. Call it within ``staging()``."""
+    if not contents:
         return
     cursor.execute("TRUNCATE embeddings_staged")
-    _copy(cursor, STAGE, b"".join([binary_copy.line(_staged(row.content)) for row in rows]))
+    copy_into(cursor, STAGE, b"".join([binary_copy.line(_staged(content)) for content in contents]))
     cursor.execute(UPDATE_EXISTING, [model])
 
 
-def _copy(cursor: CursorWrapper, statement: str, lines: bytes) -> None:
+def copy_into(cursor: CursorWrapper, statement: str, lines: bytes) -> None:
+    """Run a binary COPY with these rows."""
     with connection.wrap_database_errors, cursor.copy(statement) as copy:
         copy.write(binary_copy.BEGIN)
         copy.write(lines)

@@ -179,7 +179,7 @@ def test_load__conflicting_inserts__tries_the_batch_five_times(
     """Another session inserts rows after the batch has begun and before it is written."""
     users = UserFactory.create_batch(5)
     path = json_lines(tmp_path / "x.jsonl", [row(user.pk, interests=["sea"], vector=ones(7)) for user in users])
-    insert, conflicting_users = staging._insert, iter(users[:conflicts])
+    insert, conflicting_users = staging.insert, iter(users[:conflicts])
 
     def insert_after_conflict(*arguments: Any) -> None:
         for user in islice(conflicting_users, 1):
@@ -189,7 +189,7 @@ def test_load__conflicting_inserts__tries_the_batch_five_times(
             other_session.commit()
         insert(*arguments)
 
-    monkeypatch.setattr(staging, "_insert", insert_after_conflict)
+    monkeypatch.setattr(staging, "insert", insert_after_conflict)
     if conflicts == 5:
         with pytest.raises(
             LoadInterrupted, match=r"^PostgreSQL: a batch conflicted 5 times with other sessions .*\. Loaded before that: 0 rows\."
