@@ -27,6 +27,7 @@ from privacy.management.commands.apply_retention import Applied
 from privacy.management.commands.undo_erasure import Undone
 from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
 from tests.docs.source import is_printed, texts
+from vectorstore.ingest.from_qdrant.results import Imported
 from vectorstore.ingest.load import Loaded
 from vectorstore.projection.ages import Refreshed
 from vectorstore.purge.purge import PurgeResult
@@ -43,6 +44,7 @@ RESULTS: dict[str, list[type]] = {
     "rollback": [RolledBack],
     "schema_version": [SchemaVersion],
     "upsert_embeddings": [Loaded],
+    "import_embeddings": [Imported],
     "sync_qdrant": [SyncResult],
     "refresh_ages": [Refreshed],
     "verify_qdrant": [Verified],

@@ -14,6 +14,7 @@ VECTOR_STORE = (
     "connect-to-qdrant",
     "create-the-collection",
     "load-embeddings",
+    "import-embeddings",
     "run-the-workers",
     "search-profiles",
     "verify-and-repair",

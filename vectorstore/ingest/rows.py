@@ -44,8 +44,11 @@ class Kind(StrEnum):
     BAD_VIDEO_FEATURES = "bad video_features"
     UNKNOWN_USER = "unknown user"
     DELETED_USER = "deleted user"
+    ERASED_USER = "erased user"
     SECOND_ROW = "second row of a user"
     NO_VECTOR = "no vector"
+    CONFLICT = "conflict"
+    LEFT_OUT = "invalid field"
 
 
 class BadRow(Exception):

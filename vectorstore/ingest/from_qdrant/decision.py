@@ -1,0 +1,71 @@
+"""Decide between a point and the row of its user: a three-way comparison with what both were when they were last equal."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import numpy as np
+
+from vectorstore.ingest.from_qdrant.digests import Base
+from vectorstore.ingest.from_qdrant.points import Candidate
+from vectorstore.ingest.from_qdrant.stored import Embedding
+from vectorstore.projection.rows import unit_rows
+from vectorstore.projection.vectors import Reals
+from vectorstore.verification.compare import TOLERANCE
+
+
+class Decision(Enum):
+    """What an import does with a point.
+
+    - NEW: the user has no row and no point of this user was imported before.
+    - SAME: the point and the row are equal, apart from rounding.
+    - CHANGED: the row is as it was when both were equal, and the point is not.
+    - KEPT: the point is as it was when both were equal, and the row is not.
+    - CONFLICT: both have changed, or they differ and were never equal.
+    - DELETED: both were equal, and the row was deleted since. This is a conflict too.
+    """
+
+    NEW = auto()
+    SAME = auto()
+    CHANGED = auto()
+    KEPT = auto()
+    CONFLICT = auto()
+    DELETED = auto()
+
+    @property
+    def is_conflict(self) -> bool:
+        return self in (Decision.CONFLICT, Decision.DELETED)
+
+
+def decide(candidate: Candidate, row: Embedding | None, base: Base | None, *, is_normalized: bool) -> Decision:
+    """Compare the point with the row and with ``base``. ``is_normalized``: the collection stores its vectors with length 1."""
+    if row is None:
+        return Decision.NEW if base is None else Decision.DELETED
+    point, stored = candidate.digest, row.digest
+    if point == stored or _are_equal(candidate, row, is_normalized=is_normalized):
+        return Decision.SAME
+    if base is not None and stored == base.stored:
+        return Decision.CHANGED
+    return Decision.KEPT if base is not None and point == base.point else Decision.CONFLICT
+
+
+def _are_equal(candidate: Candidate, row: Embedding, *, is_normalized: bool) -> bool:
+    content = candidate.content
+    return (
+        content.location == row.location
+        and content.interests == row.compared_interests
+        and _are_same_reals(candidate.video_features, row.video_features)
+        and (_has_direction(candidate, row) if is_normalized else np.array_equal(candidate.vector, row.vector))
+    )
+
+
+def _are_same_reals(one: Reals | None, other: Reals | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
+
+
+def _has_direction(candidate: Candidate, row: Embedding) -> bool:
+    """Return whether the row's vector, with length 1, is that of the point, apart from rounding."""
+    if len(row.vector) != len(candidate.vector):
+        return False
+    unit, _ = unit_rows(row.vector[None].astype(np.float64))
+    return bool((np.abs(unit[0].astype(np.float32) - candidate.vector) <= TOLERANCE).all())
