@@ -13,7 +13,7 @@ from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import refusal_reason
 from findme.migrator.attempts import repeat_while_locked
-from findme.migrator.baseline.names import permanent_name, quote
+from findme.migrator.baseline.names import quote, rule_name
 from findme.migrator.baseline.step import Step
 from findme.migrator.concurrently import is_valid
 from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
@@ -66,10 +66,9 @@ def _drop_invalid_index(connection: BaseDatabaseWrapper, step: Step) -> None:
 
 def _failure(run: Run, step: Step, error: Error, number: int) -> UserFacingError:
     again = f"manage.py {run.command}"
-    if rule := _broken_rule(error):
-        return UserFacingError(
-            f"{rule}: rows of {step.description.partition(':')[0]} break this rule; the earlier steps stay. See {again} --plan."
-        )
+    table = step.description.partition(":")[0]
+    if rule := _broken_rule(error, table):
+        return UserFacingError(f"{rule}: rows of {table} break this rule; the earlier steps stay. See {again} --plan.")
     busy, then = "", f"Fix this, then run {again} again."
     if is_lock_unavailable(error):
         busy = f", {number} times{oldest_transaction(run.lock.connection)}"
@@ -81,9 +80,9 @@ def _failure(run: Run, step: Step, error: Error, number: int) -> UserFacingError
     return UserFacingError(f"{step.description}: {without_detail(error)}{busy}; the earlier steps stay. {then}")
 
 
-def _broken_rule(error: Error) -> str | None:
+def _broken_rule(error: Error, table: str) -> str | None:
     """Return the constraint or unique index that rows break. A writer can have inserted them after the rows were counted."""
     cause = error.__cause__
     if isinstance(cause, errors.CheckViolation | errors.ForeignKeyViolation | errors.UniqueViolation):
-        return permanent_name(cause.diag.constraint_name or "")
+        return rule_name(cause.diag.constraint_name or "", table)
     return None

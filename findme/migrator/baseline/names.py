@@ -8,6 +8,9 @@ LONGEST_NAME = 63
 """Bytes of a name in PostgreSQL."""
 
 
+NOT_NULL = "_not_null"
+
+
 def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -19,9 +22,12 @@ def temporary_name(name: str) -> str:
 
 def not_null_name(table: str, column: str) -> str:
     """Return the name of the CHECK that will become NOT NULL."""
-    return temporary_name(f"{table}_{column}_not_null")
+    return temporary_name(f"{table}_{column}{NOT_NULL}")
 
 
-def permanent_name(name: str) -> str:
-    """Return the name of the rule that a temporary constraint checks."""
-    return name.removeprefix(TEMPORARY_PREFIX)
+def rule_name(constraint: str, table: str) -> str:
+    """Return the name of the rule that a constraint of the table checks: TABLE.COLUMN for NOT NULL."""
+    name = constraint.removeprefix(TEMPORARY_PREFIX)
+    if name != constraint and name.startswith(f"{table}_") and name.endswith(NOT_NULL):
+        return f"{table}.{name.removeprefix(f'{table}_').removesuffix(NOT_NULL)}"
+    return name

@@ -99,7 +99,9 @@ class Reached(Exception):
     """The conversion has reached the step at which the test stops it."""
 
 
-def convert_tables_only(target: dict[str, Table], on_step: Callable[[str], object] = lambda _: None) -> None:
+def convert_tables_only(
+    target: dict[str, Table], on_step: Callable[[str], object] = lambda _: None, timeouts: MigrationTimeouts = TIMEOUTS
+) -> None:
     """Do the steps before the migrations, which take most of the time."""
 
     def stop_at_migrations(description: str) -> None:
@@ -108,7 +110,7 @@ def convert_tables_only(target: dict[str, Table], on_step: Callable[[str], objec
         on_step(description)
 
     with suppress(Reached):
-        convert_tables(target, on_step=stop_at_migrations)
+        convert_tables(target, on_step=stop_at_migrations, timeouts=timeouts)
 
 
 def without(lines: Collection[str], *beginnings: str) -> set[str]:
