@@ -31,6 +31,7 @@ from findme.core.db.session import without_time_limits
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line, without_detail
 from findme.core.postgresql.diagnosis import require_search_path
 from findme.core.postgresql.encoding import require_utf8
+from findme.migrator.baseline.guard import require_adopted
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import LockedExecutor, Run
 from findme.migrator.lock import migration_lock
@@ -136,17 +137,21 @@ def migrating(
     timeouts: MigrationTimeouts | None = None,
     steps: int | None = None,
     consent: Consent = NO_CONSENT,
+    fake: bool = False,
     on_warning: Callable[[str], None] = logger.warning,
 ) -> Iterator[Run]:
     """Hold the lock while Django's ``migrate`` runs inside the block, its signals included.
 
-    Raises UserFacingError if a migration fails, if an undo drops more than ``consent`` accepts, or if the database is not UTF8.
+    Raises UserFacingError if a migration fails, if an undo drops more than ``consent`` accepts, or if the database is not UTF8. Without
+    ``fake``, which only changes records, it also does so if ``baseline`` must adopt the tables first.
     """
     require_utf8(connections[using])
     with (
         running("migrate", using=using, timeouts=timeouts or MigrationTimeouts.configured(), on_warning=on_warning) as run,
         use_executor(partial(StepwiseExecutor, steps, consent, run)),
     ):
+        if not fake:
+            require_adopted(connections[using])
         yield run
 
 

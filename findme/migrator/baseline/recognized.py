@@ -42,5 +42,5 @@ class Recognized:
     differences: tuple[Difference, ...] = ()
     kept: tuple[str, ...] = ()
     """The owner's own columns, constraints, indexes, triggers and tables: ``column users.phone``."""
-    is_taken_over: bool = False
-    """Whether the migrations are recorded that create each existing table. Then there is nothing to do, and only ``schema`` and ``tables`` are read."""
+    is_adopted: bool = False
+    """Whether the migrations created the tables, or ``baseline`` has ended. Then there is nothing to do, and only ``schema`` and ``tables`` are read."""

@@ -102,17 +102,17 @@ def test_migrate__settings_of_the_session__are_restored(before_videos: Database,
 
 @pytest.mark.at_length
 def test_migrate__migration_fails__reports_reason_leftovers_and_earlier_migrations(empty: Database) -> None:
-    empty.execute("CREATE TABLE users ()")
+    empty.execute("CREATE TABLE users_groups ()")
     with pytest.raises(CommandError) as refused:
         call_command("migrate", verbosity=0)
     assert str(refused.value) == (
-        'accounts.0001_initial was not applied: relation "users" already exists. It left nothing.'
+        'accounts.0001_initial was not applied: relation "users_groups" already exists. It left nothing.'
         " 16 earlier migrations stayed applied. Fix this, then run migrate again."
     )
     assert refused.value.returncode == 2
     assert empty.version() == 16
-    assert not empty.has("users_groups")
-    empty.execute("DROP TABLE users")
+    assert not empty.has("users")
+    empty.execute("DROP TABLE users_groups")
     assert apply_migrations().migrations[0] == "accounts.0001_initial"
 
 

@@ -10,6 +10,7 @@ from django.db.migrations import Migration
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
 from findme.core.postgresql.diagnosis import require_search_path
+from findme.migrator.baseline.guard import require_adopted
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import ATTEMPT_FAILED
 from findme.migrator.migrate import migrating, planned_undo
@@ -37,6 +38,7 @@ class Command(FindmeCommand, migrate.Command):
         require_search_path(connections[options["database"]])
         require_current_names(connections[options["database"]])
         if reads_only and options["steps"] is None:
+            require_adopted(connections[options["database"]])
             super().handle(*args, **options)  # without the lock
         else:
             self._handle_locked(Consent() if reads_only else self._consent(options), *args, **options)
@@ -45,7 +47,8 @@ class Command(FindmeCommand, migrate.Command):
 
     def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
         using, steps = options["database"], options["steps"]
-        with migrating(using=using, timeouts=migration_timeouts(options), steps=steps, consent=consent, on_warning=self.stderr.write):
+        timeouts, fake = migration_timeouts(options), options["fake"]
+        with migrating(using=using, timeouts=timeouts, steps=steps, consent=consent, fake=fake, on_warning=self.stderr.write):
             super().handle(*args, **options)
 
     def _consent(self, options: dict[str, Any]) -> Consent:
