@@ -19,6 +19,7 @@ from django.core.management import CommandParser, call_command, get_commands, lo
 
 from accounts.management.commands.unlock_login import Unlocked
 from findme.environment import BASE_DIR
+from findme.migrator.baseline.inspection import Report
 from findme.migrator.undo.rollback import RolledBack
 from findme.migrator.version import SchemaVersion
 from privacy.actions.export import Exported
@@ -41,6 +42,7 @@ PAGE = page("reference/commands.md")
 SECTIONS = sections(PAGE)
 GENERAL = ("Exit codes", "Options of all commands")
 RESULTS: dict[str, list[type]] = {
+    "baseline": [Report],
     "rollback": [RolledBack],
     "schema_version": [SchemaVersion],
     "upsert_embeddings": [Loaded],

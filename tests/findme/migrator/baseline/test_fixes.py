@@ -1,0 +1,177 @@
+"""Rows that break a rule are corrected by name, in batches, where there is one obvious remedy."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from findme.core.errors import UserFacingError
+from findme.migrator.baseline import fixes
+from findme.migrator.baseline.catalog import read_tables
+from findme.migrator.baseline.fixes import apply_fix, choose_fixes, count_fixable, fired_triggers, remedies_of
+from findme.migrator.baseline.inspection import Inspection, inspect
+from findme.migrator.baseline.rules import rules_of
+from findme.migrator.baseline.scratch import GUIDE_TABLES, migrated_tables
+from findme.migrator.migrate import running
+from findme.migrator.timeouts import MigrationTimeouts
+from tests.schema.rows import ANN, BOB, CEM, MATCH, UNUSED_ID, VIDEO, insert
+from tests.schema.violations import NINE, TEN
+from tests.support.database import Database
+
+pytestmark = pytest.mark.usefixtures("read_once")
+
+PATIENT, SHORT = MigrationTimeouts(30, 5, 10), MigrationTimeouts(30, 0.05, 2)
+OTHER_MATCH = "00000000-0000-4000-8000-0000000000ab"
+
+
+@pytest.fixture
+def found(empty_guide: Database) -> Inspection:
+    for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):
+        insert("users", id=key, email=f"{name}@example.com")
+    insert("matches", id=MATCH, user_id=ANN, matched_user_id=BOB, week_number=1, year=1999, created_at=TEN)
+    insert("videos", id=VIDEO)
+    return inspect(connection)
+
+
+def fix(found: Inspection, name: str, timeouts: MigrationTimeouts = PATIENT, warnings: list[str] | None = None) -> int:
+    [chosen] = choose_fixes([name], found.rules, found.remedies)
+    with running("baseline", using="default", timeouts=timeouts, on_warning=(warnings if warnings is not None else []).append) as run:
+        return apply_fix(run, connection, chosen)
+
+
+def broken() -> dict[str, int]:
+    return {rule.name: rule.count for rule in inspect(connection).counted.broken}
+
+
+MENDED: list[tuple[str, str, dict[str, Any], str]] = [
+    ("users_video_id_fkey", "users", {"video_id": UNUSED_ID}, "video_id IS NULL"),
+    ("users_video_id_fkey", "users", {"video_id": VIDEO}, "video_id IS NULL"),
+    ("users.verified", "users", {"verified": None}, "NOT verified"),
+    ("users.active", "users", {"active": None}, "active"),
+    ("users.created_at", "users", {"created_at": None, "updated_at": NINE}, f"created_at = '{NINE}'"),
+    ("users.created_at", "users", {"created_at": None, "updated_at": None}, "created_at > now() - interval '1 hour'"),
+    ("users.updated_at", "users", {"updated_at": None}, "updated_at > now() - interval '1 hour'"),
+    ("videos.metadata", "videos", {"metadata": None}, "metadata = '{}'"),
+    ("video_calls.metadata", "video_calls", {"metadata": None}, "metadata = '{}'"),
+    ("video_calls.created_at", "video_calls", {"created_at": None, "started_at": NINE}, f"created_at = '{NINE}'"),
+    ("matches_user_action_check", "matches", {"user_action": ""}, "user_action IS NULL"),
+    ("matches_user_action_check", "matches", {"user_action": " Accepted"}, "user_action = 'accepted'"),
+    ("matches_matched_user_action_check", "matches", {"matched_user_action": "REJECTED"}, "matched_user_action = 'rejected'"),
+]
+
+
+@pytest.mark.parametrize(("rule", "table", "values", "after"), MENDED, ids=[f"{rule}-{number}" for number, (rule, *_) in enumerate(MENDED)])
+def test_fix__corrects_the_row_and_no_other(
+    rule: str, table: str, values: dict[str, Any], after: str, found: Inspection, empty_guide: Database
+) -> None:
+    key = insert(table, **values)
+    others = empty_guide.query(f"SELECT t::text FROM {table} t WHERE id <> %s ORDER BY id", key)
+    assert rule in broken()
+    assert fix(found, rule) == 1
+    assert rule not in broken()
+    assert empty_guide.query(f"SELECT {after} FROM {table} WHERE id = %s", key) == [True]
+    assert empty_guide.query(f"SELECT t::text FROM {table} t WHERE id <> %s ORDER BY id", key) == others
+    assert fix(found, rule) == 0
+
+
+def test_fix__action_that_is_none__stays(found: Inspection) -> None:
+    insert("matches", user_action="liked")
+    insert("matches", user_action="")
+    assert fix(found, "matches_user_action_check") == 1
+    assert broken() == {"matches_user_action_check": 1}
+
+
+@pytest.mark.parametrize("with_calls", [True, False])
+def test_fix__mirrored_matches__keeps_the_one_with_calls_else_the_earliest(
+    with_calls: bool, found: Inspection, empty_guide: Database
+) -> None:
+    insert("matches", id=OTHER_MATCH, user_id=BOB, matched_user_id=ANN, week_number=1, year=1999, created_at=NINE)
+    if with_calls:
+        insert("video_calls", match_id=MATCH)
+    assert broken() == {"matches_pair_week_number_year_key": 2}
+    assert fix(found, "matches_pair_week_number_year_key") == 1
+    assert broken() == {}
+    assert empty_guide.query("SELECT id::text FROM matches WHERE deleted_at IS NULL") == [str(MATCH) if with_calls else OTHER_MATCH]
+    assert empty_guide.query("SELECT count(*) FROM video_calls") == [int(with_calls)]
+
+
+def test_fix__mirrored_matches_without_the_table_of_calls__keeps_the_earliest(found: Inspection, empty_guide: Database) -> None:
+    empty_guide.execute("DROP TABLE video_calls; UPDATE schema_migrations SET version = 3")
+    insert("matches", user_id=BOB, matched_user_id=ANN, week_number=1, year=1999, created_at=NINE)
+    assert fix(inspect(connection), "matches_pair_week_number_year_key") == 1
+    assert empty_guide.query("SELECT id FROM matches WHERE deleted_at IS NOT NULL") == [MATCH]
+
+
+def test_fix__many_rows__runs_in_batches_that_commit(found: Inspection, empty_guide: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixes, "BATCH", 2)
+    for _ in range(5):
+        insert("users", verified=None)
+    seen: list[int] = []
+
+    def stop_after_two(done: int) -> None:
+        seen.append(done)
+        if done == 4:
+            raise KeyboardInterrupt
+
+    [chosen] = choose_fixes(["users.verified"], found.rules, found.remedies)
+    with running("baseline", using="default", timeouts=PATIENT, on_warning=print) as run, pytest.raises(KeyboardInterrupt):
+        apply_fix(run, connection, chosen, stop_after_two)
+    assert seen == [2, 4]
+    assert empty_guide.query("SELECT count(*) FROM users WHERE verified IS NULL") == [1]
+    assert fix(found, "users.verified") == 1
+
+
+def test_fix__row_is_locked__is_tried_again_and_then_refused(found: Inspection, empty_guide: Database) -> None:
+    key = insert("users", verified=None)
+    warnings: list[str] = []
+    with empty_guide.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute("UPDATE users SET bio = 'x' WHERE id = %s", [key])
+        with pytest.raises(UserFacingError, match=r"^users\.verified: canceling statement due to lock timeout .* Run it again\.$"):
+            fix(found, "users.verified", SHORT, warnings)
+        assert len(warnings) == 1
+        timer = threading.Timer(0.3, lambda: writer.execute("COMMIT"))
+        timer.start()
+        assert fix(found, "users.verified") == 1
+        timer.join()
+    assert broken() == {}
+
+
+def test_choose_fixes__unknown_rule__is_refused_with_the_list(found: Inspection) -> None:
+    with pytest.raises(UserFacingError) as refused:
+        choose_fixes(["users.verified", "users.verifed"], found.rules, found.remedies)
+    assert str(refused.value).startswith(
+        "'users.verifed' is not a rule of these tables: nothing was changed. Rules with a remedy: matches.created_at, "
+    )
+
+
+@pytest.mark.parametrize("name", ["idx_users_email_lower", "video_calls_ended_times_check", "matches_week_number_check", "videos.user_id"])
+def test_choose_fixes__rule_without_a_remedy__shows_the_query(name: str, found: Inspection) -> None:
+    with pytest.raises(UserFacingError) as refused:
+        choose_fixes([name], found.rules, found.remedies)
+    [rule] = [rule for rule in found.rules if rule.name == name]
+    assert str(refused.value).endswith(f"Correct the rows by hand. To find them: {rule.query}")
+
+
+def test_fired_triggers__are_named(found: Inspection, empty_guide: Database) -> None:
+    empty_guide.execute("""
+        CREATE TRIGGER own AFTER INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+        CREATE TRIGGER inserted AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+        CREATE TRIGGER off AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
+        ALTER TABLE users DISABLE TRIGGER off;
+    """)
+    tables = read_tables(connection, "public", GUIDE_TABLES)
+    chosen = choose_fixes(["users.verified", "users.active", "video_calls.metadata"], found.rules, found.remedies)
+    assert dict(fired_triggers(chosen, tables)) == {"users": ["own", "update_users_updated_at"], "video_calls": []}
+    assert count_fixable(connection, chosen[0]) == 0
+
+
+def test_remedies__each_is_for_a_rule(found: Inspection) -> None:
+    target = migrated_tables(connection, GUIDE_TABLES)
+    names = {rule.name for rule in rules_of(read_tables(connection, "public", GUIDE_TABLES), target)}
+    assert {remedy.rule for config in apps.get_app_configs() for remedy in getattr(config, "remedies", ())} <= names
+    assert remedies_of(found.recognized.tables).keys() <= names
