@@ -86,7 +86,8 @@ class Syncing(PersonalDataOwner):
                 "ages_refreshed_on",
                 "ages_last_entry_id",
                 "ages_valid_on",
-                "saved_optimizer_settings",
+                "saved_settings",
+                "downloads",
                 "skipped_versions",
                 "comparison_due_at",
             }

@@ -73,7 +73,8 @@ class Migration(migrations.Migration):
                 ("ages_refreshed_on", models.DateField(null=True)),
                 ("ages_last_entry_id", models.BigIntegerField(null=True)),
                 ("ages_valid_on", models.DateField(null=True)),
-                ("saved_optimizer_settings", models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)),
+                ("saved_settings", models.JSONField(db_default=models.Value({}, models.JSONField()), default=dict)),
+                ("downloads", models.JSONField(db_default=models.Value([], models.JSONField()), default=list)),
             ],
             options={
                 "db_table": "vector_store_state",

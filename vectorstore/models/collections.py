@@ -11,6 +11,9 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 
+COPY_SUFFIX = "_before_adoption"
+"""End of the name of a copy that is retained when a collection is adopted. Other collections end with their number."""
+
 
 class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
     def of(self, alias: str) -> Self:
@@ -21,7 +24,7 @@ class VectorCollectionQuerySet(models.QuerySet["VectorCollection"]):
 
         A building collection is compared with PostgreSQL later, and a retained one may become live again.
         """
-        return self.exclude(state=VectorCollection.State.FAILED)
+        return self.exclude(state=VectorCollection.State.FAILED).exclude(name__endswith=COPY_SUFFIX)
 
 
 class VectorCollection(models.Model):
@@ -72,8 +75,8 @@ class StoreState(models.Model):
     """The single row with this database's state of the vector store.
 
     ``database_id`` marks the collections that belong to this database. ``checkpoint`` was last written to the collections' metadata and shows a
-    restored store. ``pending_checkpoint`` is one whose write is not confirmed yet. ``saved_optimizer_settings`` holds, by collection, the
-    settings to put back after a purge.
+    restored store. ``pending_checkpoint`` is one whose write is not confirmed yet. ``saved_settings`` holds, by collection, the
+    settings to restore after a purge or an adoption. ``downloads`` are the folders of downloaded snapshots that must be deleted, with their hosts.
 
     On ``ages_refreshed_on`` all users whose age had changed were queued, in entries up to ``ages_last_entry_id``. While one of these entries
     remains, the ages of points are correct for ``ages_valid_on`` (None: the day is unknown).
@@ -97,7 +100,8 @@ class StoreState(models.Model):
     ages_refreshed_on = models.DateField(null=True)
     ages_last_entry_id = models.BigIntegerField(null=True)
     ages_valid_on = models.DateField(null=True)
-    saved_optimizer_settings: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    saved_settings: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    downloads: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     skipped_versions: models.JSONField[Any, Any] = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     comparison_due_at = models.DateTimeField(null=True)
 
@@ -114,6 +118,12 @@ class StoreState(models.Model):
     @classmethod
     def current(cls) -> StoreState:
         return cls.objects.get_or_create(pk=1)[0]
+
+    @classmethod
+    def locked(cls) -> StoreState:
+        """Return the row and lock it until the transaction ends."""
+        cls.current()
+        return cls.objects.select_for_update().get(pk=1)
 
     @classmethod
     def remove_sentinel(cls, user_id: UUID) -> None:

@@ -11,13 +11,13 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import is_ours, live_collection, reconcile_alias
+from vectorstore.catalog.alias import collection_names, live_collection, may_be_ours, reconcile_alias
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.catalog.lock import collection_lock
+from vectorstore.catalog.saved_settings import restore_settings, saved_settings
 from vectorstore.consistency import preflight
 from vectorstore.models import QueueEntry, SyncLease
 from vectorstore.purge.files import check_storage, confirm_deletion, wait_for_dropped
-from vectorstore.purge.saved_settings import restore_settings, saved_settings
 from vectorstore.purge.segments import stable_segments
 from vectorstore.purge.stale_snapshots import (
     Holds,
@@ -32,6 +32,7 @@ from vectorstore.qdrant.connection import qdrant
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import count_losses, drop, drop_all_but_live
 from vectorstore.retention.unique_vectors import DiscardLimit
+from vectorstore.snapshots.downloads import Download, delete_downloads, downloads
 from vectorstore.snapshots.nodes import Node, every_node, refuse_embedded
 
 SECONDS = 600.0
@@ -49,6 +50,7 @@ class PurgeResult:
     - ``unknown``: collections with our names but without a registry row. They are not changed.
     - ``pending``: users who wait for a write or a deletion. Deleted users among them are not purged yet.
     - ``unique_vectors``: points in the dropped collections that held the only copy of a vector.
+    - ``downloads``: folders with a snapshot that a killed adoption has downloaded, on other machines, or on this one in a dry run.
     """
 
     dry_run: bool
@@ -59,13 +61,19 @@ class PurgeResult:
     unknown: tuple[str, ...]
     pending: int
     unique_vectors: int = 0
+    downloads: tuple[Download, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether no erased data may remain anywhere."""
         remaining = [one for one in self.stale_snapshots if self.dry_run or not one.deleted]
         return not (
-            remaining or self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections)
+            remaining
+            or self.logs
+            or self.unknown
+            or self.pending
+            or self.downloads
+            or any(one.remaining or not one.proven for one in self.collections)
         )
 
 
@@ -101,20 +109,21 @@ def purge(
         if log:
             require_all_nodes(client)
         if storage:
-            check_storage(servers, registry.write_targets(), storage)
+            check_storage(servers, registry.deletion_targets(), storage)
         _count_losses(client, limit, log=log, drop_retained=drop_retained, dry_run=dry_run)
         preflight.check_stores(client)
         if dry_run:
-            remaining = tuple(not_vacuumed(one, stable_segments(servers, one, seconds)) for one in registry.write_targets())
+            remaining = tuple(not_vacuumed(one, stable_segments(servers, one, seconds)) for one in registry.deletion_targets())
             to_delete, others = _select(find_stale_snapshots(client, servers), snapshots=snapshots, log=log)
             found = (*(replace(one, deleted=True) for one in to_delete), *others)
             return _result(client, remaining, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
         for collection in saved_settings():
             restore_settings(client, collection)
+        delete_downloads()
         dropped = drop_all_but_live(client, limit=limit) if log or drop_retained else drop(client, registry.expired(), limit)
         if log:
             dropped += reindex(timeout=seconds, limit=limit, report=report).dropped
-        vacuumed = [vacuum(client, servers, one, seconds=seconds, report=report) for one in registry.write_targets()]
+        vacuumed = [vacuum(client, servers, one, seconds=seconds, report=report) for one in registry.deletion_targets()]
         if storage:
             wait_for_dropped(servers, dropped, storage, live=vacuumed[0].collection, seconds=seconds)
         with_removed = logs_with_removed([one.collection for one in vacuumed])
@@ -170,7 +179,7 @@ def _result(
     dry_run: bool = False,
 ) -> PurgeResult:
     known = set(registry.rows().values_list("name", flat=True))
-    unknown = sorted(one.name for one in client.get_collections().collections if is_ours(one.name) and one.name not in known)
+    unknown = sorted(one for one in collection_names(client) - known if may_be_ours(one))
     logs = logs_with_removed([one.collection for one in collections])
     pending = QueueEntry.objects.values("user_id").union(SyncLease.objects.values("user_id")).count()
-    return PurgeResult(dry_run, collections, found, logs, dropped, tuple(unknown), pending, limit.total)
+    return PurgeResult(dry_run, collections, found, logs, dropped, tuple(unknown), pending, limit.total, downloads())

@@ -10,10 +10,12 @@ from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
-from vectorstore.purge.saved_settings import FULL_VACUUM, change_settings, restore_settings
+from vectorstore.catalog.saved_settings import Settings, change_settings, restore_settings
 from vectorstore.purge.segments import Segment, segments, stable_segments, wait_while
 from vectorstore.snapshots.nodes import Node
 
+FULL_VACUUM: Settings = {"deleted_threshold": 0.0, "vacuum_min_vector_number": 100}
+"""Make Qdrant rewrite every segment of at least 100 points that has a deleted one. Qdrant accepts no number below 100."""
 SMALLEST_SEGMENT = 100
 """Minimum size of a segment that Qdrant vacuums, in points and deleted points."""
 SMALL_COLLECTION = 20_000

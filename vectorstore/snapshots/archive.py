@@ -42,11 +42,20 @@ def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
 
     Raises UserFacingError for a file that is not a snapshot, for a collection that differs from the definition, and for an incomplete set.
     """
-    found = [read(path) for path in paths]
+    found = read_complete(paths)
     for one in found:
         _require_matching_definition(one)
+    return found
+
+
+def read_complete(paths: Sequence[Path]) -> tuple[Contents, ...]:
+    """Return the contents of the files of one snapshot, whatever their collection's settings are.
+
+    Raises UserFacingError for a file that is not a snapshot, and for an incomplete set.
+    """
+    found = tuple(read(path) for path in paths)
     _require_complete(found)
-    return tuple(found)
+    return found
 
 
 def read(path: Path) -> Contents:

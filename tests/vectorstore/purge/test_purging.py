@@ -163,7 +163,7 @@ def test_purge__leaves_no_byte_of_an_erased_user(folder: Path, user_count: int) 
         assert (result.logs, result.clean) == ((version(1),), False)
     assert places(folder, needles).keys() == {"wal", "snapshots"}
     assert compare().differences == []
-    assert StoreState.current().saved_optimizer_settings == {}
+    assert StoreState.current().saved_settings == {}
 
     result = purge(snapshots=True)
     assert result.collections == (VacuumResult(version(1), 0, 0, 0, proven=proven),)
@@ -539,27 +539,34 @@ def test_purge__killed__next_run_restores_the_settings(folder: Path, settings: S
         output = process.communicate()
     settings.QDRANT_URL = url
     assert process.returncode == -signal.SIGKILL, output
-    changed = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000} if user_count == MANY else {"on_disk_payload": True}
-    assert StoreState.current().saved_optimizer_settings == {version(1): changed}
+    changed = (
+        {"deleted_threshold": {"before": 0.2, "during": 0.0}, "vacuum_min_vector_number": {"before": 1000, "during": 100}}
+        if user_count == MANY
+        else {"on_disk_payload": {"before": True, "during": False}}
+    )
+    assert StoreState.current().saved_settings == {version(1): changed}
     assert bool(compare().differences) == (moment == "after the settings change")
     assert [(one.remaining) for one in purge().collections] == [0]
     with qdrant() as client:
         assert client.get_collection(version(1)).config == before
     assert compare().differences == []
-    assert StoreState.current().saved_optimizer_settings == {}
+    assert StoreState.current().saved_settings == {}
 
 
 def test_purge__saved_settings_were_changed_since__follows_the_definition(folder: Path) -> None:
     create_users(3)
     state = StoreState.current()
-    state.saved_optimizer_settings = {
-        version(1): {"deleted_threshold": 0.7, "vacuum_min_vector_number": 1234},
-        version(9): {"on_disk_payload": True},
+    state.saved_settings = {
+        version(1): {
+            "deleted_threshold": {"before": 0.7, "during": 0.0},
+            "vacuum_min_vector_number": {"before": 1234, "during": 100},
+        },
+        version(9): {"on_disk_payload": {"before": True, "during": False}},
     }
     state.save()
     purge()
     assert compare().differences == []
-    assert StoreState.current().saved_optimizer_settings == {}
+    assert StoreState.current().saved_settings == {}
 
 
 # --- The command -----------------------------------------------------------------------------------------------------------------

@@ -87,6 +87,11 @@ class Command(FindmeCommand):
             self.print_line(_snapshot_line(stale, dry_run=done.dry_run))
         for name in (name for name in done.logs if name not in done.dropped):
             self.print_line(f"{name}: its write-ahead log may hold erased points. Add --log to rebuild the collection with a new log.")
+        for download in done.downloads:
+            self.print_line(
+                f"A killed adoption has left a downloaded snapshot in {download.folder!r} on {download.host!r}, with every point: "
+                + ("this command deletes it." if download.is_here else "run this command on that machine, or delete the folder there.")
+            )
         for name in done.unknown:
             self.print_line(f"{name} is not in FindMe's registry and may hold erased points. Check what it is, then delete it.")
         if done.pending:
