@@ -93,11 +93,12 @@ def _moves(before: str | None, target: str) -> list[AliasOperations]:
 def reconcile_alias(client: QdrantClient) -> bool:
     """Make the registry agree with the alias, for example after a crash, and return whether it changed.
 
-    The caller holds ``collection_lock``. A collection that is not in the registry is left to ``init_qdrant``.
+    The caller holds ``collection_lock``. A collection that is not in the registry is left to ``init_qdrant``. An alias that an operator has moved to
+    the copy of an adopted collection is not followed: the copy is never live for FindMe.
     """
     target = alias_target(client)
     try:
-        return target is not None and registry.reconcile(target)
+        return target is not None and is_ours(target) and registry.reconcile(target)
     except VectorCollection.DoesNotExist:
         return False
 
@@ -123,6 +124,11 @@ def first_collection() -> str:
 def is_ours(collection: str) -> bool:
     """Return whether the name of a real collection is one that this alias may point to."""
     return re.fullmatch(rf"{re.escape(collection_name())}_v[1-9][0-9]*", collection) is not None
+
+
+def may_be_ours(collection: str) -> bool:
+    """Return whether the name is one of those that this project gives to real collections, also to a retained copy."""
+    return is_ours(collection) or collection == registry.copy_name()
 
 
 def alias_target(client: QdrantClient) -> str | None:

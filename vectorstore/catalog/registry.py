@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection, transaction
@@ -22,7 +22,7 @@ from django.db.models.fields import DateTimeField
 from findme.core.errors import UserFacingError
 from findme.core.version import __version__
 from vectorstore.models import StoreState, VectorCollection
-from vectorstore.models.collections import VectorCollectionQuerySet
+from vectorstore.models.collections import COPY_SUFFIX, VectorCollectionQuerySet
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.entries import enqueue_everyone, enqueue_orphan_scan
 from vectorstore.queue.transactions import short_transaction
@@ -47,22 +47,48 @@ def rows() -> VectorCollectionQuerySet:
     return VectorCollection.objects.of(collection_name())
 
 
-def write_targets() -> tuple[str, ...]:
-    """Return the collections that receive every write, the live one first."""
-    statement, (_, *parameters) = _write_targets()
+class Targets(NamedTuple):
+    """The ``collections`` that receive every write, the live one first, and the ``copies``, which receive deletions and no other write."""
+
+    collections: tuple[str, ...]
+    copies: tuple[str, ...]
+
+
+def targets() -> Targets:
+    """Return the collections that receive writes, by one statement."""
+    statement, (_, *parameters) = _targets()
     with connection.cursor() as cursor:
         cursor.execute(statement, [collection_name(), *parameters])
-        return tuple(name for (name,) in cursor.fetchall())
+        names = [name for (name,) in cursor.fetchall()]
+    copy = copy_name()
+    return Targets(tuple(name for name in names if name != copy), tuple(name for name in names if name == copy))
+
+
+def write_targets() -> tuple[str, ...]:
+    """Return the collections that receive every write, the live one first."""
+    return targets().collections
+
+
+def deletion_targets() -> tuple[str, ...]:
+    """Return the collections that receive every deletion: all write targets, the live one first, and the copies."""
+    collections, copies = targets()
+    return (*collections, *copies)
+
+
+def copy_name() -> str:
+    """Return the name of the copy that is retained when a collection with the alias's name is adopted."""
+    return f"{collection_name()}{COPY_SUFFIX}"
 
 
 @cache
-def _write_targets() -> tuple[str, tuple[Any, ...]]:
+def _targets() -> tuple[str, tuple[Any, ...]]:
     """Return the statement and its parameters, the alias first.
 
     It is built once per process. Building it twice per batch would take a tenth of the batch's time.
     """
     live_first = Case(When(state=State.LIVE, then=Value(0)), default=Value(1))
-    return VectorCollection.objects.of("").write_targets().order_by(live_first, "name").values_list("name").query.sql_with_params()
+    found = VectorCollection.objects.of("").exclude(state=State.FAILED).order_by(live_first, "name")
+    return found.values_list("name").query.sql_with_params()
 
 
 def complete_targets() -> frozenset[str]:
@@ -131,6 +157,16 @@ def unfinished() -> VectorCollection | None:
     return found.order_by("-created_at", "-name").first()
 
 
+def retain_copy(name: str, retain: timedelta) -> None:
+    """Mark the copy as retained for ``retain``, and queue a scan for points of users who were deleted while it was made.
+
+    After the commit it receives every deletion.
+    """
+    with short_transaction():
+        rows().filter(name=name).update(state=State.RETAINED, retain_until=_from_now(retain), failure_reason="")
+        enqueue_orphan_scan()
+
+
 def build(name: str) -> None:
     """Mark a collection as building, when a build starts or resumes. After the commit every worker writes to it, until it fails."""
     with short_transaction():
@@ -138,7 +174,7 @@ def build(name: str) -> None:
 
 
 def retained() -> list[str]:
-    """Return the retained collections, the newest first."""
+    """Return the retained collections, the newest first. A copy from before an adoption is the oldest."""
     return sorted(rows().filter(state=State.RETAINED).values_list("name", flat=True), key=number_of, reverse=True)
 
 

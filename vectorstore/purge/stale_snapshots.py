@@ -157,11 +157,12 @@ def _replaced_by() -> datetime | None:
 
 
 def _unused_names(client: QdrantClient) -> list[str]:
-    """Return the collection names of ours that do not exist now, up to the highest known number and a few above.
+    """Return the collection names of ours that do not exist now: up to the highest known number and a few above, and the name of a copy.
 
     The collection that was dropped last may have had the highest number.
     """
     existing = {found.name for found in client.get_collections().collections}
     numbers = map(registry.number_of, (*existing, *registry.rows().values_list("name", flat=True)))
     highest = max(numbers, default=0) + EXTRA_NUMBERS
-    return [name for number in range(1, highest + 1) if (name := f"{collection_name()}_v{number}") not in existing]
+    names = [*(f"{collection_name()}_v{number}" for number in range(1, highest + 1)), registry.copy_name()]
+    return [name for name in names if name not in existing]

@@ -90,7 +90,12 @@ def roll_back(
 
 
 def _rollback_target(to: str | None) -> str:
-    retained, live = registry.retained(), registry.live() or ""
+    retained, live = [name for name in registry.retained() if name != registry.copy_name()], registry.live() or ""
+    if to == registry.copy_name():
+        raise UserFacingError(
+            f"{to!r} is the copy of a collection that was adopted, which FindMe cannot make live: nothing was changed."
+            " Move the alias by hand as docs/how-to/adopt-a-collection.md describes."
+        )
     older = [name for name in retained if registry.number_of(name) < registry.number_of(live)] if to is None else [to]
     if not older:
         raise UserFacingError(

@@ -61,6 +61,6 @@ def read_in_full(client: QdrantClient, collection: str) -> CollectionInfo:
 def _without_alias(names: frozenset[str], rows: dict[str, VectorCollection]) -> str:
     """Return the collection that the lost alias pointed to, or was about to. Otherwise the newest retained one, or the first name."""
     states = (VectorCollection.State.READY, VectorCollection.State.LIVE, VectorCollection.State.RETAINED)
-    newest_first = sorted(names & rows.keys(), key=registry.number_of, reverse=True)
+    newest_first = sorted((names & rows.keys()) - {registry.copy_name()}, key=registry.number_of, reverse=True)
     known = [name for state in states for name in newest_first if rows[name].state == state]
     return known[0] if known else first_collection()

@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.files import atomic_write, require_writable
-from vectorstore.catalog.alias import is_ours, live_collection
+from vectorstore.catalog.alias import live_collection, may_be_ours
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
 from vectorstore.snapshots.nodes import Node, every_node, local_shards, nodes_that_answer, refuse_embedded
@@ -202,7 +202,7 @@ def delete_one(node: Node, one: Snapshot) -> None:
 
 
 def _ours(client: QdrantClient) -> list[str]:
-    return [found.name for found in client.get_collections().collections if is_ours(found.name)]
+    return [found.name for found in client.get_collections().collections if may_be_ours(found.name)]
 
 
 def _list_on(node: Node, collection: str, shard: int | None) -> list[Snapshot]:

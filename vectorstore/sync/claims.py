@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 class Claim:
     """Users that ``worker`` holds, the version of their points, and the collections to write.
 
-    ``entries`` are deleted from the queue when the claim is finished.
+    ``entries`` are deleted from the queue when the claim is finished. ``copies`` receive deletions only.
     """
 
     worker: UUID
@@ -62,6 +62,7 @@ class Claim:
     entries: tuple[Entry, ...]
     version: int
     collections: tuple[str, ...]
+    copies: tuple[str, ...] = ()
     array: str = field(init=False, repr=False, compare=False)
     """The users as an array literal for PostgreSQL. Every statement of the claim sends it."""
 
@@ -217,8 +218,9 @@ def _claim(
 ) -> Claim:
     cursor.execute("SELECT nextval('vector_sync_version')")
     (version,) = cursor.fetchone()
+    copies: tuple[str, ...] = ()
     if collections is None:
-        collections = registry.write_targets()
+        collections, copies = registry.targets()
     if not collections:
         raise CollectionNotFound(collection_name())
-    return Claim(worker, frozenset(users), entries, version, collections)
+    return Claim(worker, frozenset(users), entries, version, collections, copies)

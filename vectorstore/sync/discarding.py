@@ -15,14 +15,15 @@ from vectorstore.retention.unique_vectors import UniqueVectors, UniqueVectorsFou
 
 
 def enqueue_discards(limit: int) -> int:
-    """Enqueue the deletion of every unique vector in all write targets. Return their number.
+    """Enqueue the deletion of every unique vector in all collections that receive deletions. Return
+    their number.
 
     Points with a numeric id are deleted at once, because no worker leases them. Raises UniqueVectorsFound, with nothing changed, if
     there are more than ``limit``.
     """
     found: dict[str, list[ExtendedPointId]] = {}
     count = 0
-    for collection in registry.write_targets():
+    for collection in registry.deletion_targets():
         with qdrant() as client:
             judge = UniqueVectors.of(client, collection)
         found[collection] = []

@@ -102,12 +102,12 @@ def remove_point(user_id: UUID) -> bool:
     with qdrant() as client:
         restored = _is_restored(client)
         _lock_user(user_id)
-        collections = registry.write_targets()
+        collections, copies = registry.targets()
         if not collections:
             raise CollectionNotFound(collection_name())
         before_deletion = _queue_apart(user_id, restored=restored)
         version = None if restored else allocate_version()
-        live, *others = collections
+        live, *others = (*collections, *copies)
         removed = _remove(client, live, user_id, version)
         for collection in others:
             removed |= _remove_from_secondary(collection, user_id, version)

@@ -35,7 +35,7 @@ def scan_for_orphans(claim: Claim) -> int:
 
     Raises StoreUnavailable and LeaseLost.
     """
-    live, *others = claim.collections
+    live, *others = (*claim.collections, *claim.copies)
     cause = Cause.DELETION if ALL_USERS in claim.deletions else Cause.SCAN
     quarantined = QuarantinedUser.objects.exclude(pk__in=ProfileEmbedding.objects.projectable().values("pk")).values_list("pk", flat=True)
     with statement_limit(None):

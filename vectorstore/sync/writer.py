@@ -52,6 +52,8 @@ def write(claim: Claim) -> BatchResult:
     unique = writer.unique_vectors
     for collection in others:
         unique += _write_secondary(claim, collection, points, {user.user_id for user in writer.rejected})
+    for copy in claim.copies:
+        unique += _delete_from_copy(claim, copy, points)
     return BatchResult(
         written=len(points.due) - len(writer.rejected),
         removed=writer.removed,
@@ -72,6 +74,17 @@ def _write_secondary(claim: Claim, collection: str, points: Points, rejected: se
     for user in writer.rejected:
         if user.user_id not in rejected:
             fail_secondary(collection, StoreUnavailable(user.reason))
+    return writer.unique_vectors
+
+
+def _delete_from_copy(claim: Claim, copy: str, points: Points) -> int:
+    """Delete the points of users who must have none from a copy. Return how many points hold a unique vector and stay.
+
+    Its points have no versions, so every deletion applies.
+    """
+    writer = _CollectionWriter(claim, copy)
+    with fail_secondary_on_error(copy):
+        writer.delete([str(user) for user in points.gone])
     return writer.unique_vectors
 
 

@@ -322,14 +322,14 @@ def test_claim__each_statement_sees_what_was_committed_before_it(monkeypatch: py
     With one snapshot for all statements, a user could be leased twice.
     """
     seen: list[tuple[str, ...]] = []
-    written = registry.write_targets
+    written = registry.targets
 
-    def record_settings() -> tuple[str, ...]:
+    def record_settings() -> registry.Targets:
         names = ("transaction_isolation", "synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
         seen.append(tuple(one(f"SHOW {name}") for name in names))
         return written()
 
-    monkeypatch.setattr(registry, "write_targets", record_settings)
+    monkeypatch.setattr(registry, "targets", record_settings)
     ask("SET default_transaction_isolation = 'repeatable read'; SET synchronous_commit = off")
     enqueue([uuid4()])
     claimed()
