@@ -101,5 +101,5 @@ def state() -> State:
 
 def differing(found: dict[str, Any]) -> int:
     """Return how many points differed in a verification, in all collections. A point with two differences counts twice."""
-    kinds = ("missing", "orphaned", "stale payload", "stale vector")
+    kinds = ("missing", "orphaned", "stale payload", "stale vector", "foreign vector")
     return sum(counts.get(kind, 0) for counts in found.get("collections", {}).values() for kind in kinds)

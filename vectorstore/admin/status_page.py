@@ -20,7 +20,7 @@ from findme.core.plurals import counted
 from vectorstore.queue.entries import retry
 from vectorstore.status import differing, state
 
-COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "pending", "quarantined", "unallocated")
+COLUMNS = ("points", "missing", "orphaned", "stale payload", "stale vector", "foreign vector", "pending", "quarantined", "unallocated")
 """Counts of a verification, for each collection."""
 
 

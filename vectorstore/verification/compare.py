@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accounts.age import age_group, age_on, today
 from vectorstore.consistency.versions import has_unbeatable_version, version_of
 from vectorstore.projection.points import ExpectedPoints
+from vectorstore.projection.rows import unit_rows
 from vectorstore.qdrant.pages import Points
 
 TOLERANCE = 1e-6
@@ -23,12 +25,16 @@ AGES = ("age", "age_group")
 
 
 class Kind(StrEnum):
-    """How a point differs. An ``orphaned`` point belongs to no user who may have one."""
+    """How a point differs. An ``orphaned`` point belongs to no user who may have one.
+
+    A ``foreign vector`` is a valid vector, other than PostgreSQL's, in a point without a version: another program wrote it to Qdrant directly.
+    """
 
     MISSING = "missing"
     ORPHANED = "orphaned"
     STALE_PAYLOAD = "stale payload"
     STALE_VECTOR = "stale vector"
+    FOREIGN_VECTOR = "foreign vector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +98,23 @@ def _compare_both(
         if is_close and has_old_age:
             compared.waiting += 1
         elif not (is_close and is_same):
-            kinds = (*(() if is_same or has_old_age else (Kind.STALE_PAYLOAD,)), *(() if is_close else (Kind.STALE_VECTOR,)))
+            kinds = (
+                *(() if is_same or has_old_age else (Kind.STALE_PAYLOAD,)),
+                *(() if is_close else (_kind_of_vector(found, points.vectors[point_index], expected.vectors[index]),)),
+            )
             compared.differences[expected.ids[index]] = _difference(found, *kinds)
+
+
+def _kind_of_vector(payload: Mapping[str, Any], vector: NDArray[np.float32], expected: NDArray[np.float64]) -> Kind:
+    """Return the kind of a vector that differs. Workers write only points with a version.
+
+    The embedded store returns vectors of other programs as they were written, so the direction decides.
+    """
+    (direction,), (length,) = unit_rows(vector[None].astype(np.float64))
+    if version_of(payload) is not None or not 0 < length < np.inf:
+        return Kind.STALE_VECTOR
+    is_same = bool((np.abs(direction - expected) <= TOLERANCE).all())
+    return Kind.STALE_VECTOR if is_same else Kind.FOREIGN_VECTOR
 
 
 def _difference(payload: Mapping[str, Any], *kinds: Kind) -> Difference:

@@ -42,10 +42,12 @@ class DriftReport(AbstractContextManager["DriftReport"]):
     ``users`` whose point must be deleted first. ``pending`` users differ and a worker or the daily job will sync them. ``quarantined``
     users differ and are quarantined. ``unallocated`` points have a version that was never allocated. ``unique`` are those of ``users``
     whose point holds the only copy of a vector, and ``unique_numbers`` counts those of ``numbers``.
+
+    With ``orphans_only`` no other difference counts: the collection is a copy, which receives deletions and no other write.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, orphans_only: bool = False) -> None:
+        self.name, self.orphans_only = name, orphans_only
         self.points = self.pending = self.quarantined = self.unallocated = self.highest = self.unique_numbers = 0
         self.allocated = last_allocated()
         self.kinds: Counter[Kind] = Counter()
@@ -59,6 +61,10 @@ class DriftReport(AbstractContextManager["DriftReport"]):
     @property
     def unique_vectors(self) -> int:
         return self.unique.count + self.unique_numbers
+
+    @property
+    def foreign_vectors(self) -> int:
+        return self.kinds[Kind.FOREIGN_VECTOR]
 
     def add(self, user: UUID, difference: Difference) -> None:
         self.users.add(user.int)

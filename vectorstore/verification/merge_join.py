@@ -83,7 +83,7 @@ def _range(page: Points, low: UUID, high: UUID) -> Iterator[tuple[ExpectedPoints
 def _compared(found: DriftReport, expected: ExpectedPoints, points: Points, ages_valid_on: date | None) -> Compared:
     compared = compare(expected, points, ages_valid_on)
     found.points += len(points.ids) + len(points.numbers)
-    found.pending += compared.waiting
+    found.pending += 0 if found.orphans_only else compared.waiting
     for number in points.numbers:
         found.add_number(number)
     found.unique_numbers += sum(1 for _ in _unique(found.name, points.numbers))
@@ -92,6 +92,9 @@ def _compared(found: DriftReport, expected: ExpectedPoints, points: Points, ages
 
 
 def _is_pending(found: DriftReport, kinds: tuple[Kind, ...], *, building: bool) -> bool:
+    """Return whether a difference does not count, and count it as pending unless only orphans count."""
+    if found.orphans_only and Kind.ORPHANED not in kinds:
+        return True
     if building and kinds == (Kind.MISSING,):
         found.pending += 1
         return True

@@ -46,6 +46,19 @@ def count_unique(collections: Sequence[DriftReport]) -> int:
     return sum(found.unique_vectors for found in collections)
 
 
+def foreign_vectors_problem(collections: Sequence[DriftReport], discard_vectors: int) -> str | None:
+    """Return the error message if a repair would overwrite more foreign vectors than ``discard_vectors``, otherwise None."""
+    found = [one for one in collections if one.foreign_vectors]
+    count = sum(one.foreign_vectors for one in found)
+    if count + count_unique(collections) <= discard_vectors or not found:
+        return None
+    return (
+        f"Another program wrote {counted(count, 'vector')} to {found[0].name!r}: nothing was changed."
+        f" Run manage.py import_embeddings --from-collection {found[0].name}, then repair again, or add"
+        f" --discard-vectors {count + count_unique(collections)}."
+    )
+
+
 def repair(client: QdrantClient, collections: Sequence[DriftReport]) -> Repaired:
     """Enqueue and delete what differs, in the order that is safe after a restore. Raises StoreUnavailable.
 
@@ -55,7 +68,7 @@ def repair(client: QdrantClient, collections: Sequence[DriftReport]) -> Repaired
 
     The caller has compared the unique vectors with the number that the operator allows to discard.
     """
-    for found in collections:
+    for found in (one for one in collections if not one.orphans_only):
         raise_above(max(found.highest, highest(client, found.name)))
     queued = deleted = 0
     for found in collections:

@@ -27,9 +27,10 @@ from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.qdrant.pages import Points
 from vectorstore.qdrant.scroll import begun
 from vectorstore.retention.unique_vectors import UniqueVectorsFound
+from vectorstore.verification.compare import Kind
 from vectorstore.verification.drift import DriftReport
 from vectorstore.verification.merge_join import verify_collection
-from vectorstore.verification.repair import count_unique, repair, too_many
+from vectorstore.verification.repair import count_unique, foreign_vectors_problem, repair, too_many
 
 MAX_STORED_RUNS = 100
 """Runs whose result PostgreSQL keeps."""
@@ -52,6 +53,10 @@ class VerifiedCollection:
     quarantined: int
     unallocated: int
     unique_vectors: int = 0
+
+    @property
+    def foreign_vectors(self) -> int:
+        return self.kinds[Kind.FOREIGN_VECTOR]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,10 @@ class Verified:
     @property
     def unique_vectors(self) -> int:
         return sum(found.unique_vectors for found in self.collections)
+
+    @property
+    def foreign_vectors(self) -> int:
+        return sum(found.foreign_vectors for found in self.collections)
 
     @property
     def clean(self) -> bool:
@@ -144,7 +153,8 @@ def verify(
             restore_detected = _restore_detected(client)
             totals = _totals(client, rows)
             live_pages = begun(rows[0].name)
-        collections = [stack.enter_context(DriftReport(row.name)) for row in rows]
+        copy = registry.copy_name()
+        collections = [stack.enter_context(DriftReport(row.name, orphans_only=row.name == copy)) for row in rows]
         users, compared = _compare(rows, collections, totals, live_pages, report)
         collections = [found for _, found in compared]
         _record(started, users, collections, restore_detected)
@@ -179,24 +189,26 @@ def _require_after_restore(verified: Verified) -> None:
 def _repaired(
     verified: Verified, collections: list[DriftReport], max_changes: int | None, discard_vectors: int, *, force: bool
 ) -> Verified:
+    if (foreign := foreign_vectors_problem(collections, discard_vectors)) is not None:
+        raise RepairRefused(foreign, verified)
     if (unique := count_unique(collections)) > discard_vectors:
         raise RepairRefused(str(UniqueVectorsFound(unique, discard_vectors)), verified)
     if not force and (refusal := too_many(collections, max_changes)) is not None:
         raise ChangeLimitExceeded(refusal, verified)
-    targets = registry.write_targets()
+    targets = registry.deletion_targets()
     with qdrant() as client:
         return replace(verified, **asdict(repair(client, [found for found in collections if found.name in targets])))
 
 
 def _rows(client: QdrantClient) -> list[VectorCollection]:
-    """Return the write targets, the live one first.
+    """Return the write targets and the copies, the live one first.
 
     A secondary collection that Qdrant has lost is left out. The next worker marks it as failed.
     """
     live = registry.live()
     if live is None:
         raise CollectionNotFound(collection_name())
-    targets = registry.write_targets()
+    targets = registry.deletion_targets()
     rows = VectorCollection.objects.in_bulk(targets)
     return [rows[name] for name in targets if name in rows and (name == live or client.collection_exists(name))]
 

@@ -71,6 +71,7 @@ def test_page__shows_queue_collections_verification_and_quarantined_users(settin
         "orphaned": 1,
         "stale payload": 0,
         "stale vector": 0,
+        "foreign vector": 0,
         "pending": 3,
         "quarantined": 1,
         "unallocated": 0,

@@ -105,7 +105,7 @@ def test_verify_qdrant__json__has_the_whole_result(live: str, capsys: pytest.Cap
                 "state": "live",
                 "points": 1,
                 "differing": 1,
-                "kinds": {"missing": 1, "orphaned": 0, "stale payload": 0, "stale vector": 0},
+                "kinds": {"missing": 1, "orphaned": 0, "stale payload": 0, "stale vector": 0, "foreign vector": 0},
                 "examples": {"missing": [str(missing)]},
                 "pending": 0,
                 "quarantined": 0,

@@ -690,6 +690,7 @@ def test_verify__stores_counts_and_no_user_id(live: str) -> None:
                 "orphaned": 0,
                 "stale payload": 0,
                 "stale vector": 0,
+                "foreign vector": 0,
                 "pending": 0,
                 "quarantined": 0,
                 "unallocated": 0,

@@ -47,7 +47,8 @@ class Command(FindmeCommand):
         verified = self._verify(**options)
         self._report(verified, as_json=options["json"])
         if verified.queued is None and not options["json"] and _is_repairable(verified):
-            discard = f" --discard-vectors {verified.unique_vectors}, or store those vectors first" if verified.unique_vectors else ""
+            at_risk = verified.unique_vectors + verified.foreign_vectors
+            discard = f" --discard-vectors {at_risk}, or store those vectors first" if at_risk else ""
             self.print_line(f"To repair this: manage.py verify_qdrant --repair{discard}")
         if not verified.clean:
             self.exit_with_findings()
@@ -101,6 +102,11 @@ class Command(FindmeCommand):
             if found.unique_vectors:
                 self.print_line(
                     f"  {points_hold(found.unique_vectors)} the only copy of a user's vector: --repair deletes none without --discard-vectors."
+                )
+            if found.foreign_vectors:
+                self.print_line(
+                    f"  Another program wrote the {counted(found.foreign_vectors, 'foreign vector')}. To keep them:"
+                    f" manage.py import_embeddings --from-collection {found.name}"
                 )
         if verified.quarantined:
             self.print_line(
