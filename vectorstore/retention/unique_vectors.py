@@ -46,8 +46,8 @@ class UniqueVectorsFound(UserFacingError):
     def __init__(self, count: int, limit: int, *, what: str = "nothing was changed") -> None:
         self.count = count
         super().__init__(
-            f"{points_hold(count)} the only copy of a user's vector and the limit is {limit:,}: {what}. Store the vectors in profile_embeddings first,"
-            f" or rerun with --discard-vectors {count}."
+            f"{points_hold(count)} the only copy of a user's vector and the limit is {limit:,}: {what}. Import them first (manage.py"
+            f" import_embeddings), or rerun with --discard-vectors {count}."
         )
 
 

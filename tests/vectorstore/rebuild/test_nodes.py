@@ -14,10 +14,10 @@ from findme.core.errors import StoreUnavailable
 from tests.support.cluster import cluster, is_whole, wait_for_nodes
 from tests.support.collections import version
 from tests.vectorstore.rebuild.collections import create_live, differences, existing_versions, live_version, states
+from vectorstore.adoption.adopt import adopt
 from vectorstore.catalog.alias import AT_ONCE
 from vectorstore.catalog.cluster import require_all_nodes
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.reindex import reindex, roll_back
 
 pytestmark = [pytest.mark.qdrant_server, pytest.mark.django_db(transaction=True)]

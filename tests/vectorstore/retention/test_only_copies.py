@@ -19,12 +19,11 @@ from accounts.models import User
 from findme.core.commands.steps import printed_steps
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.collections import version
-from tests.support.commands import manage, outcome, run_python
-from tests.vectorstore.rebuild.test_adoption import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
+from tests.support.commands import outcome, run_python
+from tests.vectorstore.adoption.test_adopt import KILLED_ADOPTION, OTHER_DATABASE, create_foreign_collection
 from tests.vectorstore.retention.unique_points import (
     all_state,
     as_strings,
-    create_guide_collection,
     point,
     point_ids,
     refusal,
@@ -32,14 +31,14 @@ from tests.vectorstore.retention.unique_points import (
     write,
 )
 from tests.vectorstore.snapshots.test_restoring import snapshot
+from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.ownership import DATABASE, database_id
 from vectorstore.consistency.versions import allocate_version, last_allocated
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import qdrant
 from vectorstore.queue.entries import enqueue_orphan_scan
-from vectorstore.rebuild.adopt import adopt
 from vectorstore.rebuild.backfill import BackfillResult, backfill
 from vectorstore.rebuild.reindex import reindex
 from vectorstore.retention.drop import drop_expired
@@ -79,76 +78,6 @@ def live(*points: models.PointStruct) -> None:
 # --- init_qdrant --adopt ---------------------------------------------------------------------------------------------------------
 
 
-def test_adopt__users_without_an_embedding__is_refused_without_discard_vectors(every_store: str) -> None:
-    create_guide_collection(map(point, unstored := users_without_embedding(50)))
-    before = all_state()
-    for arguments in ([], ["--force"], ["--max-changes", "1000"], ["--discard-vectors", "0"]):
-        assert outcome("init_qdrant", "--adopt", *arguments) == (2, refusal(50))
-    assert outcome("init_qdrant", "--adopt", "--discard-vectors", "49") == (2, refusal(50, 49))
-    assert all_state() == before
-    assert point_ids() == as_strings(unstored)
-
-
-@pytest.mark.at_length
-def test_adopt__many_unique_vectors_with_force__is_refused(embedded_qdrant: object) -> None:
-    code, _, line = _adopt_in_process(120)
-    assert (code, line) == (2, refusal(120) + "\n")
-
-
-def _adopt_in_process(count: int) -> tuple[int, str, str]:
-    create_guide_collection(map(point, unstored := users_without_embedding(count)))
-    outputs = manage("init_qdrant", "--adopt", "--force")
-    assert point_ids() == as_strings(unstored)
-    return outputs
-
-
-def test_adopt__plan__has_the_number_of_unique_vectors(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    create_guide_collection([*map(point, users_without_embedding(2)), point(uuid4())])
-    before = all_state()
-    assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
-    assert capsys.readouterr().out.endswith(
-        "\nOf 3 points, 1 has no user in PostgreSQL and would be removed.\n2 points hold the only copy of a user's vector: --adopt would be"
-        " refused. Store the vectors in profile_embeddings first, or add --discard-vectors 2.\n"
-    )
-    assert outcome("init_qdrant", "--adopt", "--plan", "--discard-vectors", "2") == (0, "")
-    assert capsys.readouterr().out.endswith("\n2 points hold the only copy of a user's vector, and would be deleted.\n")
-    assert outcome("init_qdrant", "--adopt", "--plan", "--json") == (0, "")
-    reported = json.loads(capsys.readouterr().out)
-    assert (reported["adopted"]["orphans"], reported["unique_vectors"]) == (1, 2)
-    assert all_state() == before
-
-
-def test_adopt__with_discard_vectors__deletes_them(every_store: str) -> None:
-    with_row = ProfileEmbeddingFactory.create().pk
-    create_guide_collection([*map(point, users_without_embedding(3)), point(with_row)])
-    result = adopt(discard_vectors=3)
-    assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (3, 0, 3)
-    assert point_ids() == as_strings([with_row])
-
-
-def test_adopt__vectors_were_stored__keeps_the_points(store: str) -> None:
-    create_guide_collection(map(point, unstored := users_without_embedding(3)))
-    for user in unstored:
-        ProfileEmbeddingFactory.create(user=User.objects.get(pk=user))
-    assert outcome("init_qdrant", "--adopt") == (0, "")
-    assert point_ids() == as_strings(unstored)
-
-
-def test_adopt__points_that_no_user_needs__are_removed(every_store: str) -> None:
-    create_guide_collection(map(point, removable_points()))
-    result = adopt()
-    assert (result.survey.unique_vectors, result.survey.orphans, result.removed) == (0, 5, 5)
-    assert point_ids() == set()
-
-
-def test_adopt__user_id_only_in_the_payload__is_refused(store: str) -> None:
-    (unstored,) = users_without_embedding(1)
-    create_guide_collection([point(7, user_id=str(unstored)), point(uuid4(), user_id=str(unstored)), point(8)])
-    before = all_state()
-    assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
-    assert all_state() == before
-
-
 @pytest.mark.parametrize("owner", [OTHER_DATABASE, None])
 def test_adopt__foreign_version_that_this_database_allocated_too__is_refused(every_store: str, owner: str | None) -> None:
     for _ in range(3):
@@ -158,7 +87,7 @@ def test_adopt__foreign_version_that_this_database_allocated_too__is_refused(eve
     before = all_state()
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert all_state() == before
-    result = adopt(discard_vectors=2)
+    result = adopt(Options(discard_vectors=2))
     assert (result.survey.orphans, result.removed, result.arrived_later) == (1, 3, 0)
     assert point_ids() == set()
 
@@ -169,12 +98,12 @@ def test_adopt__killed__next_run_needs_discard_vectors_too(embedded_qdrant: obje
     """The sequence is above their versions by then, but another database has allocated these."""
     unstored = users_without_embedding(2)
     create_foreign_collection([point(user, version=10**9) for user in unstored])
-    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), at, 0)
+    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(Options(discard_vectors=2))"), at, 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("init_qdrant", "--adopt") == (2, refusal(2))
     assert point_ids(version(1)) == as_strings(unstored)
-    assert adopt(discard_vectors=2).removed == 2
+    assert adopt(Options(discard_vectors=2)).removed == 2
 
 
 @pytest.mark.at_length
@@ -182,30 +111,13 @@ def test_adopt__killed_before_the_deletion__later_commands_keep_the_vectors(embe
     """The collection belongs to this database then, but another one has allocated the versions."""
     unstored = users_without_embedding(2)
     create_foreign_collection([point(user, version=10**9) for user in unstored])
-    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(discard_vectors=2)"), "reset_checkpoint", 0)
+    code, _, stderr = run_python(KILLED_ADOPTION.replace("adopt()", "adopt(Options(discard_vectors=2))"), "reset_checkpoint", 0)
     assert code == -signal.SIGKILL, stderr
     SyncLease.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert outcome("sync_qdrant", "--once", "--timeout", "20")[0] == 2
     assert point_ids() == as_strings(unstored)
     assert outcome("verify_qdrant", "--repair") == (2, refusal(2))
     assert point_ids() == as_strings(unstored)
-
-
-def test_adopt__vector_written_while_a_real_collection_is_replaced__stops(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other program still writes. Its new points are not deleted."""
-    (unstored,) = users_without_embedding(1)
-    create_guide_collection([point(uuid4())])
-
-    def meanwhile(*arguments: Any, **options: Any) -> BackfillResult:
-        write([point(unstored)])
-        return backfill(*arguments, **options)
-
-    monkeypatch.setattr("vectorstore.rebuild.build.backfill", meanwhile)
-    code, line = outcome("init_qdrant", "--adopt")
-    assert (code, line) == (2, refusal(1, what=f"{collection_name()!r} was not changed. Another program wrote to it meanwhile"))
-    assert str(unstored) in point_ids()
-    with qdrant() as client:
-        assert alias_target(client) is None
 
 
 def test_adopt__vector_written_meanwhile__stays(embedded_qdrant: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +128,7 @@ def test_adopt__vector_written_meanwhile__stays(embedded_qdrant: object, monkeyp
         write([point(unstored, version=1)], version(1))
         register_as_live(*arguments, **options)
 
-    monkeypatch.setattr("vectorstore.rebuild.adopt.register_as_live", meanwhile)
+    monkeypatch.setattr("vectorstore.adoption.in_place.register_as_live", meanwhile)
     assert outcome("init_qdrant", "--adopt") == (1, "")
     assert point_ids() == as_strings([unstored])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from tests.factories import UserFactory, unit_vector
 from vectorstore.consistency.versions import last_allocated
@@ -54,16 +54,22 @@ def all_state() -> list[Any]:
         found = sorted(one.name for one in client.get_collections().collections if one.name.startswith(collection_name()))
         aliases = sorted((one.alias_name, one.collection_name) for one in client.get_aliases().aliases if one.collection_name in found)
         content = [
-            (name, client.get_collection(name).config, client.scroll(name, limit=10_000, with_vectors=True, with_payload=True)[0])
-            for name in found
+            (name, _config(client, name), client.scroll(name, limit=10_000, with_vectors=True, with_payload=True)[0]) for name in found
         ]
     rows = [list(VectorCollection.objects.order_by("name").values()), list(QueueEntry.objects.order_by("pk").values())]
     return [aliases, content, rows, last_allocated()]
 
 
+def _config(client: QdrantClient, name: str) -> models.CollectionConfig:
+    """Return the settings. A strict mode that is off has no effect, and cannot be unset."""
+    config = client.get_collection(name).config
+    is_on = config.strict_mode_config is not None and config.strict_mode_config.enabled
+    return config if is_on else config.model_copy(update={"strict_mode_config": None})
+
+
 def refusal(count: int, limit: int = 0, *, what: str = "nothing was changed") -> str:
     points = "1 point holds" if count == 1 else f"{count} points hold"
     return (
-        f"{points} the only copy of a user's vector and the limit is {limit}: {what}. Store the vectors in profile_embeddings first, or rerun with"
+        f"{points} the only copy of a user's vector and the limit is {limit}: {what}. Import them first (manage.py import_embeddings), or rerun with"
         f" --discard-vectors {count}."
     )

@@ -129,14 +129,14 @@ from vectorstore.queue import transactions
 from vectorstore.sync.worker import Worker
 
 transactions.IDLE_SECONDS = 1
-written = registry.write_targets
+written = registry.targets
 
 def frozen():
-    registry.write_targets = written
+    registry.targets = written
     os.kill(os.getpid(), signal.SIGSTOP)
     return written()
 
-registry.write_targets = frozen
+registry.targets = frozen
 worker = Worker()
 try:
     claim.claim_due(worker.id, 10)
@@ -234,7 +234,7 @@ def test_claim_due__expired_lease__recheck_is_in_the_same_transaction(monkeypatc
     enqueue([uuid4()])
     claimed()
     SyncLease.objects.update(expires_at=LONG_AGO)
-    monkeypatch.setattr(registry, "write_targets", lambda: ())
+    monkeypatch.setattr(registry, "targets", lambda: registry.Targets((), ()))
     with pytest.raises(CollectionNotFound):
         claimed()
     assert not QueueEntry.objects.filter(awaits_ack=True).exists()
@@ -343,14 +343,14 @@ def test_claim__reads_the_rows_after_the_version_is_allocated(monkeypatch: pytes
     So no worker with a higher version has older rows.
     """
     (user_id,) = create_users(1)
-    written = registry.write_targets
+    written = registry.targets
 
-    def change_user_first() -> tuple[str, ...]:
+    def change_user_first() -> registry.Targets:
         with another_connection() as other, other.cursor() as cursor:
             cursor.execute("UPDATE users SET gender = 'other', active = false WHERE id = %s", [user_id])
         return written()
 
-    monkeypatch.setattr(registry, "write_targets", change_user_first)
+    monkeypatch.setattr(registry, "targets", change_user_first)
     claim = claimed()
     (point,) = points_of(claim).due
     assert point.payload is not None

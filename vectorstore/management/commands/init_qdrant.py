@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from findme.core.commands.arguments import add_after_restore, add_discard_vectors, number, seconds
+from findme.core.commands.arguments import add_after_restore, add_discard_vectors, duration, number, seconds
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import ignore_progress, progress
 from findme.core.plurals import counted, plural
 from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
 from findme.migrator.earlier_schema import require_current_names
+from vectorstore.adoption.adopt import Adopted, Options, adopt, tidy_up_after_kill
+from vectorstore.adoption.fence import interruption
+from vectorstore.adoption.losses import describe, discardable, next_step
+from vectorstore.catalog import registry
 from vectorstore.consistency.comparison_due import comparison_due_at, comparison_due_warning
 from vectorstore.consistency.possibly_erased import PossiblyErased
-from vectorstore.rebuild.adopt import Adopted, adopt
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.schema.diff import State
 from vectorstore.schema.initialize import GREEN_SECONDS, OnPlan, compare, initialize
 from vectorstore.schema.plan import Plan, describe_refusal
+from vectorstore.snapshots.downloads import download_parent
+
+OF_ADOPTIONS = ("discard_vectors", "after_restore", "retain", "temporary_folder", "node")
+"""Options that need --adopt."""
 
 
 class Command(FindmeCommand):
@@ -52,6 +62,25 @@ class Command(FindmeCommand):
         parser.add_argument("--force", action="store_true", help="with --adopt: remove any number of points")
         add_discard_vectors(parser)
         add_after_restore(parser)
+        parser.add_argument(
+            "--retain",
+            type=duration,
+            metavar="DURATION",
+            help="with --adopt: how long to retain a copy of a replaced collection: 12h, 7d (default: 7d; 0d retains none)",
+        )
+        parser.add_argument(
+            "--temporary-folder",
+            type=Path,
+            metavar="DIR",
+            help="with --adopt: where to download the snapshot for the copy (default: the system's folder for temporary files)",
+        )
+        parser.add_argument(
+            "--node",
+            action="append",
+            default=[],
+            metavar="URL",
+            help="with --adopt, in a cluster: the REST URL of a node (repeat it for every node)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.add_argument(
             "--wait",
@@ -64,10 +93,9 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["adopt"] and (options["force"] or options["max_changes"] is not None):
             raise CommandError("--force and --max-changes need --adopt. Add --adopt, or omit them.", returncode=NOT_DONE)
-        if not options["adopt"] and options["discard_vectors"] is not None:
-            raise CommandError("--discard-vectors needs --adopt. Add --adopt, or omit it.", returncode=NOT_DONE)
-        if not options["adopt"] and options["after_restore"]:
-            raise CommandError("--after-restore needs --adopt. Add --adopt, or omit it.", returncode=NOT_DONE)
+        for name in OF_ADOPTIONS if not options["adopt"] else ():
+            if options[name] not in (None, False, []):
+                raise CommandError(f"--{name.replace('_', '-')} needs --adopt. Add --adopt, or omit it.", returncode=NOT_DONE)
         if options["check"] and options["adopt"]:
             raise CommandError(
                 "--check and --adopt exclude each other. Use --adopt --plan to see what --adopt would do.", returncode=NOT_DONE
@@ -80,6 +108,7 @@ class Command(FindmeCommand):
         elif options["plan"]:
             self._plan(compare(), as_json=options["json"])
         else:
+            tidy_up_after_kill()
             self._initialize(options["wait"], as_json=options["json"])
 
     def _plan(self, planned: Plan, *, as_json: bool) -> None:
@@ -89,6 +118,7 @@ class Command(FindmeCommand):
         self._print_plan(planned, plural(len(planned.differences), "differs", "differ") if planned.refused else "would be changed")
         if planned.refused:
             self.print_line(f"It would be refused. {describe_refusal(planned, planned.refused)}")
+        self._print_interruption()
         self._print_restored(planned)
 
     def _check(self, found: Plan, *, as_json: bool) -> None:
@@ -100,6 +130,7 @@ class Command(FindmeCommand):
         else:
             self.print_line(f"{_name(found)} is as defined.{_not_compared(found)}")
         if not as_json:
+            self._print_interruption()
             self._print_restored(found)
             self._print_capture(
                 [*(f"Not as migrated: {problem}" for problem in problems), *([comparison_due_warning(due_at)] if due_at else [])]
@@ -127,12 +158,17 @@ class Command(FindmeCommand):
 
     def _adopt(self, options: dict[str, Any]) -> None:
         try:
-            with progress("Comparing points") as report:
+            with progress("Comparing points") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
                 done = adopt(
-                    max_changes=options["max_changes"],
-                    force=options["force"],
-                    discard_vectors=options["discard_vectors"] or 0,
-                    after_restore=options["after_restore"],
+                    Options(
+                        max_changes=options["max_changes"],
+                        force=options["force"],
+                        discard_vectors=options["discard_vectors"] or 0,
+                        after_restore=options["after_restore"],
+                        retain=options["retain"],
+                        folder=options["temporary_folder"],
+                        nodes=options["node"],
+                    ),
                     dry_run=options["plan"],
                     green_seconds=options["wait"],
                     on_plan=self._on_plan(as_json=options["json"]),
@@ -149,11 +185,12 @@ class Command(FindmeCommand):
             self._print_json(done.planned, changed=changed, status=done.status, more=_adoption_json(done))
         elif done.status is None:
             self._print_plan(done.planned, "would be changed")
+            self._print_interruption()
             self.print_line(
                 f"Of {counted(done.survey.points, 'point')}, {counted(done.survey.orphans, 'has', 'have')} no user in PostgreSQL and would be removed."
             )
-            if done.survey.unique_vectors:
-                self.print_line(_unique_vectors_line(done.survey.unique_vectors, options["discard_vectors"] or 0))
+            for line in _plan_of_adoption(done, options["discard_vectors"] or 0):
+                self.print_line(line)
             if done.remaining is not None:
                 self.print_line(done.remaining)
         else:
@@ -169,6 +206,8 @@ class Command(FindmeCommand):
                 f"{done.replaced.collection} was built with {counted(done.replaced.points, 'point')}, and the alias {done.planned.alias} points to it."
                 f" Searches failed for {done.replaced.gap_seconds * 1000:,.0f} ms."
             )
+            if done.replaced.copy is not None and done.replaced.retained_until is not None:
+                self.print_line(f"{done.replaced.copy} is retained until {done.replaced.retained_until:%Y-%m-%d %H:%M:%S} UTC.")
         elif done.planned.is_to_be_adopted:
             self.print_line(
                 f"{done.planned.collection} belongs to this database now: {counted(done.removed, 'point without a user was', 'points without a user were')}"
@@ -198,6 +237,10 @@ class Command(FindmeCommand):
         self.print_line(f"{_name(planned)}: {len(planned.differences)} {how}.{_not_compared(planned)}")
         for difference in planned.differences:
             self.print_line(f"  {difference}")
+
+    def _print_interruption(self) -> None:
+        if line := interruption():
+            self.print_line(line)
 
     def _print_restored(self, planned: Plan) -> None:
         if planned.restored:
@@ -231,15 +274,55 @@ def _adoption_json(done: Adopted) -> dict[str, Any]:
         "removed": done.removed,
         "replaced": done.replaced,
         "remaining": done.remaining,
+        "different": done.survey.different,
+        "unusable": done.survey.unusable,
+        "examples": done.survey.examples,
+        "copy": registry.copy_name() if done.intended is not None and done.intended.copy is not None else None,
+        "snapshots": [one.name for one in done.intended.snapshots] if done.intended is not None else [],
     }
     return {"adopted": adopted, "unique_vectors": done.survey.unique_vectors, "unique_vectors_arrived_later": done.arrived_later}
+
+
+def _plan_of_adoption(done: Adopted, allowed: int) -> Iterator[str]:
+    """Yield sentences about the vectors that would be lost, and what a replacement would do."""
+    survey, intended = done.survey, done.intended
+    if intended is None:
+        if survey.unique_vectors:
+            yield _unique_vectors_line(survey.unique_vectors, allowed)
+        if survey.different:
+            yield f"{counted(survey.different, 'vector')} of another program {plural(survey.different, 'differs', 'differ')} from PostgreSQL's."
+        return
+    name = done.planned.alias
+    if survey.unique_vectors or discardable(survey) > allowed:
+        yield f"{describe(survey, name)}: --adopt would be refused. {next_step(survey, name)}"
+    elif discardable(survey):
+        yield f"{describe(survey, name)}, and would be deleted."
+    else:
+        yield f"PostgreSQL has all {survey.points - survey.orphans:,} vectors of users."
+    for kind, ids in survey.examples.items():
+        yield f"  {kind.replace('_', ' ')}: {', '.join(ids)}"
+    if not intended.nodes:
+        yield "No copy would be retained, because the embedded store has no snapshots."
+        return
+    yield f"{name} would refuse upserts until it is replaced. Searches would continue."
+    if intended.copy is None:
+        yield "No copy would be retained."
+    else:
+        folder = str(download_parent(intended.copy.folder))
+        yield f"{registry.copy_name()} would be retained for {_days(intended.copy.retain)}. Its snapshot would be in {folder!r} while it is made."
+    for one in intended.snapshots:
+        yield f"The snapshot {one.name} of {one.made_at:%Y-%m-%d %H:%M:%S} UTC would be deleted, because Qdrant lists none of a deleted collection."
+
+
+def _days(retain: timedelta) -> str:
+    return f"{retain.days} days" if retain.days > 1 and not retain.seconds else str(retain)
 
 
 def _unique_vectors_line(count: int, allowed: int) -> str:
     if count <= allowed:
         return f"{points_hold(count)} the only copy of a user's vector, and would be deleted."
     return (
-        f"{points_hold(count)} the only copy of a user's vector: --adopt would be refused. Store the vectors in profile_embeddings first, or add"
+        f"{points_hold(count)} the only copy of a user's vector: --adopt would be refused. Import them first (manage.py import_embeddings), or add"
         f" --discard-vectors {count}."
     )
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
@@ -21,33 +21,23 @@ from tests.qdrant import QdrantServer
 from tests.support.collections import version
 from tests.support.commands import outcome, run_python
 from tests.support.threads import in_thread
+from tests.vectorstore.adoption.guide import VECTORS, create_guide_collection, fill, point
 from tests.vectorstore.storm.agreement import disagreements
+from vectorstore.adoption.adopt import Adopted, Options, adopt
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import live_collection, point_alias
 from vectorstore.catalog.ownership import ADOPTING, DATABASE, check_owner
 from vectorstore.consistency.versions import last_allocated, version_of
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.rebuild.adopt import Adopted, adopt
-from vectorstore.rebuild.backfill import BackfillResult
 from vectorstore.schema.initialize import compare, initialize
 from vectorstore.sync.worker import sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OTHER_DATABASE = "5f0c1f0e-0000-4000-8000-000000000000"
-VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
 FAR = 10**12
 """A version above all that this database has allocated."""
-
-
-def point(point_id: UUID | int, **payload: Any) -> models.PointStruct:
-    return models.PointStruct(id=point_id if isinstance(point_id, int) else str(point_id), vector=[0.5] * 512, payload=payload)
-
-
-def fill(collection: str, points: list[models.PointStruct]) -> None:
-    with qdrant() as client:
-        client.upsert(collection, points, wait=True)
 
 
 def create_foreign_collection(points: list[models.PointStruct], owner: str | None = OTHER_DATABASE) -> None:
@@ -57,7 +47,7 @@ def create_foreign_collection(points: list[models.PointStruct], owner: str | Non
         client.update_collection(version(1), metadata={DATABASE: owner})
     VectorCollection.objects.all().delete()
     QueueEntry.objects.all().delete()
-    fill(version(1), points)
+    fill(points, version(1))
 
 
 def versions(collection: str) -> dict[str, int | None]:
@@ -71,7 +61,7 @@ def projectable_users() -> set[str]:
 
 
 def adopted(**options: Any) -> Adopted:
-    return adopt(**options)
+    return adopt(Options(**options))
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +85,8 @@ def assert_adopted(collection: str, above: int = 0) -> None:
     with qdrant() as client:
         check_owner(client, collection)
         assert live_collection(client) == collection
-    assert [(row.name, row.state) for row in VectorCollection.objects.all()] == [(collection, "live")]
+    registered = VectorCollection.objects.exclude(name=registry.copy_name())
+    assert [(row.name, row.state) for row in registered] == [(collection, "live")]
     result = sync_once(timeout=20)
     assert (result.remaining.length, result.unavailable) == (0, None)
     point_versions = versions(collection)
@@ -147,7 +138,7 @@ def test_adopt__collection_registered_as_live__is_adopted(store: str) -> None:
     user_id = ProfileEmbeddingFactory.create().pk
     initialize()
     QueueEntry.objects.all().delete()
-    fill(version(1), [point(user_id, version=FAR), point(uuid4(), version=FAR)])
+    fill([point(user_id, version=FAR), point(uuid4(), version=FAR)], version(1))
     StoreState.objects.update(database_id=OTHER_DATABASE)
     adopted()
     assert_adopted(version(1), above=FAR)
@@ -177,7 +168,7 @@ def test_adopt__own_collection__is_only_initialized(store: str) -> None:
     user_id = ProfileEmbeddingFactory.create().pk
     initialize()
     sync_once(timeout=20)
-    fill(version(1), [point(uuid4(), version=FAR)])
+    fill([point(uuid4(), version=FAR)], version(1))
     assert adopted().removed == 0
     assert len(versions(version(1))) == 2
     assert not QueueEntry.objects.exists()
@@ -219,8 +210,8 @@ def test_adopt__a_node_is_missing__does_not_begin(embedded_qdrant: object, monke
     def miss_a_node(_client: object) -> None:
         raise StoreUnavailable("A node does not answer.")
 
-    monkeypatch.setattr("vectorstore.rebuild.adopt.require_all_nodes", miss_a_node)
-    monkeypatch.setattr("vectorstore.rebuild.adopt._survey", pytest.fail)
+    monkeypatch.setattr("vectorstore.adoption.adopt.require_all_nodes", miss_a_node)
+    monkeypatch.setattr("vectorstore.adoption.survey.pages", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
         adopt(on_plan=lambda _: pytest.fail("a plan was reported"))
     assert not VectorCollection.objects.exists()
@@ -249,7 +240,18 @@ def test_init_qdrant__adopt__prints_the_plan_and_the_result(embedded_qdrant: obj
     reported = json.loads(capsys.readouterr().out)
     assert (reported["changed"], reported["adopted"]) == (
         False,
-        {"points": 0, "orphans": 0, "removed": 0, "replaced": None, "remaining": None},
+        {
+            "points": 0,
+            "orphans": 0,
+            "removed": 0,
+            "replaced": None,
+            "remaining": None,
+            "different": 0,
+            "unusable": 0,
+            "examples": {},
+            "copy": None,
+            "snapshots": [],
+        },
     )
 
 
@@ -333,18 +335,20 @@ import sys
 from qdrant_client import QdrantClient
 from tests.support.killing import kill_at_call
 from vectorstore.catalog import registry
-from vectorstore.rebuild import adopt as adoption
+from vectorstore.adoption import copy, fence, in_place
+from vectorstore.adoption import replace as replacement
+from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.rebuild import build as building
-from vectorstore.rebuild import replace as replacement
-from vectorstore.rebuild.adopt import adopt
 from vectorstore.qdrant import write as conditional_write
 
 at, nth = sys.argv[1], int(sys.argv[2])
 
 owners = {
-    "update_collection": QdrantClient, "raise_above": adoption, "register": registry, "register_as_live": adoption, "reset_checkpoint": adoption.checkpoint,
-    "sync_users": adoption, "upsert": conditional_write, "backfill": building, "accept": replacement, "prepare": registry,
-    "delete_collection": QdrantClient, "point_alias": replacement, "reconcile": registry,
+    "update_collection": QdrantClient, "raise_above": in_place, "register": registry, "register_as_live": in_place,
+    "reset_checkpoint": in_place.checkpoint, "sync_users": in_place, "upsert": conditional_write, "backfill": building, "accept": replacement,
+    "prepare": registry, "delete_collection": QdrantClient, "point_alias": replacement, "reconcile": registry,
+    "change_settings": fence, "_require_refusal": fence, "make": copy, "download": copy, "recover_shards": copy, "compare_collections": copy,
+    "_clean": copy, "retain_copy": registry, "changes": replacement.Vectors, "delete_snapshots": replacement, "forget_settings": replacement,
 }
 kill_at_call([(owners[at], at)], nth)
 adopt()
@@ -412,78 +416,10 @@ def test_adopt__failure__is_recorded(store: str, monkeypatch: pytest.MonkeyPatch
         raise StoreUnavailable("The store does not answer.")
 
     create_foreign_collection([point(uuid4(), version=FAR)])
-    monkeypatch.setattr(f"vectorstore.rebuild.adopt.{step}", fail)
+    monkeypatch.setattr(f"vectorstore.adoption.in_place.{step}", fail)
     with pytest.raises(StoreUnavailable):
         adopted()
     assert [entry[3] for entry in audited()] == ["started", "unknown"]
-
-
-def create_guide_collection(points: list[models.PointStruct]) -> None:
-    with qdrant() as client:
-        client.create_collection(collection_name(), vectors_config=VECTORS)
-    fill(collection_name(), points)
-
-
-def test_adopt__real_collection_under_the_alias_name__is_replaced(every_store: str) -> None:
-    known = [ProfileEmbeddingFactory.create().pk for _ in range(3)]
-    create_guide_collection([point(known[0]), point(uuid4(), version=FAR)])
-    result = adopted()
-    assert (result.survey.points, result.survey.orphans, result.removed) == (2, 1, 1)
-    assert result.replaced is not None
-    assert (result.replaced.collection, result.replaced.users, result.replaced.points) == (version(1), 3, 3)
-    assert result.replaced.gap_seconds < 5
-    assert versions(collection_name()).keys() == projectable_users()
-    assert_adopted(version(1))
-
-
-def test_adopt__real_collection_with_many_orphans__is_kept(store: str) -> None:
-    create_guide_collection([point(number) for number in range(1, 102)])
-    with pytest.raises(UserFacingError, match="101 of 101 points have no user"):
-        adopted()
-    with qdrant() as client:
-        assert client.count(collection_name()).count == 101
-        assert not client.collection_exists(version(1))
-    adopted(force=True)
-    assert_adopted(version(1))
-
-
-def test_adopt__incomplete_replacement__real_collection_is_kept(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
-    create_guide_collection([point(known[0])])
-    monkeypatch.setattr("vectorstore.rebuild.build.backfill", lambda *_args, **_options: BackfillResult(0, 0))
-    QueueEntry.objects.all().delete()
-    with pytest.raises(UserFacingError, match=f"'{version(1)}' is not accepted: 2 missing"):
-        adopted()
-    with qdrant() as client:
-        assert collection_name() not in {one.alias_name for one in client.get_aliases().aliases}
-        assert client.count(collection_name()).count == 1
-    monkeypatch.undo()
-    adopted()
-    assert_adopted(version(1))
-
-
-REPLACEMENT = ["backfill", "upsert", "accept", "prepare", "delete_collection", "point_alias", "reconcile"]
-
-
-@pytest.mark.qdrant_server
-@pytest.mark.parametrize("at", REPLACEMENT)
-def test_adopt__replacement_killed_at_any_step__is_resumed(qdrant_server: object, at: str) -> None:
-    """Until it is deleted, the old collection stays complete.
-
-    After that, a plain init_qdrant can set the alias too.
-    """
-    known = [ProfileEmbeddingFactory.create().pk for _ in range(2)]
-    create_guide_collection([point(known[0]), point(uuid4())])
-    with qdrant() as client:
-        client.create_collection(version(1), vectors_config=VECTORS)  # this name is taken, so the new collection gets another one
-    kill_adoption(at)
-    if at in {"point_alias", "reconcile"}:
-        initialize()
-    else:
-        with qdrant() as client:
-            assert client.count(collection_name()).count == 2
-        adopted()
-    assert_adopted(f"{collection_name()}_v2")
 
 
 @pytest.mark.qdrant_server
@@ -520,3 +456,5 @@ def test_adopt__concurrent_writers_and_a_worker__stores_agree(qdrant_server: Qdr
     assert sync_once(timeout=60).remaining.length == 0
     assert disagreements(qdrant_server, version(1)) == []
     assert_adopted(version(1), above=FAR if origin == "another database" else 0)
+    if origin != "another database":
+        assert versions(registry.copy_name()).keys() <= projectable_users()

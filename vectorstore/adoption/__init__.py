@@ -1,0 +1,1 @@
+"""Adopt a collection that another program or another database wrote."""
