@@ -1,0 +1,82 @@
+"""The command ``baseline`` in other databases: another schema, some of the tables, another role, another PostgreSQL, rows from a restore."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from findme.core.errors import UserFacingError
+from findme.migrator.baseline.inspection import inspect, require_trigger_rules
+from findme.migrator.version import schema_version
+from tests.findme.migrator.baseline.empty_guide import create_guide
+from tests.schema.rows import ANN, BOB, CEM, MATCH, insert
+from tests.support.commands import outcome
+from tests.support.database import Database, database, role, use_database
+from tests.support.postgresql_versions import installed_versions, server_of_version
+
+pytestmark = pytest.mark.long
+
+
+@contextmanager
+def owner_of_guide() -> Iterator[Database]:
+    """A database of the guide in the schema ``dating`` whose owner is no superuser."""
+    with role() as (name, password), database(owner=name) as made:
+        made.execute("CREATE EXTENSION pg_trgm")
+        owner = Database(made.name, name, password)
+        create_guide(owner, schema="dating")
+        owner.execute(f"ALTER DATABASE {made.name} SET search_path = dating, public")
+        yield owner
+
+
+def test_baseline__owner_of_another_schema__adopts_it(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock(), owner_of_guide() as owner:
+        planned = json.loads(owner.manage("baseline", "--plan", "--json")[1])
+        code, out, err = owner.manage("baseline", "--no-input", "--json")
+        assert code == 0, err
+        done = json.loads(out)
+        assert (done["schema"], done["adopted"], planned["adopted"]) == ("dating", True, False)
+        # The plan also lists the migrations, which are no steps of the result.
+        assert set(done["steps"]) <= set(planned["steps"])
+        assert len(done["migrations"]) == len(planned["steps"]) - len(done["steps"])
+        assert owner.manage("schema_version", "--check")[0] == 0
+        assert owner.query("SELECT version FROM schema_migrations") == [4]
+
+
+@pytest.mark.at_length
+@pytest.mark.parametrize("versions", [(1,), (1, 2), (1, 2, 3), (1, 3)], ids=str)
+def test_baseline__some_of_the_tables__adopts_them_and_creates_the_others(versions: tuple[int, ...], empty: Database) -> None:
+    create_guide(empty, versions, recorded=None)
+    assert outcome("baseline", "--no-input") == (0, "")
+    assert schema_version().is_current
+    assert schema_version().problems == ()
+
+
+@pytest.mark.at_length
+@pytest.mark.parametrize(
+    "version", installed_versions() or [pytest.param(0, marks=pytest.mark.skip("no PostgreSQL in /usr/lib/postgresql"))]
+)
+def test_baseline__other_postgresql__has_no_difference_and_is_adopted(version: int, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock(), server_of_version(version), database() as made, use_database(made):
+        create_guide(made)
+        insert("users", id=ANN, verified=None)
+        assert {rule.name for rule in inspect(connection).counted.broken} == {"users.verified"}
+        assert outcome("baseline", "--fix", "users.verified", "--no-input") == (0, "")
+        assert outcome("baseline", "--no-input") == (0, "")
+        assert schema_version().is_current
+
+
+@pytest.mark.usefixtures("read_once")
+def test_require_trigger_rules__row_since_the_inspection__is_refused(empty_guide: Database) -> None:
+    for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):
+        insert("users", id=key, email=f"{name}@example.com")
+    insert("matches", id=MATCH, user_id=ANN, matched_user_id=BOB)
+    found = inspect(connection)
+    require_trigger_rules(connection, found)
+    insert("video_calls", match_id=MATCH, caller_id=CEM, callee_id=BOB)
+    with pytest.raises(UserFacingError, match=r"^Rows break 1 rule \(video_calls_users_of_match_check\): the earlier steps stay\. "):
+        require_trigger_rules(connection, found)
