@@ -109,9 +109,9 @@ def _dangling(constraint: Constraint, table: str, tables: Mapping[str, Table]) -
 
 
 def _trigger_rules(table: str) -> Iterator[Rule]:
-    """Yield the rules that triggers enforce. An app lists them in ``trigger_rules`` of its AppConfig: the table and the condition by name."""
+    """Yield the rules that triggers enforce. An app lists its conditions in ``trigger_rule_conditions`` of its AppConfig."""
     for config in apps.get_app_configs():
-        for name, (own, condition) in getattr(config, "trigger_rules", {}).items():
+        for name, (own, condition) in getattr(config, "trigger_rule_conditions", {}).items():
             if own == table:
                 yield Rule(Kind.TRIGGER, name, table, condition, sentence_of(table, name))
 
