@@ -15,9 +15,11 @@ import pytest
 from django.db import connection
 
 from benchmarks.guide_writers import Writers
+from findme.core.errors import UserFacingError
 from findme.migrator.baseline.catalog import Table
+from findme.migrator.baseline.convert import WORKING_KEY, planned_steps
 from findme.migrator.baseline.state import read_baseline
-from tests.findme.migrator.baseline.guide_database import convert_tables, rows
+from tests.findme.migrator.baseline.guide_database import convert_tables, create_guide_tables, rows
 from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
 from tests.support.database import Database
 
@@ -72,6 +74,32 @@ def test_convert__killed_three_times__ends_in_the_same_catalog(guide: Database, 
     before = rows(guide)
     kill_and_convert(target, random.Random(12), kills=3)
     check(guide, template, before)
+
+
+def test_convert__session_of_a_killed_run_is_active__waits_for_it(
+    guide: Database, target: dict[str, Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may still end a step that this run has not seen."""
+    monkeypatch.setattr("findme.migrator.baseline.convert.WORKING_SECONDS", 0.1)
+    with guide.connect() as earlier:
+        earlier.execute("SELECT pg_advisory_lock(%s)", [WORKING_KEY])
+        with pytest.raises(
+            UserFacingError, match=r"^The session of an earlier run is still active \(process \d+\): nothing was changed\. Run manage"
+        ):
+            convert_tables(target)
+    assert planned_steps(connection, "public", target)[0].description.startswith("users: 3 columns")
+
+
+@pytest.mark.at_length
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_convert__some_tables__killed__creates_the_others_and_their_foreign_keys(
+    empty: Database, template: Database, target: dict[str, Table], seed: int
+) -> None:
+    """The foreign key of users.video_id can be added only after a migration has created the videos."""
+    create_guide_tables(empty, 1)
+    kill_and_convert(target, random.Random(seed), kills=3)
+    assert_equal_catalogs(empty, template)
 
 
 @pytest.mark.at_length
