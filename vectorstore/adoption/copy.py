@@ -22,6 +22,7 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.files import atomic_write
 from findme.core.plurals import counted
+from vectorstore.adoption.imported import ImportedVector
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import collection_names
 from vectorstore.catalog.lock import keep_session
@@ -30,7 +31,7 @@ from vectorstore.catalog.saved_settings import restore_settings_of_copy
 from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.scroll import pages, record_pages
+from vectorstore.qdrant.scroll import record_pages
 from vectorstore.retention.drop import drop
 from vectorstore.retention.unique_vectors import FIELDS, PAGE_SIZE, DiscardLimit, UniqueVectors
 from vectorstore.snapshots.archive import Contents, read_complete
@@ -65,7 +66,7 @@ def require_no_other_copy(client: QdrantClient) -> None:
         )
 
 
-def retain_copy(nodes: Sequence[Node], collection: str, settings: Copy, report: Report) -> str:
+def retain_copy(nodes: Sequence[Node], collection: str, vector: ImportedVector, settings: Copy, report: Report) -> str:
     """Make the copy of ``collection``, compare it, and register it as retained. Return its name. Only under ``collection_lock``.
 
     An earlier copy is dropped first. After an error the unfinished copy is dropped again, and ``collection`` is unchanged.
@@ -77,7 +78,7 @@ def retain_copy(nodes: Sequence[Node], collection: str, settings: Copy, report: 
         registry.reserve(name, "")
     try:
         _copy_points(nodes, collection, name, settings, report)
-        points = compare_collections(collection, name, report)
+        points = compare_collections(collection, name, vector, report)
         with qdrant() as client:
             _clean(client, name, collection)
         registry.retain_copy(name, settings.retain)
@@ -110,16 +111,16 @@ def snapshots_to_delete(nodes: Sequence[Node], collection: str) -> tuple[Snapsho
     return tuple(one for node in nodes for one in (*snapshots_of(node, collection), *shard_snapshots_of(node, collection)))
 
 
-def compare_collections(original: str, copy: str, report: Report = ignore_progress) -> int:
-    """Check that ``copy`` has every point of ``original`` with the same vector. Return the number of points of ``original``.
+def compare_collections(original: str, copy: str, compared: ImportedVector, report: Report = ignore_progress) -> int:
+    """Check that ``copy`` has every point of ``original`` with the same ``compared`` vector. Return the number of points of ``original``.
 
     The copy may have points that another program has deleted from the original since, which no fence prevents. Raises UserFacingError at the first
     point that is missing or has another vector.
     """
     points = 0
-    copied = _flat(copy)
+    copied = _flat(copy, compared)
     key, vector = BEGIN
-    for expected, expected_vector in _flat(original):
+    for expected, expected_vector in _flat(original, compared):
         while key < expected:
             key, vector = next(copied, END)
         if key != expected or vector != expected_vector:
@@ -129,7 +130,6 @@ def compare_collections(original: str, copy: str, report: Report = ignore_progre
             )
         points += 1
         if points % REPORT_EVERY == 0:
-            keep_session()
             report(points)
     return points
 
@@ -141,11 +141,12 @@ BEGIN: tuple[Key, bytes] = (-1, -1), b""
 END: tuple[Key, bytes] = (2, 0), b""
 
 
-def _flat(collection: str) -> Iterator[tuple[Key, bytes]]:
+def _flat(collection: str, compared: ImportedVector) -> Iterator[tuple[Key, bytes]]:
     """Yield each point with the bytes of its vector, which are not read for a point whose id is a number."""
-    for page in pages(collection):
-        yield from (((0, number), b"") for number in page.numbers)
-        yield from (((1, user.int), vector.tobytes()) for user, vector in zip(page.ids, page.vectors, strict=True))
+    for page in compared.pages(collection):
+        points = page.points()
+        yield from (((0, number), b"") for number in points.numbers)
+        yield from (((1, user.int), vector.tobytes()) for user, vector in zip(points.ids, points.vectors, strict=True))
 
 
 def _id(key: Key) -> str:

@@ -79,7 +79,7 @@ def replace_by_alias(
     collection, _ = build(timeout=timeout, report=report)
     # There is no collection to compare recall with.
     accepted = accept(collection, min_recall=0.0, report=report)
-    copied = retain_copy(nodes, old, copy, report) if copy is not None else None
+    copied = retain_copy(nodes, old, vectors.vector, copy, report) if copy is not None else None
     try:
         promote(accepted, retain=AT_ONCE, limit=limit, switch=switch)
     except BaseException:

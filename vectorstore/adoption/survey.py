@@ -15,14 +15,13 @@ from qdrant_client.models import Record
 
 from findme.core.commands.progress import Report
 from vectorstore.adoption.fingerprints import Fingerprints
-from vectorstore.catalog.lock import keep_session
+from vectorstore.adoption.imported import imported_vector
 from vectorstore.consistency.versions import version_of
 from vectorstore.projection.points import ExpectedPoints, expected_among
 from vectorstore.projection.rows import unit_rows
 from vectorstore.qdrant.connection import qdrant
-from vectorstore.qdrant.pages import Points
-from vectorstore.qdrant.scroll import pages
-from vectorstore.retention.unique_vectors import FIELDS, users_of, without_embedding
+from vectorstore.qdrant.pages import Page, Points
+from vectorstore.retention.unique_vectors import users_of, without_embedding
 from vectorstore.verification.compare import TOLERANCE
 
 EXAMPLES = 3
@@ -80,17 +79,19 @@ class Vectors(AbstractContextManager["Vectors"]):
 
     def __init__(self, collection: str, *, replaced: bool) -> None:
         self.collection, self.replaced = collection, replaced
+        with qdrant() as client:
+            self.vector = imported_vector(client, collection)
         self.fingerprints = Fingerprints()
         self.numbers = Survey()
 
     def survey(self, report: Report) -> Survey:
         """Compare every point with PostgreSQL."""
         found = Survey()
-        for page in pages(self.collection):
-            keep_session()
-            self.numbers += self._compare_numbers(page.numbers)
-            found += self._compare(page, frozenset(page.ids))
-            self.fingerprints.add(page)
+        for page in self.vector.pages(self.collection):
+            points = page.points()
+            self.numbers += self._compare_numbers(page, points)
+            found += self._compare(page, points, frozenset(points.ids))
+            self.fingerprints.add(points)
             report(found.points + self.numbers.points)
         return found + self.numbers
 
@@ -100,24 +101,25 @@ class Vectors(AbstractContextManager["Vectors"]):
         The other vectors were in PostgreSQL then, and may have been replaced there by now.
         """
         found, numbers, known = Survey(), Survey(), self.fingerprints.read()
-        for page in pages(self.collection):
-            keep_session()
-            numbers += self._compare_numbers(page.numbers)
-            found += self._compare(page, known.written(page))
+        for page in self.vector.pages(self.collection):
+            points = page.points()
+            numbers += self._compare_numbers(page, points)
+            found += self._compare(page, points, known.written(points))
             report(found.points + numbers.points)
         # Numeric ids have no fingerprint. The survey has counted those that were there.
         numbers.unusable = max(numbers.unusable - self.numbers.unusable, 0)
         return found + numbers
 
-    def _compare(self, page: Points, asked: frozenset[UUID]) -> Survey:
+    def _compare(self, page: Page, points: Points, asked: frozenset[UUID]) -> Survey:
         """Compare the points ``asked`` of the page. Count all its points, except those whose id is a number."""
-        found = Survey(len(page.ids), highest=max((version_of(one) or 0 for one in page.payloads), default=0))
-        directions, lengths = unit_rows(page.vectors.astype(np.float64))
+        found = Survey(len(points.ids), highest=max((version_of(one) or 0 for one in points.payloads), default=0))
+        directions, lengths = unit_rows(points.vectors.astype(np.float64))
         valid = (np.isfinite(lengths) & (lengths > 0)).tolist()
         expected = expected_among(asked)
-        close = _close(expected, page, directions)
+        close = _close(expected, points, directions)
         unmatched: list[Record] = []
-        for user, payload, is_valid in zip(page.ids, page.payloads, valid, strict=True):
+        different: list[UUID] = []
+        for user, payload, is_valid in zip(points.ids, points.payloads, valid, strict=True):
             if user not in asked:
                 continue
             if user not in close:
@@ -125,13 +127,21 @@ class Vectors(AbstractContextManager["Vectors"]):
             elif not is_valid and self.replaced:
                 found.note("unusable", user)
             elif is_valid and not close[user] and (self.replaced or version_of(payload) is None):
+                different.append(user)
+        known = self.vector.superseded(page, [*different, *(UUID(str(record.id)) for record in unmatched)])
+        for user in different:
+            if user not in known:
                 found.note("different", user)
-        self._judge(found, unmatched, frozenset(user for user, is_valid in zip(page.ids, valid, strict=True) if is_valid))
+        importable = frozenset(user for user, is_valid in zip(points.ids, valid, strict=True) if is_valid)
+        self._judge(found, unmatched, importable, known)
         return found
 
-    def _judge(self, found: Survey, unmatched: Sequence[Record], valid: Collection[UUID]) -> None:
-        """Count the points without an expected one: orphans, and those that hold the only copy of a user's vector."""
-        lacking = without_embedding(user for record in unmatched for user in users_of(record))
+    def _judge(self, found: Survey, unmatched: Sequence[Record], valid: Collection[UUID], known: Collection[UUID] = ()) -> None:
+        """Count the points without an expected one: orphans, and those that hold the only copy of a user's vector.
+
+        PostgreSQL has deleted the vectors of the ``known`` users since they were imported. Their points are orphans.
+        """
+        lacking = without_embedding(user for record in unmatched for user in users_of(record)) - frozenset(known)
         for record in unmatched:
             point_id = record.id if isinstance(record.id, int) else UUID(str(record.id))
             if not users_of(record) & lacking:
@@ -141,13 +151,12 @@ class Vectors(AbstractContextManager["Vectors"]):
             else:
                 found.note("unique_vectors", point_id)
 
-    def _compare_numbers(self, numbers: list[int]) -> Survey:
+    def _compare_numbers(self, page: Page, points: Points) -> Survey:
         """Count points whose id is a number. Their payload may name a user, and they may have a version."""
-        found = Survey(len(numbers))
-        if numbers:
-            with qdrant() as client:
-                records = client.retrieve(self.collection, [*numbers], with_payload=FIELDS, with_vectors=False)
-            found.highest = max(version_of(record.payload) or 0 for record in records) if records else 0
+        payloads = page.payloads[: len(points.numbers)]
+        found = Survey(len(points.numbers), highest=max((version_of(one) or 0 for one in payloads), default=0))
+        if points.numbers:
+            records = [Record(id=number, payload=payload) for number, payload in zip(points.numbers, payloads, strict=True)]
             self._judge(found, records, ())
         return found
 

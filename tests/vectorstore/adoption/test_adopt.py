@@ -211,7 +211,7 @@ def test_adopt__a_node_is_missing__does_not_begin(embedded_qdrant: object, monke
         raise StoreUnavailable("A node does not answer.")
 
     monkeypatch.setattr("vectorstore.adoption.adopt.require_all_nodes", miss_a_node)
-    monkeypatch.setattr("vectorstore.adoption.survey.pages", pytest.fail)
+    monkeypatch.setattr("vectorstore.adoption.imported.pages_at", pytest.fail)
     with pytest.raises(StoreUnavailable, match="A node does not answer"):
         adopt(on_plan=lambda _: pytest.fail("a plan was reported"))
     assert not VectorCollection.objects.exists()

@@ -25,6 +25,7 @@ from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, one
 from vectorstore.adoption import copy
 from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.adoption.copy import compare_collections
+from vectorstore.adoption.imported import ImportedVector
 from vectorstore.catalog import registry
 from vectorstore.catalog.saved_settings import saved_settings
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
@@ -326,7 +327,7 @@ def test_compare_collections__point_is_missing_or_has_another_vector__is_found(q
         client.create_collection(other, vectors_config=VECTORS)
     fill([point(user, gender="female") for user in users], other)
     fill([point(2), point(uuid4())], other)
-    assert compare_collections(collection_name(), other) == 3
+    assert compare_collections(collection_name(), other, ImportedVector()) == 3
     if change == "number":
         fill([point(3)])
     elif change == "vector":
@@ -335,7 +336,7 @@ def test_compare_collections__point_is_missing_or_has_another_vector__is_found(q
         with qdrant() as client:
             client.delete(other, models.PointIdsList(points=[str(users[1 if change == "point" else 2])]), wait=True)
     with pytest.raises(UserFacingError, match=f"{problem}.*was not changed"):
-        compare_collections(collection_name(), other)
+        compare_collections(collection_name(), other, ImportedVector())
 
 
 @pytest.fixture
