@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import require_search_path
 from findme.core.postgresql.encoding import require_utf8
-from findme.migrator.baseline.catalog import Table, read_tables
+from findme.migrator.baseline.catalog import Table, quoted, read_tables
 from findme.migrator.baseline.differences import differences, kept
 from findme.migrator.baseline.guard import CREATORS, tables_to_adopt
 from findme.migrator.baseline.recognized import Difference, Recognized
@@ -48,7 +48,7 @@ def recognize(connection: BaseDatabaseWrapper) -> Recognized:
     guide, migrated = _expected(connection)
     recorded = {".".join(key) for key in loader.applied_migrations or ()}
     found = [
-        *_wrong_records(missing, tables, migrated, recorded, read_relations(connection, schema)),
+        *_wrong_records(connection, loader, missing, tables, migrated, schema),
         *_missing_tables(tables, version),
         *(one for name, table in tables.items() for one in differences(table, _possible(guide[name], tables), migrated.tables[name])),
         *_foreign_flags(connection, tables, guide, migrated.tables),
@@ -93,17 +93,36 @@ def _missing_columns(loader: MigrationLoader, tables: dict[str, Table]) -> list[
 
 
 def _wrong_records(
-    missing: list[str], tables: Collection[str], migrated: MigratedSchema, recorded: Collection[str], existing: Collection[str]
+    connection: BaseDatabaseWrapper,
+    loader: MigrationLoader,
+    missing: list[str],
+    tables: Collection[str],
+    migrated: MigratedSchema,
+    schema: str,
 ) -> Iterator[Difference]:
-    """Yield the apps whose migrations were recorded and did not run, as ``migrate --fake-initial`` leaves them when it fails."""
-    if missing:
-        absent = {one.migration for name, one in migrated.relations.items() if one.kind in ("r", "v") and name not in existing}
-        wrong = (absent | {CREATORS[name] for name in tables}) & set(recorded)
-        names = sorted({migration.partition(".")[0] for migration in wrong})
-        listed = ", ".join(f"'{name}'" for name in names)
-        statement = f"DELETE FROM django_migrations WHERE app IN ({listed});"  # noqa: S608  # labels of apps
-        found = f"migrations of {', '.join(names)}, but no column {missing[0]}"
-        yield Difference("table django_migrations", found, "no record of these apps", statement)
+    """Yield the apps whose migrations were recorded and did not run, as ``migrate --fake-initial`` leaves them when it fails.
+
+    An app that depends on one of them did run. Its empty tables are dropped, and created again.
+    """
+    if not missing:
+        return
+    existing, recorded = read_relations(connection, schema), [key for key in loader.applied_migrations or () if key in loader.graph.nodes]
+    absent = {one.migration for name, one in migrated.relations.items() if one.kind in ("r", "v") and name not in existing}
+    wrong = {key for key in recorded if ".".join(key) in absent | {CREATORS[name] for name in tables}}
+    apps = {key[0] for key in wrong}
+    dependent = {key[0] for key in recorded if not wrong.isdisjoint(loader.graph.forwards_plan(key))} - apps
+    created = [name for name, one in migrated.relations.items() if one.kind == "r" and one.migration.partition(".")[0] in dependent]
+    dropped = [f"DROP TABLE {name};" for name in created if name in existing and _is_empty(connection, name)]
+    listed = ", ".join(f"'{name}'" for name in sorted(apps | dependent))
+    statement = " ".join([*dropped, f"DELETE FROM django_migrations WHERE app IN ({listed});"])  # noqa: S608  # labels of apps
+    found = f"migrations of {', '.join(sorted(apps))}, but no column {missing[0]}"
+    yield Difference("table django_migrations", found, "no record of these apps", statement)
+
+
+def _is_empty(connection: BaseDatabaseWrapper, table: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT NOT EXISTS (SELECT FROM {quoted(connection, table)})")  # noqa: S608  # quoted
+        return bool(cursor.fetchone()[0])
 
 
 def _foreign_flags(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.migrator.baseline.catalog import Table, quoted, read_tables
+from findme.migrator.baseline.catalog import quoted
 from findme.migrator.baseline.recognized import Difference
 from findme.migrator.baseline.scratch import GUIDE_TABLES, Function, MigratedSchema, read_functions, read_relations
 
@@ -25,6 +25,8 @@ KINDS = {
 KEYWORDS = {"v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE", "i": "INDEX", "I": "INDEX", "S": "SEQUENCE", "type": "TYPE"}
 """The keyword after ALTER, where it is not TABLE."""
 
+RECORDS = "django_migrations"
+"""Django's table of the applied migrations. It can exist before the first one is applied."""
 UPDATED_AT = "update_updated_at_column()"
 _TYPES = "SELECT typname::text FROM pg_type WHERE typnamespace = %s::regnamespace AND typrelid = 0 AND typtype IN ('e', 'd', 'r', 'b') AND typelem = 0"
 
@@ -46,26 +48,20 @@ def taken_names(connection: BaseDatabaseWrapper, schema: str, migrated: Migrated
     wanted = {
         name: one for name, one in migrated.relations.items() if one.kind != "S" and one.migration not in recorded and name in existing
     }
-    tables = read_tables(connection, schema, [name for name, one in wanted.items() if one.kind in ("r", "v") and name not in GUIDE_TABLES])
     for name, one in wanted.items():
         kind, table = existing[name]
-        if name in GUIDE_TABLES or (one.table is not None and one.table == table and (table in GUIDE_TABLES or table in wanted)):
+        if (
+            name in GUIDE_TABLES
+            or one.kind == "S"
+            or RECORDS in (name, one.table)
+            or (one.table == table and table in (*GUIDE_TABLES, *wanted))
+        ):
             continue
-        if one.table is not None or not _is_same(tables.get(name), migrated.tables.get(name)):
-            keyword, found = KEYWORDS.get(kind, "TABLE"), KINDS.get(kind, kind)
-            statement = f"ALTER {keyword} {name} RENAME TO {own_name(name)};"
-            yield Difference(
-                f"{found} {name}",
-                f"{'an' if found == 'index' else 'a'} {found} of another program",
-                f"a free name, for the {KINDS[one.kind]} of {one.migration}",
-                statement,
-            )
+        keyword, found = KEYWORDS.get(kind, "TABLE"), KINDS.get(kind, kind)
+        what = f"{'an' if found == 'index' else 'a'} {found} of another program"
+        statement = f"ALTER {keyword} {name} RENAME TO {own_name(name)};"
+        yield Difference(f"{found} {name}", what, f"a free name, for the {KINDS[one.kind]} of {one.migration}", statement)
     yield from _functions(read_functions(connection, schema), migrated, recorded)
-
-
-def _is_same(found: Table | None, expected: Table | None) -> bool:
-    """Return whether the conversion has created this table already."""
-    return found is not None and expected is not None and (found.kind, found.columns) == (expected.kind, expected.columns)
 
 
 def _functions(existing: dict[str, Function], migrated: MigratedSchema, recorded: Collection[str]) -> Iterator[Difference]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.core.management.commands import migrate
+from django.db import ProgrammingError, connection
 from pytest_django import DjangoDbBlocker
 
 from findme.core.errors import UserFacingError
@@ -68,6 +70,20 @@ def test_baseline__other_postgresql__has_no_difference_and_is_adopted(version: i
         assert outcome("baseline", "--fix", "users.verified", "--no-input") == (0, "")
         assert outcome("baseline", "--no-input") == (0, "")
         assert schema_version().is_current
+
+
+@pytest.mark.at_length
+def test_baseline__after_fake_initial_failed__names_the_records_and_adopts(empty_guide: Database) -> None:
+    with pytest.raises(ProgrammingError, match="already exists"):
+        call_command(migrate.Command(), fake_initial=True, verbosity=0)  # Django's own
+    [difference] = inspect(connection).recognized.differences
+    assert difference.statement == (
+        "DROP TABLE django_admin_log; DELETE FROM django_migrations WHERE app IN ('accounts', 'admin', 'videos');"
+    )
+    empty_guide.execute(difference.statement)
+    assert outcome("baseline", "--no-input") == (0, "")
+    assert schema_version().is_current
+    assert schema_version().problems == ()
 
 
 @pytest.mark.usefixtures("read_once")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -123,6 +127,36 @@ def test_fix__many_rows__runs_in_batches_that_commit(found: Inspection, empty_gu
     assert seen == [2, 4]
     assert empty_guide.query("SELECT count(*) FROM users WHERE verified IS NULL") == [1]
     assert fix(found, "users.verified") == 1
+
+
+@pytest.mark.at_length
+@pytest.mark.parametrize(("statement", "remaining"), [("SELECT id FROM users", 5), ("UPDATE users", 5)])
+def test_fix__killed_in_the_second_batch__the_next_run_corrects_the_rest(
+    statement: str, remaining: int, found: Inspection, empty_guide: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is killed after the statement, before its transaction ends."""
+    monkeypatch.setattr(fixes, "BATCH", 2)
+    for _ in range(7):
+        insert("users", verified=None)
+    connection.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            with connection.execute_wrapper(partial(kill_after, statement, iter((False, True)))):
+                fix(found, "users.verified")
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert empty_guide.query("SELECT count(*) FROM users WHERE verified IS NULL") == [remaining]
+    assert fix(found, "users.verified") == remaining
+    assert broken() == {}
+
+
+def kill_after(statement: str, turns: Iterator[bool], execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+    result = execute(sql, *arguments)
+    if sql.startswith(statement) and next(turns):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
 
 
 def test_fix__row_is_locked__is_tried_again_and_then_refused(found: Inspection, empty_guide: Database) -> None:
