@@ -35,6 +35,7 @@ def owner_of_guide() -> Iterator[Database]:
         yield owner
 
 
+@pytest.mark.at_length
 def test_baseline__owner_of_another_schema__adopts_it(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     with django_db_blocker.unblock(), owner_of_guide() as owner:
         planned = json.loads(owner.manage("baseline", "--plan", "--json")[1])

@@ -18,8 +18,7 @@ from findme.migrator.baseline import fixes
 from findme.migrator.baseline.catalog import read_tables
 from findme.migrator.baseline.fixes import apply_fix, choose_fixes, count_fixable, fired_triggers, remedies_of
 from findme.migrator.baseline.inspection import Inspection, inspect
-from findme.migrator.baseline.rules import rules_of
-from findme.migrator.baseline.scratch import GUIDE_TABLES, migrated_tables
+from findme.migrator.baseline.scratch import GUIDE_TABLES
 from findme.migrator.migrate import running
 from findme.migrator.timeouts import MigrationTimeouts
 from tests.schema.rows import ANN, BOB, CEM, MATCH, UNUSED_ID, VIDEO, insert
@@ -68,6 +67,7 @@ MENDED: list[tuple[str, str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.at_length(every=3)
 @pytest.mark.parametrize(("rule", "table", "values", "after"), MENDED, ids=[f"{rule}-{number}" for number, (rule, *_) in enumerate(MENDED)])
 def test_fix__corrects_the_row_and_no_other(
     rule: str, table: str, values: dict[str, Any], after: str, found: Inspection, empty_guide: Database
@@ -205,7 +205,6 @@ def test_fired_triggers__are_named(found: Inspection, empty_guide: Database) -> 
 
 
 def test_remedies__each_is_for_a_rule(found: Inspection) -> None:
-    target = migrated_tables(connection, GUIDE_TABLES)
-    names = {rule.name for rule in rules_of(read_tables(connection, "public", GUIDE_TABLES), target)}
+    names = {rule.name for rule in found.rules}
     assert {remedy.rule for config in apps.get_app_configs() for remedy in getattr(config, "remedies", ())} <= names
     assert remedies_of(found.recognized.tables).keys() <= names

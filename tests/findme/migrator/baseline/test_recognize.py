@@ -11,11 +11,11 @@ from pytest_django import DjangoDbBlocker
 
 from findme.core.errors import UserFacingError
 from findme.migrator.baseline import refusals
-from findme.migrator.baseline.catalog import read_tables
+from findme.migrator.baseline.catalog import Table, read_tables
 from findme.migrator.baseline.guard import CREATORS
 from findme.migrator.baseline.recognize import recognize
 from findme.migrator.baseline.recognized import Recognized
-from findme.migrator.baseline.scratch import GUIDE_TABLES, migrated_schema
+from findme.migrator.baseline.scratch import GUIDE_TABLES, MigratedSchema
 from findme.migrator.migrate import apply_migrations
 from tests.findme.migrator.baseline.empty_guide import create_guide
 from tests.findme.migrator.undoing import PERSON
@@ -217,7 +217,7 @@ DIFFERENCES = [
 """What the owner did, and what differs."""
 
 
-@pytest.mark.at_length(every=3)
+@pytest.mark.at_length(every=6)
 @pytest.mark.parametrize(("done", "subject", "what"), DIFFERENCES, ids=[subject for _, subject, _ in DIFFERENCES])
 def test_recognize__difference__is_named_with_the_statement_that_corrects_it(
     done: str, subject: str, what: str, empty_guide: Database
@@ -295,8 +295,8 @@ def test_recognize__partly_migrated__is_adopted(with_videos: Database) -> None:
     assert recognize(connection).is_adopted
 
 
-def test_creators__are_the_migrations_that_create_the_tables(empty: Database) -> None:
-    relations = migrated_schema(connection).relations
+def test_creators__are_the_migrations_that_create_the_tables(expected_tables: tuple[dict[str, Table], MigratedSchema]) -> None:
+    relations = expected_tables[1].relations
     assert {name: relations[name].migration for name in GUIDE_TABLES} == CREATORS
 
 
