@@ -11,14 +11,15 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
-import numpy as np
 from factory.declarations import Iterator, LazyAttribute, LazyFunction, SelfAttribute, Sequence, SubFactory, Trait
 from factory.django import DjangoModelFactory, Password
 
 from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
-from vectorstore.models import VECTOR_SIZE, ProfileEmbedding
+from tests.support.vectors import CITIES as CITIES
+from tests.support.vectors import unit_vector as unit_vector
+from vectorstore.models import ProfileEmbedding
 from videos.models import Video
 
 PASSWORD = "correct-horse-battery-staple"
@@ -31,20 +32,9 @@ ACTIONS: dict[str, tuple[str, str]] = {
 }
 """The answers of both users by the status of their match."""
 
-CITIES = ((52.52, 13.405), (48.857, 2.352), (51.507, -0.128))
-
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def unit_vector(seed: int) -> list[float]:
-    """Return a vector of 512 numbers and length 1 that depends on ``seed``.
-
-    The numbers are those that PostgreSQL returns for a ``real``, so they do not change in the database.
-    """
-    vector = np.random.default_rng(seed).standard_normal(VECTOR_SIZE)
-    return [float(str(number)) for number in (vector / np.linalg.norm(vector)).astype(np.float32)]
 
 
 class UserFactory(DjangoModelFactory[User]):

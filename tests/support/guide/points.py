@@ -11,8 +11,8 @@ from uuid import UUID
 from qdrant_client import QdrantClient, models
 
 from accounts.age import age_group, age_on, today
-from tests.factories import CITIES, unit_vector
 from tests.support.guide.rows import Session
+from tests.support.vectors import CITIES, unit_vector
 
 COLLECTION = "profile_embeddings"
 
