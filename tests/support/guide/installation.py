@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient
 
 from tests.support.database import Database
 from tests.support.guide.points import COLLECTION, Point, create_collection, insert, points_of
-from tests.support.guide.rows import Rows, Session, add_rows, columns_of, delete_some, digests
+from tests.support.guide.rows import Rows, Session, add_rows, break_rules, columns_of, delete_some, digests
 from tests.support.guide.schema import create_guide_tables
 
 TOLERANCE = 1e-6
@@ -29,6 +29,8 @@ class Installation:
     """The vectors as Qdrant stored them."""
     columns: Mapping[str, list[str]]
     digests: dict[tuple[str, UUID], str]
+    broken: dict[str, UUID] = field(default_factory=dict)
+    """A row that breaks a stricter rule, by rule."""
 
     def changed_rows(self) -> set[tuple[str, UUID]]:
         """Return the rows, by table and id, that are gone or have another value in a column of the guide."""
@@ -61,7 +63,7 @@ def embeddings(session: Session) -> dict[UUID, tuple[Any, ...]]:
     }
 
 
-def install(database: Database, client: QdrantClient, users: int, without_vector: int = 2) -> Installation:
+def install(database: Database, client: QdrantClient, users: int, without_vector: int = 2, *, breaking_rules: bool = False) -> Installation:
     """Build the installation: ``users`` rows of ``users`` and more in the other tables, and a point for each user but the first ``without_vector``.
 
     Then some users are deleted by the guide's statements. Their points stay.
@@ -73,8 +75,9 @@ def install(database: Database, client: QdrantClient, users: int, without_vector
         points = points_of(session, added[without_vector:])
         insert(client, points)
         rows = delete_some(session, added)
+        broken = break_rules(session, added) if breaking_rules else {}
         columns = columns_of(session)
-        return Installation(database, rows, points, stored_vectors(client), columns, digests(session, columns))
+        return Installation(database, rows, points, stored_vectors(client), columns, digests(session, columns), broken)
 
 
 def stored_vectors(client: QdrantClient, collection: str = COLLECTION) -> dict[UUID, list[float]]:

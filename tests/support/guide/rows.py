@@ -150,3 +150,16 @@ def digests(session: Session, columns: Mapping[str, Sequence[str]]) -> dict[tupl
         for key, digest in session.execute(f"SELECT id, md5(ROW({listed})::text) FROM {table}".encode()):
             found[table, key] = digest
     return found
+
+
+def break_rules(session: Session, users: Sequence[UUID]) -> dict[str, UUID]:
+    """Add rows that FindMe's stricter rules forbid, next to the rows of ``add_rows``. Return the key of each row, by rule."""
+    broken = {"users_video_id_fkey": users[1]}
+    session.execute("UPDATE users SET video_id = uuid_generate_v4() WHERE id = %s", [users[1]])
+    broken["videos.metadata"] = one(session, ADD_VIDEO, users[2], "https://videos.example.com/x.mp4", None, 30, 1, "rejected", 0.1, None)
+    broken["videos.user_id"] = one(session, ADD_VIDEO, None, "https://videos.example.com/y.mp4", None, 30, 1, "error", None, "{}")
+    add_match(session, users[3], users[5], 5)
+    broken["matches_pair_week_number_year_key"] = add_match(session, users[5], users[3], 5)
+    broken["matches_user_action_check"] = add_match(session, users[3], users[6], 6)
+    session.execute(ANSWER, [" Accepted", None, "pending", broken["matches_user_action_check"]])
+    return broken

@@ -1,6 +1,6 @@
 """A service of the migration guide, as a process: it writes the four tables by plain SQL until its standard input ends.
 
-    python -m tests.support.guide.services CONNINFO SEED
+    python -m tests.support.guide.services CONNINFO SEED PAUSE_SECONDS
 
 At the end it prints what it expects in its rows, its errors and its longest wait, as JSON (``Report``).
 """
@@ -28,6 +28,7 @@ from tests.support.guide.rows import ANSWER, BEGAN, END_CALL, ENDED, Session, ad
 from tests.support.untraced import untraced
 
 PAUSE_SECONDS = 0.01
+"""Between two writes."""
 STARTED = "started"
 USERS = "SELECT email, full_name, bio, deleted_at IS NOT NULL, video_id::text FROM users WHERE id = %s"
 MATCHES = "SELECT status, user_action FROM matches WHERE id = %s"
@@ -53,7 +54,9 @@ class Service:
         self.report = Report()
         self.users: list[UUID] = []
         self.matches: dict[UUID, tuple[UUID, UUID]] = {}
+        """The users of each match that the service has added."""
         self.calls: dict[UUID, UUID] = {}
+        """The match of each call."""
         self.number = 0
 
     def write(self) -> None:
@@ -100,48 +103,51 @@ class Service:
             self._expect("matches", added)
 
     def _answer(self) -> None:
-        if self.matches:
-            match_id = self.random.choice(list(self.matches))
+        if matches := self._of_present_users():
+            match_id = self.random.choice(matches)
             self.session.execute(ANSWER, ["accepted", "accepted", "accepted", match_id])
             self._expect("matches", match_id)
 
     def _call(self) -> None:
-        if self.matches:
+        if matches := self._of_present_users():
             self.number += 1
-            match_id = self.random.choice(list(self.matches))
+            match_id = self.random.choice(matches)
             pair = self.matches[match_id]
             added = add_call(self.session, match_id, pair[self.number % 2], pair[1 - self.number % 2], f"service{self.seed}-{self.number}")
             self.calls[added] = match_id
             self._expect("video_calls", added)
 
     def _hang_up(self) -> None:
-        if self.calls:
-            call_id = self.random.choice(list(self.calls))
+        present = set(self._of_present_users())
+        if calls := [call_id for call_id, match_id in self.calls.items() if match_id in present]:
+            call_id = self.random.choice(calls)
             self.session.execute(END_CALL, [BEGAN, ENDED, 750, 5, call_id])
             self._expect("video_calls", call_id)
+
+    def _of_present_users(self) -> list[UUID]:
+        """Return the last matches whose users are both not deleted."""
+        present = set(self.users)
+        return [match_id for match_id, pair in self.matches.items() if present.issuperset(pair)][-20:]
 
     def _leave(self) -> None:
         """A user is deleted by one of the guide's statements. Deleted for good, the user's matches and calls are gone too."""
         if len(self.users) > 5:
             user_id = self.users.pop(self.random.randrange(len(self.users)))
-            statement = self.random.choice((SOFT_DELETE, ANONYMIZE, HARD_DELETE))
-            run(self.session, statement, user_id)
-            matches = [match_id for match_id, pair in self.matches.items() if user_id in pair]
-            calls = [call_id for call_id, match_id in self.calls.items() if match_id in matches]
-            for match_id in matches:
-                del self.matches[match_id]
-                self._expect("matches", match_id)
-            for call_id in calls:
-                del self.calls[call_id]
-                self._expect("video_calls", call_id)
+            run(self.session, self.random.choice((SOFT_DELETE, ANONYMIZE, HARD_DELETE)), user_id)
             self._expect("users", user_id)
+            matches = {match_id for match_id, pair in self.matches.items() if user_id in pair}
+            for match_id in matches:
+                self._expect("matches", match_id)
+            for call_id, match_id in self.calls.items():
+                if match_id in matches:
+                    self._expect("video_calls", call_id)
 
 
-def main(conninfo: str, seed: int) -> None:
+def main(conninfo: str, seed: int, pause_seconds: float) -> None:
     with psycopg.connect(conninfo, autocommit=True) as session:
         service = Service(session, seed)
         print(STARTED, flush=True)  # noqa: T201  # for the process that started this one
-        while not select.select([sys.stdin], [], [], PAUSE_SECONDS)[0]:
+        while not select.select([sys.stdin], [], [], pause_seconds)[0]:
             service.write()
     json.dump(vars(service.report), sys.stdout)
 
@@ -154,13 +160,13 @@ def report_of(process: subprocess.Popen[str]) -> Report:
 
 
 @contextmanager
-def services(database: Database, count: int = 2) -> Iterator[list[Report]]:
+def services(database: Database, count: int = 2, pause_seconds: float = PAUSE_SECONDS) -> Iterator[list[Report]]:
     """Run services during the block, from its beginning on. The list has their reports afterwards."""
     reports: list[Report] = []
     command = [sys.executable, "-m", "tests.support.guide.services", database.url()]
     processes = [
         subprocess.Popen(
-            [*command, str(seed)],
+            [*command, str(seed), str(pause_seconds)],
             cwd=BASE_DIR,
             env=untraced(),
             stdin=subprocess.PIPE,
@@ -198,4 +204,4 @@ def _row(session: Session, table: str, key: str) -> list[Any] | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
