@@ -74,7 +74,8 @@ def _rules(found: Table, target: Table, tables: Mapping[str, Table]) -> Iterator
 def _condition(constraint: Constraint, found: Table, tables: Mapping[str, Table]) -> str | None:
     match constraint.kind:
         case "c":
-            return f"NOT {constraint.definition.removeprefix('CHECK ')}"
+            # PostgreSQL prints a CASE on several lines.
+            return re.sub(r"\s*\n\s*", " ", f"NOT {constraint.definition.removeprefix('CHECK ')}")
         case "f":
             return _dangling(constraint, found.name, tables)
         case "p" | "u" if not _is_enforced(constraint, found.constraints.values()) and not _contains_key(constraint, found):

@@ -97,6 +97,10 @@ def test_rules__each_has_a_sentence_of_its_own(target: dict[str, Table]) -> None
     assert [rule.name for rule in rules_of(without_constraints(target), target) if rule.sentence == general] == []
 
 
+def test_rules__each_query_is_one_line(target: dict[str, Table]) -> None:
+    assert [rule.name for rule in rules_of(without_constraints(target), target) if "\n" in rule.query] == []
+
+
 def test_rules__columns_and_tables_that_do_not_exist_yet__give_none(rules: list[Rule], target: dict[str, Table]) -> None:
     assert [rule.name for rule in rules if "is_staff" in rule.condition or "last_login" in rule.condition] == []
     users = {"users": read_tables(connection, "public", ["users"])["users"]}
