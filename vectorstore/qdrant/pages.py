@@ -77,6 +77,14 @@ class Page:
         return Page(self.ids[1:], self.payloads[1:], self.vectors[1:], self.lengths[1:])
 
 
+def vector_named(name: str, received: object) -> object:
+    """Return the vector from what Qdrant sent for a point: vectors by their names, or one without a name.
+
+    Next to sparse vectors, which have names, a vector without a name has the empty one.
+    """
+    return received.get(name) if isinstance(received, dict) else received
+
+
 NO_NUMBERS = [np.nan] * VECTOR_SIZE
 
 

@@ -16,7 +16,7 @@ from qdrant_client.models import Record
 from vectorstore.qdrant import scroll_grpc, scroll_rest
 from vectorstore.qdrant.address import Address, server_address
 from vectorstore.qdrant.connection import is_embedded, qdrant, qdrant_at
-from vectorstore.qdrant.pages import Page, Points, Selection, page_of
+from vectorstore.qdrant.pages import Page, Points, Selection, page_of, vector_named
 
 Item = TypeVar("Item")
 
@@ -118,9 +118,7 @@ def _page(records: Sequence[Record], name: str) -> Page:
     return page_of(
         [UUID(record.id) if isinstance(record.id, str) else int(str(record.id)) for record in records],
         [record.payload or {} for record in records],
-        [record.vector.get(name) if isinstance(record.vector, dict) else record.vector for record in records]
-        if name
-        else [record.vector for record in records],
+        [vector_named(name, record.vector) for record in records],
     )
 
 

@@ -50,10 +50,11 @@ def _page(found: Any, name: str) -> Page:
 
 
 def _vector(vectors: Any, name: str) -> Any:
-    """Return the message of the vector, None if the point has no vector of this name."""
-    if not name:
-        return vectors.vector
-    return vectors.vectors.vectors.get(name, None)
+    """Return the message of the vector, None if the point has no vector of this name.
+
+    Next to sparse vectors, which have names, a vector without a name has the empty one.
+    """
+    return vectors.vectors.vectors.get(name, None) if vectors.HasField("vectors") else vectors.vector
 
 
 def _vectors(vectors: list[Any]) -> tuple[NDArray[np.float32], list[int]]:

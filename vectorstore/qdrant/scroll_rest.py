@@ -9,7 +9,7 @@ from uuid import UUID
 
 from qdrant_client import QdrantClient
 
-from vectorstore.qdrant.pages import WHOLE, Page, Points, Selection, page_of
+from vectorstore.qdrant.pages import WHOLE, Page, Points, Selection, page_of, vector_named
 
 
 def scroll(client: QdrantClient, collection: str, limit: int, offset: Any, selection: Selection = WHOLE) -> tuple[Page, Any]:
@@ -43,9 +43,8 @@ def _post(client: QdrantClient, collection: str, path: str, body: dict[str, Any]
 
 
 def _page(found: list[dict[str, Any]], name: str) -> Page:
-    vectors = [point.get("vector") for point in found]
     return page_of(
         [UUID(point["id"]) if isinstance(point["id"], str) else point["id"] for point in found],
         [point.get("payload") or {} for point in found],
-        [vector.get(name) if isinstance(vector, dict) else vector for vector in vectors] if name else vectors,
+        [vector_named(name, point.get("vector")) for point in found],
     )

@@ -212,6 +212,16 @@ def test_import__named_vector__is_chosen(every_store: str, users: list[User]) ->
     assert import_all(vector="face").conflicts == 1
 
 
+def test_import__vector_without_a_name_next_to_sparse_ones__is_imported(every_store: str, users: list[User]) -> None:
+    """Qdrant then sends all vectors by their names."""
+    create(sparse_vectors_config={"words": models.SparseVectorParams()})
+    sparse = models.SparseVector(indices=[1, 7], values=[0.5, 0.25])
+    write([models.PointStruct(id=str(users[0].pk), vector={"": vector(1), "words": sparse}, payload={})])
+    assert import_all().imported == 1
+    found = received()[str(users[0].pk)]
+    assert bits(stored()[users[0].pk].vector) == bits(found[""] if isinstance(found, dict) else found)
+
+
 INVALID: dict[str, list[object]] = {
     "location": [{"lat": 91, "lon": 0}, {"lat": 1}, [BERLIN], "Berlin"],
     "interests": ["sea", [1], [""], ["sea"] + [f"interest {number}" for number in range(100)], ["x" * 101]],
