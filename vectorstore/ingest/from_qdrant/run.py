@@ -37,6 +37,8 @@ from vectorstore.qdrant.scroll import EMBEDDED_PAGE_SIZE, PAGE_SIZE, pages_at
 from vectorstore.retention.unique_vectors import UniqueVectors, version_floor
 
 LOCK_KEY = int.from_bytes(hashlib.sha256(b"findme import of embeddings").digest()[:8], signed=True)
+LOCK_SECONDS = 10.0
+"""After a kill, a busy PostgreSQL may need a moment to notice that the connection is closed, and to release the lock."""
 
 CONFLICTS = {
     Decision.CONFLICT: "the row in profile_embeddings and the point differ, and the row is not that of the last import",
@@ -67,7 +69,7 @@ class ImportInterrupted(UserFacingError):
 def import_lock() -> Iterator[None]:
     """Let only one import run in this database at a time. Raise UserFacingError if another one runs."""
     lock = AdvisoryLock(connection, LOCK_KEY)
-    with lock.held(0, lambda: _busy(lock)):
+    with lock.held(LOCK_SECONDS, lambda: _busy(lock)):
         yield
 
 
