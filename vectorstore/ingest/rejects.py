@@ -77,11 +77,13 @@ def new_rejects_file(path: Path) -> Iterator[RejectsFile]:
 
 @contextmanager
 def continued_rejects_file(path: Path, size: int) -> Iterator[RejectsFile]:
-    """Yield an existing rejects file, cut to its first ``size`` bytes. ``can_continue`` has returned True."""
+    """Yield an existing rejects file, cut to its first ``size`` bytes. ``can_continue`` has returned True. Raises UserFacingError."""
     with ExitStack() as stack:
         with _writing(path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            stream = stack.enter_context(os.fdopen(descriptor, "wb", buffering=0))
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            stream = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
+            if not _may_be_replaced(stream, ()):
+                raise _not_a_rejects_file(path)
             stream.truncate(size)
             stream.seek(size)
         yield RejectsFile(stream, path, size)
@@ -117,7 +119,11 @@ def _require_replaceable(path: Path, inputs: Iterable[Path]) -> None:
                     return
     except FileNotFoundError:
         return
-    raise UserFacingError(f"{str(path)!r} exists and is not a rejects file of an earlier run. Name another file, or move it.")
+    raise _not_a_rejects_file(path)
+
+
+def _not_a_rejects_file(path: Path) -> UserFacingError:
+    return UserFacingError(f"{str(path)!r} exists and is not a rejects file of an earlier run. Name another file, or move it.")
 
 
 def _may_be_replaced(stream: BinaryIO, inputs: Iterable[Path]) -> bool:

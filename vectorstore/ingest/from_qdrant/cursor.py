@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ class Cursor:
 
         Without its rejects file, an interrupted run cannot be continued.
         """
-        self._rejects = None if rejects is None else os.path.realpath(rejects)
+        self._rejects = None if rejects is None else str(rejects.absolute())
         with transaction.atomic(durable=True):
             self._row, _ = VectorImport.objects.get_or_create(place=source.place, collection=source.collection, vector=source.vector)
             if not self._can_continue(options):

@@ -120,7 +120,7 @@ def test_import__same_options__continues(users: list[User], interrupted: Path, g
     assert (imported.read, imported.imported, imported.rejected, imported.users_without_point) == (7, 5, 2, 0)
 
 
-@pytest.mark.parametrize("change", ["model", "policy", "file", "file is gone", "file is shorter"])
+@pytest.mark.parametrize("change", ["model", "policy", "file", "file is gone", "file is shorter", "file is another one"])
 def test_import__other_options_or_rejects__begins_again(users: list[User], interrupted: Path, change: str) -> None:
     """A pass over all points is always right. It writes only differences."""
     options: dict[str, Any] = {"rejects": interrupted, "model": "one"}
@@ -135,10 +135,21 @@ def test_import__other_options_or_rejects__begins_again(users: list[User], inter
             interrupted.unlink()
         case "file is shorter":
             interrupted.write_bytes(b"")
+        case "file is another one":
+            options["rejects"] = interrupted.with_name("renamed")
+            interrupted.rename(options["rejects"])
     imported = import_all(**options)
     assert imported.continued_after is None
     assert (imported.read, imported.imported, imported.unchanged, imported.rejected) == (7, 2, 3, 2)
     assert len(options["rejects"].read_text().splitlines()) == 3
+
+
+def test_import__rejects_file_became_a_link__is_refused(users: list[User], interrupted: Path) -> None:
+    interrupted.rename(interrupted.with_name("moved"))
+    interrupted.symlink_to("moved")
+    with pytest.raises(UserFacingError, match="is not a rejects file of an earlier run"):
+        import_all(rejects=interrupted, model="one")
+    assert len(interrupted.with_name("moved").read_text().splitlines()) == 2
 
 
 def test_import__after_a_finished_run__begins_again(users: list[User]) -> None:
@@ -175,7 +186,8 @@ def test_import__page_is_repeated__rejects_are_written_once(users: list[User], t
     assert len((tmp_path / "rejects").read_text().splitlines()) == 3
 
 
-def test_import__another_import_runs__is_refused(users: list[User]) -> None:
+def test_import__another_import_runs__is_refused(users: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LOCK_SECONDS", 0.2)
     with held_in_thread(run.import_lock()):
         with pytest.raises(
             UserFacingError, match=r"^Another process imports .* \(session \d+ of PostgreSQL\): nothing was done\. Wait until it ends\.$"
