@@ -16,7 +16,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.support.collections import version
-from tests.support.commands import outcome
+from tests.support.commands import outcome, run_python
 from tests.support.threads import in_thread
 from tests.vectorstore.adoption.guide import OTHER_VECTOR, VECTORS, fill, guide_collection_of, point
 from tests.vectorstore.adoption.test_replace import assert_replaced, collections
@@ -265,6 +265,27 @@ def test_adopt__no_room_for_the_download__is_refused(qdrant_server: object, monk
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 5})())
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, "which has 5 left. Make room, or name another folder with --temporary-folder." in line) == (2, True)
+    assert_untouched(users)
+
+
+FULL_DISK = """
+import resource
+from findme.core.errors import UserFacingError
+from vectorstore.adoption.adopt import adopt
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    adopt()
+except UserFacingError as error:
+    print(error)
+"""
+
+
+def test_adopt__disk_is_full_while_downloading__keeps_the_collection(qdrant_server: object) -> None:
+    """A limit for the size of a file ends a write as a full disk does."""
+    users = guide_collection_of(2)
+    code, stdout, stderr = run_python(FULL_DISK)
+    assert (code, "cannot be written: File too large. Make room, or name a file elsewhere.\n" in stdout) == (0, True), stderr
     assert_untouched(users)
 
 

@@ -91,6 +91,16 @@ def test_adopt__vectors_that_cannot_be_imported__need_discard_vectors(every_stor
     assert point_ids() == as_strings([known, other])
 
 
+def test_adopt__collection_with_another_vector_size__needs_discard_vectors(store: str) -> None:
+    users = sorted(embedding.pk for embedding in ProfileEmbeddingFactory.create_batch(2))
+    with qdrant() as client:
+        client.create_collection(collection_name(), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
+    fill(models.PointStruct(id=str(user), vector=[1.0, 2.0, 3.0, 4.0]) for user in users)
+    assert outcome("init_qdrant", "--adopt") == refusal(2, "2 cannot be imported", "Run it again with --discard-vectors 2")
+    assert outcome("init_qdrant", "--adopt", "--discard-vectors", "2") == (0, "")
+    assert point_ids() == as_strings(users)
+
+
 def test_adopt__all_reasons__are_counted_apart(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     different, same = guide_collection_of(2)
     missing, zeros = users_without_embedding(2)
