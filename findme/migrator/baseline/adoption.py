@@ -27,9 +27,11 @@ _DDL = re.compile(r"\b(?:CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _NO_LOCK = re.compile(r"--[^\n]*|(\$\w*\$).*?\1", re.DOTALL)
 """Comments, and bodies of functions."""
 _WORD = re.compile(r"\w+")
-_NAMED_TABLES = (
-    "SELECT relname::text FROM pg_class WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid) ORDER BY 1"
-)
+# A word can also be the name of another role's table, for which this role may have no right.
+_NAMED_TABLES = """
+    SELECT relname::text FROM pg_class
+    WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND pg_has_role(relowner, 'USAGE') ORDER BY 1
+"""
 _DROP = re.compile(r"\bDROP\b", re.IGNORECASE)
 
 

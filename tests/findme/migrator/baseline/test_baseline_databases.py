@@ -32,6 +32,7 @@ def owner_of_guide() -> Iterator[Database]:
         owner = Database(made.name, name, password)
         create_guide(owner, schema="dating")
         owner.execute(f"ALTER DATABASE {made.name} SET search_path = dating, public")
+        made.execute("CREATE TABLE name (id int)")  # of another role, and named as a word of the migrations' SQL
         yield owner
 
 
