@@ -27,6 +27,11 @@ RATIO = r"ratio [0-9.]+ \(goal: at least 0\.[568]\)"
         ("ingest", ["--rows", "20", "--rounds", "1"], rf"ingest: 20 new users, .*{RATIO}"),
         ("import_embeddings", ["--points", "20", "--rounds", "1"], rf"import_embeddings: 20 new users, .*; embedded store.*{RATIO}"),
         ("sync", ["--points", "20", "--rounds", "1"], rf"sync: 20 points, .*; embedded store.* new .*{RATIO}.* changed .*{RATIO}"),
+        (
+            "baseline",
+            ["--users", "200", "--matches", "2000", "--writers", "2"],
+            r".*baseline: 200 users, 2,000 matches, 2 writers: .*, ratio [0-9.]+\nwriters: .*, 0 errors, longest wait .* \(at most 5\): ",
+        ),
         ("search", ["--users", "20", "--searches", "2"], r"search: 10 of 20 users, .*; embedded store.*: bare query_points .* search "),
     ],
 )

@@ -17,8 +17,8 @@ from django.db.migrations.state import ProjectState
 from findme.core.db.operations import SqlFile
 from findme.core.triggers.definitions import Trigger, TriggerFunction, expected_triggers
 from findme.core.triggers.problems import trigger_problems
-from findme.migrator.baseline.names import quote
 from findme.migrator.baseline.state import add_to_baseline
+from findme.migrator.baseline.step import quote
 from findme.migrator.executor import LockedExecutor, Run
 from findme.migrator.table_locks import BLOCK_ALL, BLOCK_WRITES, lock_tables
 from findme.migrator.trigger_repair import repair_statements

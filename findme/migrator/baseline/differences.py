@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from findme.migrator.baseline.catalog import Column, Constraint, Index, Table
-from findme.migrator.baseline.names import quote
 from findme.migrator.baseline.recognized import TEMPORARY_PREFIX, Difference
+from findme.migrator.baseline.step import quote
 from findme.migrator.baseline.taken import KEYWORDS, KINDS, own_name
 
 _FEATURES = {

@@ -13,8 +13,7 @@ from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.core.postgresql.diagnosis import refusal_reason
 from findme.migrator.attempts import repeat_while_locked
-from findme.migrator.baseline.names import quote, rule_name
-from findme.migrator.baseline.step import Step
+from findme.migrator.baseline.step import Step, quote, rule_name
 from findme.migrator.concurrently import is_valid
 from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
 from findme.migrator.executor import Run

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from findme.migrator.baseline.catalog import Table
-from findme.migrator.baseline.names import quote
-from findme.migrator.baseline.step import Step
+from findme.migrator.baseline.step import Step, quote
 from findme.migrator.table_locks import BLOCK_ALL
 
 KINDS = {"constraints": "constraint", "indexes": "index", "triggers": "trigger"}

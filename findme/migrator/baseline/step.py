@@ -1,8 +1,16 @@
-"""One step of the conversion of a database."""
+"""One step of the conversion of a database, and the names in its SQL."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from findme.migrator.baseline.recognized import TEMPORARY_PREFIX
+
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL."""
+
+NOT_NULL = "_not_null"
+"""The end of the name of a CHECK that will become NOT NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +25,25 @@ class Step:
     locks: tuple[tuple[str, str], ...] = ()
     index: str | None = None
     """The index that the statement builds. If it fails, PostgreSQL leaves this index INVALID."""
+
+
+def quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of the constraint that will replace the constraint ``name``."""
+    return f"{TEMPORARY_PREFIX}{name}"[:LONGEST_NAME]
+
+
+def not_null_name(table: str, column: str) -> str:
+    """Return the name of the CHECK that will become NOT NULL."""
+    return temporary_name(f"{table}_{column}{NOT_NULL}")
+
+
+def rule_name(constraint: str, table: str) -> str:
+    """Return the name of the rule that a constraint of the table checks: TABLE.COLUMN for NOT NULL."""
+    name = constraint.removeprefix(TEMPORARY_PREFIX)
+    if name != constraint and name.startswith(f"{table}_") and name.endswith(NOT_NULL):
+        return f"{table}.{name.removeprefix(f'{table}_').removesuffix(NOT_NULL)}"
+    return name

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from findme.migrator.baseline.catalog import Column, Constraint, Index, Table
-from findme.migrator.baseline.names import not_null_name, quote, temporary_name
 from findme.migrator.baseline.renames import find_renames, renamed
 from findme.migrator.baseline.scratch import GUIDE_TABLES
-from findme.migrator.baseline.step import Step
+from findme.migrator.baseline.step import Step, not_null_name, quote, temporary_name
 from findme.migrator.table_locks import BLOCK_ALL, BLOCK_WRITES
 
 DEFERRED = " DEFERRABLE INITIALLY DEFERRED"

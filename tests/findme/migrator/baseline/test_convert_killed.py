@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -12,13 +13,16 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from benchmarks.guide_writers import Writers
 from findme.core.errors import UserFacingError
 from findme.migrator.baseline.catalog import Table
-from findme.migrator.baseline.convert import WORKING_KEY, planned_steps
+from findme.migrator.baseline.convert import WORKING_KEY, Converted, planned_steps
 from findme.migrator.baseline.state import read_baseline
+from findme.migrator.management.commands import baseline
+from tests.findme.migrator.baseline import guide_database
 from tests.findme.migrator.baseline.guide_database import convert_tables, create_guide_tables, rows
 from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
 from tests.support.database import Database
@@ -29,17 +33,23 @@ LONGEST_DELAY = 0.03
 """Seconds between sending the statement and the kill: before, during or after it."""
 
 
-def convert_and_die(target: dict[str, Table], nth: int, delay: float) -> None:
-    """Convert in a child process that is killed ``delay`` seconds after it has sent its ``nth`` statement, if it sends so many."""
+def die_in_a_child(run: Callable[[], object], nth: int, delay: float) -> None:
+    """Call ``run`` in a child process that is killed ``delay`` seconds after ``convert`` has sent its ``nth`` statement, if it sends so many."""
     connection.close()
     child = os.fork()
     if child == 0:
         try:
-            with connection.execute_wrapper(partial(kill_after, iter(range(nth, -1, -1)), delay)):
-                convert_tables(target)
+            for module in (guide_database, baseline):
+                module.convert = partial(dying, module.convert, nth, delay)  # type: ignore[attr-defined]
+            run()
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+
+
+def dying(convert: Callable[..., Converted], nth: int, delay: float, *arguments: Any, **options: Any) -> Converted:
+    with connection.execute_wrapper(partial(kill_after, iter(range(nth, -1, -1)), delay)):
+        return convert(*arguments, **options)
 
 
 def kill_after(remaining: Any, delay: float, execute: Callable[..., Any], *arguments: Any) -> Any:
@@ -53,26 +63,31 @@ def kill_this_process(delay: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_and_convert(target: dict[str, Table], moments: random.Random, kills: int) -> None:
+def kill_and_repeat(run: Callable[[], object], moments: random.Random, kills: int) -> None:
     for _ in range(kills):
         nth = moments.randrange(moments.choice([STEPS, STATEMENTS]))
-        convert_and_die(target, nth, moments.choice([0, moments.uniform(0, LONGEST_DELAY)]))
-    convert_tables(target)
+        die_in_a_child(run, nth, moments.choice([0, moments.uniform(0, LONGEST_DELAY)]))
+    run()
+
+
+def run_command() -> None:
+    """Run the command, which also recognizes what the killed run has left."""
+    call_command("baseline", no_input=True, stdout=io.StringIO(), stderr=io.StringIO())
 
 
 def check(guide: Database, template: Database, before: dict[str, list[str]]) -> None:
     assert_equal_catalogs(guide, template)
     after = rows(guide)
     assert {table: set(found) - set(after[table]) for table, found in before.items()} == {table: set() for table in before}
-    baseline = read_baseline(connection)
-    assert baseline is not None
-    assert len(set(baseline.migrations)) == len(baseline.migrations)
+    found = read_baseline(connection)
+    assert found is not None
+    assert len(set(found.migrations)) == len(found.migrations)
 
 
 @pytest.mark.long
 def test_convert__killed_three_times__ends_in_the_same_catalog(guide: Database, template: Database, target: dict[str, Table]) -> None:
     before = rows(guide)
-    kill_and_convert(target, random.Random(12), kills=3)
+    kill_and_repeat(partial(convert_tables, target), random.Random(12), kills=3)
     check(guide, template, before)
 
 
@@ -98,18 +113,16 @@ def test_convert__some_tables__killed__creates_the_others_and_their_foreign_keys
 ) -> None:
     """The foreign key of users.video_id can be added only after a migration has created the videos."""
     create_guide_tables(empty, 1)
-    kill_and_convert(target, random.Random(seed), kills=3)
+    kill_and_repeat(partial(convert_tables, target), random.Random(seed), kills=3)
     assert_equal_catalogs(empty, template)
 
 
 @pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(30))
-def test_convert__killed_while_services_write__ends_in_the_same_catalog(
-    guide: Database, template: Database, target: dict[str, Table], seed: int
-) -> None:
+def test_baseline__killed_while_services_write__ends_in_the_same_catalog(guide: Database, template: Database, seed: int) -> None:
     before = rows(guide)
     with Writers(guide.connect, pause=0.01) as writers:
-        kill_and_convert(target, random.Random(seed), kills=1)
+        kill_and_repeat(run_command, random.Random(seed), kills=1)
     assert [str(error) for error in writers.report.errors] == []
     check(guide, template, before)
