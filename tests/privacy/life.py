@@ -14,6 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from accounts.models import User
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from vectorstore.models import ImportDigest
 
 ENTRIES = {
     "log_ins.json": 1,
@@ -35,7 +36,7 @@ WORDS = (EMAIL, EMAIL.lower(), FULL_NAME, "Wilhelmina", "wilhelmina", "Quux", "q
 
 
 def full_life(**fields: Any) -> User:
-    """Return a user with two videos (one deleted), a match on either side, a call of each match, and an embedding."""
+    """Return a user with two videos (one deleted), a match on either side, a call of each match, and an imported embedding."""
     person = UserFactory.create(**{"email": EMAIL, "full_name": FULL_NAME, "bio": BIO, "verified": True} | fields)
     video = VideoFactory.create(
         user=person,
@@ -56,6 +57,7 @@ def full_life(**fields: Any) -> User:
             metadata={"names": [FULL_NAME], "invited": EMAIL.lower()},
         )
     ProfileEmbeddingFactory.create(user=person, interests=["theremin"])
+    ImportDigest.objects.create(user=person, import_id=1, point=2, stored=3)
     person.refresh_from_db()
     return person
 

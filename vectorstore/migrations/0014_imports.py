@@ -4,7 +4,6 @@ from django.conf import settings
 from django.db import migrations, models
 
 import findme.core.db.constraints
-from findme.core.db.checks import AddChecks
 from findme.core.db.dates import supported_dates
 from findme.core.db.operations import sql_file
 
@@ -32,7 +31,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "vector_imports",
-                "constraints": [models.UniqueConstraint(fields=("place", "collection", "vector"), name="vector_imports_key")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("place", "collection", "vector"), name="vector_imports_key"),
+                    *supported_dates("vector_imports", "started_at", "finished_at"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -66,6 +68,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        AddChecks("VectorImport", supported_dates("vector_imports", "started_at", "finished_at")),
         sql_file("0014_imports"),
     ]

@@ -21,13 +21,17 @@ from findme.core.db.violations import is_of_erased_user
 from matching.models import Match
 from privacy.registry import Protection, registry
 from tests.privacy.orm.ways import Calls, Objects, Way
-from vectorstore.models import ProfileEmbedding
+from vectorstore.models import ImportDigest, ProfileEmbedding
 from videos.models import Video
 
 PROTECTED: dict[type[Model], Protection] = {
     apps.get_model(label): protection for owner in registry.owners for label, protection in owner.protection.items()
 }
 """Models whose rows belong to users, with the declarations of their owners. New models are included."""
+
+
+ONE_PER_USER = (ProfileEmbedding, ImportDigest)
+"""Models whose key is the user. An anonymization deletes the row."""
 
 
 def users_of(one: Model) -> set[UUID]:
@@ -54,7 +58,7 @@ def again(one: Any) -> Any:
 def twin(one: Any) -> Any:
     """Return a copy that is inserted as another row of the same users. A copy of a user is another user.
 
-    An embedding has no key of its own. The copy of a match is dated after the erasure, because an older match is no new data of the user.
+    A row of ``ONE_PER_USER`` has no key of its own. The copy of a match is dated after the erasure, because an older match is no new data of the user.
     """
     copied = again(one)
     match copied:
@@ -69,7 +73,7 @@ def twin(one: Any) -> Any:
             copied.pk, copied.session_id = uuid4(), f"twin-{secrets.token_hex(8)}"
         case Video():
             copied.pk = uuid4()
-        case ProfileEmbedding():
+        case ProfileEmbedding() | ImportDigest():
             pass
         case _:
             raise AssertionError(f"what is another row of {type(one).__name__}?")

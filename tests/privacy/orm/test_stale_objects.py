@@ -24,7 +24,7 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over, rows_of
 from tests.privacy.life import WORDS, full_life
-from tests.privacy.orm.stale import PROTECTED, Outcome, again, attempt, read, twin
+from tests.privacy.orm.stale import ONE_PER_USER, PROTECTED, Outcome, again, attempt, read, twin
 from tests.privacy.orm.ways import WAYS, Calls, Way, related_update_or_create
 from tests.privacy.shelf import Shelf
 from tests.support.database import Database
@@ -79,11 +79,11 @@ def writes(way: Way, stale: list[Any], *, deleted: bool) -> Iterator[tuple[list[
     model = type(stale[0])
     if not way.works_for(stale[0]):
         return
-    is_row_kept = not deleted and model is not ProfileEmbedding
+    is_row_kept = not deleted and model not in ONE_PER_USER
     yield [copy.copy(one) for one in stale], is_row_kept and way.updates and model is not Match
     if way.inserts:
         yield [again(one) for one in stale], not is_row_kept
-    if way.inserts and model not in (User, ProfileEmbedding):
+    if way.inserts and model not in (User, *ONE_PER_USER):
         yield [made_later(twin(one)) for one in stale], True
     if model is Video:
         # It searches the user's videos, finds none, and inserts the video.
