@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from pytest_django import Settings
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
@@ -22,11 +22,12 @@ from tests.vectorstore.adoption.guide import OTHER_VECTOR, VECTORS, fill, guide_
 from tests.vectorstore.adoption.test_replace import assert_replaced, collections
 from tests.vectorstore.retention.unique_points import point_ids, users_without_embedding
 from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, one_wrong_bit
-from vectorstore.adoption import copy
+from vectorstore.adoption import copy, replace
 from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.adoption.copy import compare_collections
 from vectorstore.adoption.imported import ImportedVector
 from vectorstore.catalog import registry
+from vectorstore.catalog.alias import point_alias
 from vectorstore.catalog.saved_settings import saved_settings
 from vectorstore.models import QueueEntry, StoreState, VectorCollection
 from vectorstore.purge.purge import purge
@@ -155,14 +156,36 @@ def test_copy__retention_is_over__worker_drops_it(qdrant_server: object) -> None
     assert_replaced(users, copied=False)
 
 
-def test_adopt__retain_0__makes_no_copy_and_deletes_the_snapshots(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def leftovers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the snapshots of the old collection that are left when it is deleted. Qdrant lists them only while a collection has its name."""
+    found: list[str] = []
+
+    def list_first(client: QdrantClient, target: str) -> str | None:
+        client.create_collection(collection_name(), vectors_config={})
+        found.extend(one.name for one in client.list_snapshots(collection_name()))
+        client.delete_collection(collection_name())
+        return point_alias(client, target)
+
+    monkeypatch.setattr(replace, "point_alias", list_first)
+    return found
+
+
+@pytest.mark.parametrize("retain", ["0d", "7d"])
+def test_adopt__snapshots_of_the_old_collection__are_deleted_before_it(qdrant_server: object, leftovers: list[str], retain: str) -> None:
     users = guide_collection_of(2)
     with qdrant() as client:
         client.create_snapshot(collection_name(), wait=True)
+    assert outcome("init_qdrant", "--adopt", "--retain", retain) == (0, "")
+    assert_replaced(users, copied=retain != "0d")
+    assert leftovers == []
+
+
+def test_adopt__retain_0__makes_no_copy(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = guide_collection_of(2)
     monkeypatch.setattr(copy, "make", pytest.fail)
     assert outcome("init_qdrant", "--adopt", "--retain", "0d") == (0, "")
     assert_replaced(users, copied=False)
-    assert snapshots() == []
 
 
 def test_rollback__to_the_copy__is_refused(qdrant_server: object) -> None:
