@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shlex
@@ -28,9 +29,10 @@ from tests.docs.walk import Shown, shown_in, walk
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.commands import environment, manage_here
 from tests.support.database import Database, database, use_database
-from tests.support.guide.go_programs import go_programs
+from tests.support.guide.go_programs import GoPrograms, go_programs
 from tests.support.guide.installation import Installation, install
 from tests.support.guide.points import COLLECTION
+from tests.support.guide.schema import write_migrations
 from tests.support.guide.services import differences, services
 from tests.support.guide.vector_service import VectorService
 from tests.support.memory import folder_in_memory
@@ -203,11 +205,27 @@ def test_page__embedded_store(empty: Database, embedded_qdrant: Path, tmp_path: 
 @pytest.mark.at_length
 @pytest.mark.no_cover
 @pytest.mark.qdrant_server
-@pytest.mark.parametrize("kind", ["qdrant", "go"])
-def test_page__server(kind: str, empty: Database, own_server: QdrantServer, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """By processes, as the page says. The guide's service is qdrant-client or the guide's Go code."""
-    address = own_server.url if kind == "qdrant" else str(request.getfixturevalue("go_programs").folder / "guide")
-    walk_on_server(empty, own_server, tmp_path, (kind, address))
+def test_page__server(empty: Database, own_server: QdrantServer, tmp_path: Path) -> None:
+    """By processes, as the page says."""
+    walk_on_server(empty, own_server, tmp_path, ("qdrant", own_server.url))
+
+
+@pytest.mark.at_length
+@pytest.mark.no_cover
+@pytest.mark.qdrant_server
+def test_page__go_services(go_programs: GoPrograms, empty: Database, own_server: QdrantServer, tmp_path: Path) -> None:
+    """The guide's Go code writes the points. Afterwards its search finds users through the alias, and golang-migrate its version."""
+    installation = walk_on_server(empty, own_server, tmp_path, ("go", str(go_programs.folder / "guide")))
+    asked = {"vector": installation.points[-1].embedding, "filters": {}, "limit": 100}
+    found = go_programs.run("guide", "search", stdin=json.dumps(asked), QDRANT_GRPC_PORT=str(own_server.grpc_port)).split()
+    assert set(found) == {
+        str(point.user_id)
+        for point in installation.points
+        if point.user_id in installation.rows.users and point.payload["active"] and point.payload["verified"]
+    }
+    migrations = write_migrations(empty, tmp_path)
+    version = go_programs.run("migrate", "-path", str(migrations), "-database", f"{empty.url()}&sslmode=disable", "version")
+    assert version.strip() == "4"
 
 
 @pytest.mark.at_length
@@ -219,13 +237,14 @@ def test_page__oldest_postgresql(version: int, own_server: QdrantServer, tmp_pat
         walk_on_server(made, own_server, tmp_path, ("qdrant", own_server.url))
 
 
-def walk_on_server(made: Database, server: QdrantServer, folder: Path, old: tuple[str, str]) -> None:
+def walk_on_server(made: Database, server: QdrantServer, folder: Path, old: tuple[str, str]) -> Installation:
     with closing(QdrantClient(url=server.url)) as client, shell(folder) as commands:
         installation = install(made, client, USERS, breaking_rules=True)
         Walk(installation, old, 0.01, QDRANT_GRPC_PORT=str(server.grpc_port)).walk(commands.run, 2, folder)
         assert (folder / "before.dump").stat().st_size > 1000
         assert_is_snapshot(folder / "before.snapshot")
         assert_clean()
+    return installation
 
 
 def assert_clean() -> None:
