@@ -71,7 +71,7 @@ class Trigger:
 class Table:
     """``kind`` is ``pg_class.relkind``: r for a plain table. Columns, constraints, indexes and triggers are by name.
 
-    ``features`` are those of a table that is not a plain one: row level security, unlogged, inheritance.
+    ``features`` are those of a table that is not a plain one: row level security, unlogged, inheritance, rules, foreign keys off.
     """
 
     name: str
@@ -94,19 +94,23 @@ _TABLES = """
     SELECT relname::text, relkind::text, array_remove(ARRAY[
         CASE WHEN relrowsecurity THEN 'row level security' END,
         CASE WHEN relpersistence = 'u' THEN 'unlogged' END,
-        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) THEN 'inheritance' END
+        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)) THEN 'inheritance' END,
+        CASE WHEN relkind = 'r' AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid) THEN 'rules' END,
+        CASE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgisinternal AND tgenabled = 'D') THEN 'foreign keys off' END
     ], NULL)
     FROM pg_class c WHERE relnamespace = %(schema)s::regnamespace AND relname = ANY(%(names)s) AND relkind NOT IN ('i', 'I', 't')
 """
 _COLUMNS = """
     SELECT c.relname::text, a.attname::text,
         format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attcollation <> y.typcollation THEN ' COLLATE ' || a.attcollation::regcollation ELSE '' END,
-        a.attnotnull, CASE WHEN a.attidentity <> '' THEN 'IDENTITY' ELSE pg_get_expr(d.adbin, d.adrelid) END, a.attgenerated <> ''
+        a.attnotnull AND NOT EXISTS (
+            SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
+        CASE WHEN a.attidentity <> '' THEN 'IDENTITY' ELSE pg_get_expr(d.adbin, d.adrelid) END, a.attgenerated <> ''
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = ANY(%(names)s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
 """
-# PostgreSQL 18 also stores NOT NULL as a constraint ('n'), which the columns show in every version. 't' is a constraint trigger.
+# PostgreSQL 18 also stores NOT NULL as a constraint ('n'), which the columns show in every version if it is valid. 't' is a constraint trigger.
 _CONSTRAINTS = """
     SELECT r.relname::text, c.conname::text, c.contype::text, regexp_replace(pg_get_constraintdef(c.oid), ' NOT VALID$', ''), c.convalidated,
         ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY k(num, position)

@@ -17,11 +17,19 @@ _FEATURES = {
     "row level security": ("row level security", "no row level security", "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;"),
     "unlogged": ("an unlogged table", "a logged table", "ALTER TABLE {table} SET LOGGED;"),
     "inheritance": ("a table that inherits or has child tables", "a plain table", None),
+    "rules": (
+        "a table with rewrite rules",
+        "no rewrite rule",
+        "SELECT format('DROP RULE %I ON {table};', rulename) FROM pg_rules WHERE tablename = '{table}' \\gexec",
+    ),
+    "foreign keys off": ("foreign keys that are not enforced", "enforced ones", "ALTER TABLE {table} ENABLE TRIGGER ALL;"),
 }
 _COPY = (
     "CREATE TABLE {table}_copy (LIKE {table} INCLUDING ALL); INSERT INTO {table}_copy SELECT * FROM {table};"
     " ALTER {keyword} {table} RENAME TO {own}; ALTER TABLE {table}_copy RENAME TO {table};"
 )
+STATES = {"A": "enabled always", "D": "disabled", "O": "enabled, but not always", "R": "enabled for replicas only"}
+_ENABLE = {"A": "ENABLE ALWAYS", "O": "ENABLE"}
 _OF_RELATION = ("p", "u", "x")
 """The kinds of constraints that have an index of their name."""
 
@@ -208,3 +216,8 @@ def _taken_by_triggers(found: Table, guide: Table, target: Table) -> Iterator[Di
         if expected and one.definition not in expected:
             statement = f"ALTER TRIGGER {name} ON {found.name} RENAME TO {own_name(name)};"
             yield Difference(f"trigger {name} on {found.name}", one.definition, "a free name", statement)
+            continue
+        modes = [table.triggers[name].enabled for table in (target, guide) if name in table.triggers]
+        if modes and one.enabled not in modes:
+            statement = f"ALTER TABLE {found.name} {_ENABLE[modes[0]]} TRIGGER {name};"
+            yield Difference(f"trigger {name} on {found.name}", STATES[one.enabled], "enabled", statement)

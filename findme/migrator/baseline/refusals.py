@@ -11,6 +11,8 @@ from findme.migrator.baseline.catalog import quoted
 from findme.migrator.baseline.scratch import GUIDE_TABLES
 
 OLDEST_RELEASE = 15
+UPDATED_AT = "update_updated_at_column"
+"""The guide's function, which the migrations replace."""
 
 _VISIBLE = """
     SELECT DISTINCT n.nspname::text FROM unnest(%s::text[]) AS name
@@ -105,6 +107,14 @@ def require_permission(connection: BaseDatabaseWrapper, schema: str) -> None:
         foreign = cursor.fetchone()
         cursor.execute(
             """
+            SELECT pg_get_userbyid(proowner)::text FROM pg_proc
+            WHERE pronamespace = %s::regnamespace AND proname = %s AND pronargs = 0 AND NOT pg_has_role(proowner, 'USAGE')
+            """,
+            [quoted(connection, schema), UPDATED_AT],
+        )
+        owner_of_function = cursor.fetchone()
+        cursor.execute(
+            """
             SELECT current_user::text, current_database()::text,
                 has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s::regnamespace, 'CREATE')
             """,
@@ -121,6 +131,11 @@ def require_permission(connection: BaseDatabaseWrapper, schema: str) -> None:
                 f"The role {role!r} may not create objects in the {what.lower()} {name!r}: nothing was changed."
                 f" Run GRANT CREATE ON {what} {quoted(connection, name)} TO {quoted(connection, role)};"
             )
+    if owner_of_function is not None:
+        raise UserFacingError(
+            f"The role {role!r} does not own the function {UPDATED_AT}(), but {owner_of_function[0]!r} does: nothing was changed."
+            f" Run ALTER FUNCTION {UPDATED_AT}() OWNER TO {quoted(connection, role)};"
+        )
 
 
 def require_extension(connection: BaseDatabaseWrapper) -> None:

@@ -39,10 +39,11 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """``body`` has single spaces."""
+    """``body`` has single spaces. ``options`` are SECURITY DEFINER and the function's settings, usually none."""
 
     language: str
     body: str
+    options: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ _RELATIONS = """
     WHERE c.relnamespace = %s::regnamespace AND c.relkind NOT IN ('t', 'c')
 """
 _FUNCTIONS = """
-    SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', l.lanname::text, regexp_replace(btrim(p.prosrc, E' \\n\\r\\t'), '\\s+', ' ', 'g')
+    SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', l.lanname::text, regexp_replace(btrim(p.prosrc, E' \\n\\r\\t'), '\\s+', ' ', 'g'),
+        concat_ws(' ', CASE WHEN p.prosecdef THEN 'SECURITY DEFINER' END, array_to_string(p.proconfig, ' '))
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
     WHERE p.pronamespace = %s::regnamespace AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
 """
@@ -92,7 +94,7 @@ def read_functions(connection: BaseDatabaseWrapper, schema: str) -> dict[str, Fu
     """Return the functions in the schema that belong to no extension, by ``name(arguments)``."""
     with connection.cursor() as cursor:
         cursor.execute(_FUNCTIONS, [quoted(connection, schema)])
-        return {name: Function(language, body) for name, language, body in cursor.fetchall()}
+        return {name: Function(*function) for name, *function in cursor.fetchall()}
 
 
 def migrated_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> dict[str, Table]:

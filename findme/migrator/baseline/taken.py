@@ -71,7 +71,9 @@ def _functions(existing: dict[str, Function], migrated: MigratedSchema, recorded
             continue
         if name == UPDATED_AT:  # the guide's own function: the triggers of its tables use it
             statement = f"CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE {expected.language} AS $$ {expected.body} $$;"
-            yield Difference(f"function {name}", f"another body: {found.body}", expected.body, statement)
+            is_other_body = (found.language, found.body) != (expected.language, expected.body)
+            what = f"another body: {found.body}" if is_other_body else f"other options: {found.options}"
+            yield Difference(f"function {name}", what, expected.body if is_other_body else expected.options or "no options", statement)
         else:
             statement = f"ALTER FUNCTION {name} RENAME TO {own_name(name.partition('(')[0])};"
             yield Difference(
