@@ -42,9 +42,10 @@ def read_set(paths: Sequence[Path]) -> tuple[Contents, ...]:
 
     Raises UserFacingError for a file that is not a snapshot, for a collection that differs from the definition, and for an incomplete set.
     """
-    found = read_complete(paths)
+    found = _read_all(paths)
     for one in found:
         _require_matching_definition(one)
+    _require_complete(found)
     return found
 
 
@@ -53,9 +54,13 @@ def read_complete(paths: Sequence[Path]) -> tuple[Contents, ...]:
 
     Raises UserFacingError for a file that is not a snapshot, and for an incomplete set.
     """
-    found = tuple(read(path) for path in paths)
+    found = _read_all(paths)
     _require_complete(found)
     return found
+
+
+def _read_all(paths: Sequence[Path]) -> tuple[Contents, ...]:
+    return tuple(read(path) for path in paths)
 
 
 def read(path: Path) -> Contents:
