@@ -61,8 +61,9 @@ test-dates: install ## Run the tests with other clocks (leap day, end of a year,
 test-long: install ## Run the examples that make test omits: the same properties at other sizes, moments and stores
 	@$(PYTEST) --long $(OPTIONS)
 
-storm: install ## Kill and freeze workers and a Qdrant server while others write: make storm SEEDS=50
+storm: install ## Kill workers, imports, baselines and a Qdrant server while others write: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
+	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k while_services_write tests/vectorstore/ingest/from_qdrant tests/findme/migrator/baseline
 
 lint: install ## Run ruff, mypy, import-linter, the check of words, and Django's checks with production settings
 	@$(PYTHON) -m ruff check .

@@ -26,6 +26,7 @@ from tests.findme.migrator.baseline import guide_database
 from tests.findme.migrator.baseline.guide_database import convert_tables, create_guide_tables, rows
 from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
 from tests.support.database import Database
+from tests.support.seeds import storm_seeds
 
 STEPS, STATEMENTS = 230, 2000
 """About the number of statements that a conversion sends: until the first migration, and in all."""
@@ -107,7 +108,7 @@ def test_convert__session_of_a_killed_run_is_active__waits_for_it(
 
 @pytest.mark.at_length
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_convert__some_tables__killed__creates_the_others_and_their_foreign_keys(
     empty: Database, template: Database, target: dict[str, Table], seed: int
 ) -> None:
@@ -119,7 +120,7 @@ def test_convert__some_tables__killed__creates_the_others_and_their_foreign_keys
 
 @pytest.mark.at_length
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", storm_seeds(4))
 def test_baseline__killed_while_services_write__ends_in_the_same_catalog(guide: Database, template: Database, seed: int) -> None:
     before = rows(guide)
     with Writers(guide.connect, pause=0.01) as writers:

@@ -22,6 +22,7 @@ from tests.factories import UserFactory
 from tests.support.commands import environment
 from tests.support.database import database_parameters
 from tests.support.processes import start_python
+from tests.support.seeds import storm_seeds
 from tests.support.threads import in_thread
 from tests.vectorstore.ingest.from_qdrant.guide_points import (
     bits,
@@ -39,7 +40,6 @@ from vectorstore.ingest.from_qdrant.digests import digest
 from vectorstore.ingest.from_qdrant.stored import embeddings
 from vectorstore.models import ImportDigest
 
-SEEDS = 30
 USERS = 60
 KILLS = 3
 MOST_PAGES = 12
@@ -113,7 +113,7 @@ def run_until_killed(file: Path, pages: int, seconds: float) -> int:
 @pytest.mark.long
 @pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", storm_seeds(4))
 def test_import__killed_while_services_write__loses_nothing(every_store_in_turn: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     users = sorted(UserFactory.create_batch(USERS), key=lambda user: user.pk)
