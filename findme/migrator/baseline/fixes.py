@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from django.apps import apps
-from django.db import Error, transaction
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
+from findme.migrator.attempts import repeat_while_locked
 from findme.migrator.baseline.catalog import Table
 from findme.migrator.baseline.remedies import Remedy
 from findme.migrator.baseline.rules import Rule
-from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
+from findme.migrator.diagnostics import oldest_transaction
 from findme.migrator.executor import Run
 
 BATCH = 5_000
@@ -81,7 +82,7 @@ def apply_fix(run: Run, connection: BaseDatabaseWrapper, fix: Fix, on_rows: Call
     """
     changed, last = 0, None
     while True:
-        keys, count = _attempts(run, connection, fix, last)
+        keys, count = _batch_while_locked(run, connection, fix, last)
         changed += count
         on_rows(changed)
         if len(keys) < BATCH:
@@ -89,28 +90,28 @@ def apply_fix(run: Run, connection: BaseDatabaseWrapper, fix: Fix, on_rows: Call
         last = keys[-1]
 
 
-def _attempts(run: Run, connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
-    timeouts = run.timeouts
-    for number in range(1, timeouts.attempts + 1):
-        run.lock.check()
-        try:
-            with session_settings(connection, lock_timeout=f"{round(timeouts.table_lock_seconds * 1000)}ms"):
-                return _batch(connection, fix, last)
-        except Error as error:
-            if number == timeouts.attempts or not is_lock_unavailable(error):
-                raise UserFacingError(
-                    f"{fix.rule.name}: {without_detail(error)}{oldest_transaction(run.lock.connection)}. Earlier batches stay. Run it again."
-                ) from error
-            seconds = timeouts.pause_after(number)
-            run.on_warning(f"{fix.rule.name}: {without_detail(error)}; attempt {number + 1} of {timeouts.attempts} in {seconds:.1f} s.")
-            time.sleep(seconds)
-    raise AssertionError("the last attempt returns or raises")
+def _batch_while_locked(run: Run, connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
+    return repeat_while_locked(
+        partial(_batch, run, connection, fix, last),
+        subject=fix.rule.name,
+        lock=run.lock,
+        timeouts=run.timeouts,
+        on_warning=run.on_warning,
+        failure=lambda error, _: UserFacingError(
+            f"{fix.rule.name}: {without_detail(error)}{oldest_transaction(run.lock.connection)}. Earlier batches stay. Run it again."
+        ),
+    )
 
 
-def _batch(connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
+def _batch(run: Run, connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
     """Change the next rows after the id ``last``, or the first ones. Return their ids, and how many still broke the rule."""
     table, condition = fix.rule.table, fix.condition.replace("%", "%%")
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+    run.lock.check()
+    with (
+        session_settings(connection, lock_timeout=run.timeouts.lock_timeout),
+        transaction.atomic(using=connection.alias),
+        connection.cursor() as cursor,
+    ):
         next_rows = f"(%s::uuid IS NULL OR id > %s) AND ({condition}) ORDER BY id LIMIT {BATCH}"
         cursor.execute(f"SELECT id FROM {table} WHERE {next_rows}", [last, last])  # noqa: S608  # as above
         keys = [key for (key,) in cursor.fetchall()]
