@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.conf import settings
 from qdrant_client import QdrantClient
 from qdrant_client.models import VectorParams
 
 from vectorstore.catalog.lock import keep_session
 from vectorstore.ingest.from_qdrant.points import Candidate, candidates, selection
+from vectorstore.ingest.from_qdrant.source import place_of
 from vectorstore.ingest.from_qdrant.stored import bases
 from vectorstore.models import VECTOR_SIZE, VectorImport
-from vectorstore.qdrant.address import server_address
+from vectorstore.qdrant.address import Address, server_address
 from vectorstore.qdrant.connection import is_embedded
 from vectorstore.qdrant.pages import Page
 from vectorstore.qdrant.scroll import EMBEDDED_PAGE_SIZE, PAGE_SIZE, pages_at
@@ -31,7 +30,8 @@ class ImportedVector:
 
     def pages(self, collection: str) -> Iterator[Page]:
         """Read every point with this vector, in the order of the ids. Keep the session with the collection lock open."""
-        address, size = (None, EMBEDDED_PAGE_SIZE) if is_embedded() else (server_address(), PAGE_SIZE)
+        address = _address()
+        size = EMBEDDED_PAGE_SIZE if address is None else PAGE_SIZE
         with closing(pages_at(address, collection, selection(self.name), size, None)) as pages:
             for page in pages:
                 keep_session()
@@ -56,10 +56,14 @@ class ImportedVector:
         return frozenset(one.user_id for one in found if one.digest == known[one.user_id].point)
 
 
+def _address() -> Address | None:
+    """Return the server of the settings. None is the embedded store."""
+    return None if is_embedded() else server_address()
+
+
 def imported_vector(client: QdrantClient, collection: str) -> ImportedVector:
     """Return the vector of the collection that was imported last, or the only one that can be imported."""
-    place = os.path.realpath(settings.QDRANT_PATH) if is_embedded() else server_address().url.rstrip("/")
-    row = VectorImport.objects.filter(place=place, collection=collection).order_by("-started_at").first()
+    row = VectorImport.objects.filter(place=place_of(_address()), collection=collection).order_by("-started_at").first()
     if row is not None:
         return ImportedVector(row.vector, row.pk)
     vectors = client.get_collection(collection).config.params.vectors

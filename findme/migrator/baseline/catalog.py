@@ -57,6 +57,15 @@ class Index:
     keys: tuple[str, ...] = ()
     predicate: str | None = None
 
+    @property
+    def words(self) -> set[str]:
+        """The words of its keys and its WHERE: among them every column that it reads."""
+        return set(re.findall(r"\w+", " ".join((*self.keys, self.predicate or ""))))
+
+    def is_like(self, other: Index) -> bool:
+        """Return whether both are equal but for their names and their state."""
+        return (self.unique, self.definition) == (other.unique, other.definition)
+
 
 @dataclass(frozen=True, slots=True)
 class Trigger:

@@ -5,9 +5,9 @@ Every object may be in either form: a conversion that was killed leaves a mixtur
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
+from findme.core.triggers.problems import ALWAYS, ORIGIN, STATES
 from findme.migrator.baseline.catalog import Column, Constraint, Index, Table
 from findme.migrator.baseline.recognized import TEMPORARY_PREFIX, Difference
 from findme.migrator.baseline.step import quote
@@ -28,8 +28,8 @@ _COPY = (
     "CREATE TABLE {table}_copy (LIKE {table} INCLUDING ALL); INSERT INTO {table}_copy SELECT * FROM {table};"
     " ALTER {keyword} {table} RENAME TO {own}; ALTER TABLE {table}_copy RENAME TO {table};"
 )
-STATES = {"A": "enabled always", "D": "disabled", "O": "enabled, but not always", "R": "enabled for replicas only"}
-_ENABLE = {"A": "ENABLE ALWAYS", "O": "ENABLE"}
+_STATES = STATES | {ALWAYS: "enabled always"}
+_ENABLE = {ALWAYS: "ENABLE ALWAYS", ORIGIN: "ENABLE"}
 _OF_RELATION = ("p", "u", "x")
 """The kinds of constraints that have an index of their name."""
 
@@ -197,17 +197,13 @@ def _taken_by_indexes(found: Table, guide: Table, target: Table, columns: Collec
                 continue
         elif (
             not expected
-            or any((one.unique, one.definition) == (other.unique, other.definition) for other in expected)
-            or any(_words(other) & (guide.columns.keys() - set(columns)) for other in expected)
+            or any(one.is_like(other) for other in expected)
+            or any(other.words & (guide.columns.keys() - set(columns)) for other in expected)
         ):
             continue
         statement = f"ALTER INDEX {name} RENAME TO {own_name(name)};"
         unique = "unique, " if one.unique else ""
         yield Difference(f"index {name} on {found.name}", f"{unique}{one.definition}", "a free name", statement)
-
-
-def _words(index: Index) -> set[str]:
-    return set(re.findall(r"\w+", " ".join((*index.keys, index.predicate or ""))))
 
 
 def _taken_by_triggers(found: Table, guide: Table, target: Table) -> Iterator[Difference]:
@@ -220,4 +216,4 @@ def _taken_by_triggers(found: Table, guide: Table, target: Table) -> Iterator[Di
         modes = [table.triggers[name].enabled for table in (target, guide) if name in table.triggers]
         if modes and one.enabled not in modes:
             statement = f"ALTER TABLE {found.name} {_ENABLE[modes[0]]} TRIGGER {name};"
-            yield Difference(f"trigger {name} on {found.name}", STATES[one.enabled], "enabled", statement)
+            yield Difference(f"trigger {name} on {found.name}", _STATES[one.enabled], "enabled", statement)

@@ -17,7 +17,7 @@ from findme.migrator.baseline.differences import differences, kept
 from findme.migrator.baseline.guard import CREATORS, tables_to_adopt
 from findme.migrator.baseline.recognized import Difference, Recognized
 from findme.migrator.baseline.refusals import find_schema, golang_version, require_extension, require_permission, require_release
-from findme.migrator.baseline.scratch import GUIDE_FOLDER, GUIDE_TABLES, MigratedSchema, guide_tables, migrated_schema, read_relations
+from findme.migrator.baseline.scratch import GUIDE_TABLES, MigratedSchema, guide_file, guide_tables, migrated_schema, read_relations
 from findme.migrator.baseline.state import read_baseline
 from findme.migrator.baseline.taken import own_name, own_relations, taken_names
 from findme.migrator.undo.data_loss import columns_of
@@ -148,10 +148,9 @@ def _missing_tables(tables: Collection[str], version: int | None) -> Iterator[Di
         needed_by = [other for other in GUIDE_TABLES if other in tables and name in NEEDS.get(other, ())]
         if name in tables or not (needed_by or (version is not None and version >= number)):
             continue
-        (path,) = GUIDE_FOLDER.glob(f"{number:06}_*.up.sql")
         why = (
             f"a table, because {needed_by[0]} refers to it"
             if needed_by
             else f"a table, because the version in schema_migrations is {version}"
         )
-        yield Difference(f"table {name}", "no such table", why, rf"\i {path}")
+        yield Difference(f"table {name}", "no such table", why, rf"\i {guide_file(number)}")

@@ -9,10 +9,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from findme.core.errors import UserFacingError
 from findme.migrator.baseline.catalog import quoted
 from findme.migrator.baseline.scratch import GUIDE_TABLES
+from findme.migrator.baseline.taken import UPDATED_AT
 
 OLDEST_RELEASE = 15
-UPDATED_AT = "update_updated_at_column"
-"""The guide's function, which the migrations replace."""
 
 _VISIBLE = """
     SELECT DISTINCT n.nspname::text FROM unnest(%s::text[]) AS name
@@ -108,9 +107,9 @@ def require_permission(connection: BaseDatabaseWrapper, schema: str) -> None:
         cursor.execute(
             """
             SELECT pg_get_userbyid(proowner)::text FROM pg_proc
-            WHERE pronamespace = %s::regnamespace AND proname = %s AND pronargs = 0 AND NOT pg_has_role(proowner, 'USAGE')
+            WHERE oid = to_regprocedure(%s) AND NOT pg_has_role(proowner, 'USAGE')
             """,
-            [quoted(connection, schema), UPDATED_AT],
+            [f"{quoted(connection, schema)}.{UPDATED_AT}"],
         )
         owner_of_function = cursor.fetchone()
         cursor.execute(
@@ -133,8 +132,8 @@ def require_permission(connection: BaseDatabaseWrapper, schema: str) -> None:
             )
     if owner_of_function is not None:
         raise UserFacingError(
-            f"The role {role!r} does not own the function {UPDATED_AT}(), but {owner_of_function[0]!r} does: nothing was changed."
-            f" Run ALTER FUNCTION {UPDATED_AT}() OWNER TO {quoted(connection, role)};"
+            f"The role {role!r} does not own the function {UPDATED_AT}, but {owner_of_function[0]!r} does: nothing was changed."
+            f" Run ALTER FUNCTION {UPDATED_AT} OWNER TO {quoted(connection, role)};"
         )
 
 

@@ -64,8 +64,7 @@ def _rules(found: Table, target: Table, tables: Mapping[str, Table]) -> Iterator
         if absent.isdisjoint(one.columns) and (condition := _condition(one, found, tables)):
             yield Rule(Kind(one.kind), one.name, found.name, condition, sentence_of(found.name, one.name))
     for index in target.indexes.values():
-        words = set(re.findall(r"\w+", " ".join((*index.keys, index.predicate or ""))))
-        if index.unique and absent.isdisjoint(words) and not _is_enforced(index, found.indexes.values()):
+        if index.unique and absent.isdisjoint(index.words) and not _is_enforced(index, found.indexes.values()):
             condition = _duplicates(found.name, index.keys, index.predicate)
             yield Rule(Kind.UNIQUE, index.name, found.name, condition, sentence_of(found.name, index.name))
     yield from _trigger_rules(found.name)

@@ -127,10 +127,15 @@ def guide_tables(connection: BaseDatabaseWrapper, version: int = len(GUIDE_TABLE
         return read_tables(connection, schema, GUIDE_TABLES)
 
 
+def guide_file(number: int) -> Path:
+    """Return the file of a migration of the guide."""
+    (path,) = GUIDE_FOLDER.glob(f"{number:06}_*.up.sql")
+    return path
+
+
 def guide_sql(number: int) -> str:
     """Return a migration of the guide, without the extension uuid-ossp, which not every server has."""
-    (path,) = GUIDE_FOLDER.glob(f"{number:06}_*.up.sql")
-    return _UUID_OSSP.sub("", path.read_text())
+    return _UUID_OSSP.sub("", guide_file(number).read_text())
 
 
 @contextmanager

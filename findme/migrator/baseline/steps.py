@@ -160,7 +160,7 @@ def _validate_checks(change: _Change) -> Iterator[Step]:
 def _build_indexes(change: _Change) -> Iterator[Step]:
     for name, index in change.target.indexes.items():
         now, guides = change.existing.indexes.get(name), change.guide.indexes.get(name)
-        is_replaced = now is not None and guides is not None and _is_equal(now, guides) and not _is_equal(now, index)
+        is_replaced = now is not None and guides is not None and now.is_like(guides) and not now.is_like(index)
         yield from (_replace_index if is_replaced else _build)(change, index)
     for constraint in change.missing(UNIQUE):
         columns = _UNIQUE.fullmatch(constraint.definition)
@@ -174,7 +174,7 @@ def _build_indexes(change: _Change) -> Iterator[Step]:
 def _build(change: _Change, index: Index) -> Iterator[Step]:
     """Build the index, or keep it if it is there. An INVALID one is from a killed run."""
     found = change.existing.indexes.get(index.name)
-    if found is not None and not _is_equal(found, index):
+    if found is not None and not found.is_like(index):
         raise other_definition(f"index {index.name}", change.name)
     if found is not None and not found.valid:
         yield Step(f"{change.name}: drop the INVALID index {index.name}", (f"DROP INDEX CONCURRENTLY IF EXISTS {quote(index.name)}",))
@@ -182,10 +182,6 @@ def _build(change: _Change, index: Index) -> Iterator[Step]:
         unique = "UNIQUE " if index.unique else ""
         statement = f"CREATE {unique}INDEX CONCURRENTLY {quote(index.name)} ON {change.table} {index.definition}"
         yield Step(f"{change.name}: build the {unique.lower()}index {index.name}", (statement,), index=index.name)
-
-
-def _is_equal(one: Index, other: Index) -> bool:
-    return (one.unique, one.definition) == (other.unique, other.definition)
 
 
 def _replace_index(change: _Change, index: Index) -> Iterator[Step]:

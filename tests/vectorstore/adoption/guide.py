@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from qdrant_client import models
 
 from tests.factories import ProfileEmbeddingFactory
+from tests.vectorstore.retention.unique_points import VECTORS, create_guide_collection
+from tests.vectorstore.retention.unique_points import write as fill
 from vectorstore.models import ProfileEmbedding
-from vectorstore.qdrant.connection import collection_name, qdrant
 
-VECTORS = models.VectorParams(size=512, distance=models.Distance.COSINE)
+__all__ = ["OTHER_VECTOR", "VECTORS", "create_guide_collection", "fill", "guide_collection_of", "point"]
+
 OTHER_VECTOR = [0.5] * 512
 """A vector that no user of the factories has."""
 
@@ -24,18 +25,6 @@ def point(point_id: UUID | int, *, vector: list[float] | None = None, **payload:
     if vector is None:
         vector = ProfileEmbedding.objects.filter(pk=point_id).values_list("vector", flat=True).first() or OTHER_VECTOR
     return models.PointStruct(id=str(point_id), vector=vector, payload=payload)
-
-
-def fill(points: Iterable[models.PointStruct], collection: str = "") -> None:
-    with qdrant() as client:
-        client.upsert(collection or collection_name(), list(points), wait=True)
-
-
-def create_guide_collection(points: Iterable[models.PointStruct]) -> None:
-    """Create a real collection with the alias's name, without metadata."""
-    with qdrant() as client:
-        client.create_collection(collection_name(), vectors_config=VECTORS)
-    fill(points)
 
 
 def guide_collection_of(count: int) -> list[UUID]:

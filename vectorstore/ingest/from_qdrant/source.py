@@ -52,8 +52,13 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Return the store without the collection: the URL of a server, or the folder of the embedded store."""
-        return os.path.realpath(settings.QDRANT_PATH) if self.address is None else self.address.url.rstrip("/")
+        """Return the store without the collection, as ``place_of`` does."""
+        return place_of(self.address)
+
+
+def place_of(address: Address | None) -> str:
+    """Return the URL of a server, or for None the folder of the embedded store. ``VectorImport.place`` has this form."""
+    return os.path.realpath(settings.QDRANT_PATH) if address is None else address.url.rstrip("/")
 
 
 def address_from(url: str | None, api_key_file: Path | None, grpc_port: int | None) -> Address | None:
