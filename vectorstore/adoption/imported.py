@@ -12,7 +12,7 @@ from qdrant_client.models import VectorParams
 
 from vectorstore.catalog.lock import keep_session
 from vectorstore.ingest.from_qdrant.points import Candidate, candidates, selection
-from vectorstore.ingest.from_qdrant.source import place_of
+from vectorstore.ingest.from_qdrant.source import store_place
 from vectorstore.ingest.from_qdrant.stored import bases
 from vectorstore.models import VECTOR_SIZE, VectorImport
 from vectorstore.qdrant.address import Address, server_address
@@ -63,7 +63,7 @@ def _address() -> Address | None:
 
 def imported_vector(client: QdrantClient, collection: str) -> ImportedVector:
     """Return the vector of the collection that was imported last, or the only one that can be imported."""
-    row = VectorImport.objects.filter(place=place_of(_address()), collection=collection).order_by("-started_at").first()
+    row = VectorImport.objects.filter(place=store_place(_address()), collection=collection).order_by("-started_at").first()
     if row is not None:
         return ImportedVector(row.vector, row.pk)
     vectors = client.get_collection(collection).config.params.vectors

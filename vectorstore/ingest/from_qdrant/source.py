@@ -52,11 +52,11 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Return the store without the collection, as ``place_of`` does."""
-        return place_of(self.address)
+        """Return the store without the collection, as ``store_place`` does."""
+        return store_place(self.address)
 
 
-def place_of(address: Address | None) -> str:
+def store_place(address: Address | None) -> str:
     """Return the URL of a server, or for None the folder of the embedded store. ``VectorImport.place`` has this form."""
     return os.path.realpath(settings.QDRANT_PATH) if address is None else address.url.rstrip("/")
 
