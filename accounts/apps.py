@@ -8,11 +8,11 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
     trigger_files = (("0001_initial", "0001_updated_at"), ("0006_erased_users", "0006_erased_users"))
     remedies = (
-        Remedy("users.verified", "Set verified to false, its default", "verified = false"),
-        Remedy("users.active", "Set active to true, its default", "active = true"),
-        Remedy("users.created_at", "Set created_at to updated_at, else to now", "created_at = coalesce(updated_at, now())"),
-        Remedy("users.updated_at", "Set updated_at to created_at, else to now", "updated_at = coalesce(created_at, now())"),
-        Remedy("users_video_id_fkey", "Set video_id to NULL", "video_id = NULL"),
+        Remedy("users.verified", "Set verified to false, its default", "verified", "false"),
+        Remedy("users.active", "Set active to true, its default", "active", "true"),
+        Remedy("users.created_at", "Set created_at to updated_at, else to now", "created_at", "coalesce(updated_at, now())"),
+        Remedy("users.updated_at", "Set updated_at to created_at, else to now", "updated_at", "coalesce(created_at, now())"),
+        Remedy("users_video_id_fkey", "Set video_id to NULL", "video_id", "NULL"),
     )
 
     def ready(self) -> None:

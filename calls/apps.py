@@ -17,6 +17,6 @@ class CallsConfig(AppConfig):
     trigger_files = (("0001_initial", "0001_users_of_match"), ("0005_erased_users", "0005_erased_users"))
     trigger_rule_conditions = {"video_calls_users_of_match_check": ("video_calls", " ".join(_OF_OTHER_USERS.split()))}
     remedies = (
-        Remedy("video_calls.metadata", "Set metadata to {}, its default", "metadata = '{}'"),
-        Remedy("video_calls.created_at", "Set created_at to started_at, else to now", "created_at = coalesce(started_at, now())"),
+        Remedy("video_calls.metadata", "Set metadata to {}, its default", "metadata", "'{}'"),
+        Remedy("video_calls.created_at", "Set created_at to started_at, else to now", "created_at", "coalesce(started_at, now())"),
     )

@@ -19,14 +19,15 @@ _WITH_CALLS = "EXISTS (SELECT FROM video_calls WHERE video_calls.match_id = matc
 def _keep_one(first: str, described: str, *tables: str) -> Remedy:
     """Keep one match of each pair of users and week. The calls of the others stay: a soft deletion deletes no call."""
     rows = " ".join(_LATER.format(first=first).split())
-    return Remedy("matches_pair_week_number_year_key", f"Soft-delete all but {described}", "deleted_at = now()", rows, tables)
+    return Remedy("matches_pair_week_number_year_key", f"Soft-delete all but {described}", "deleted_at", "now()", rows, tables)
 
 
 def _correct_spelling(column: str) -> Remedy:
     return Remedy(
         f"matches_{column}_check",
         f"Correct upper case and spaces in {column}, and set an empty text to NULL",
-        f"{column} = nullif(lower(btrim({column})), '')",
+        column,
+        f"nullif(lower(btrim({column})), '')",
         _SPELLING.format(column=column),
     )
 
@@ -44,6 +45,6 @@ class MatchingConfig(AppConfig):
         _keep_one("", "the earliest match of each pair in a week"),
         _correct_spelling("user_action"),
         _correct_spelling("matched_user_action"),
-        Remedy("matches.created_at", "Set created_at to updated_at, else to now", "created_at = coalesce(updated_at, now())"),
-        Remedy("matches.updated_at", "Set updated_at to created_at, else to now", "updated_at = coalesce(created_at, now())"),
+        Remedy("matches.created_at", "Set created_at to updated_at, else to now", "created_at", "coalesce(updated_at, now())"),
+        Remedy("matches.updated_at", "Set updated_at to created_at, else to now", "updated_at", "coalesce(created_at, now())"),
     )

@@ -8,7 +8,7 @@ class VideosConfig(AppConfig):
     verbose_name = "Videos"
     trigger_files = (("0001_initial", "0001_updated_at"), ("0005_erased_users", "0005_erased_users"))
     remedies = (
-        Remedy("videos.metadata", "Set metadata to {}, its default", "metadata = '{}'"),
-        Remedy("videos.created_at", "Set created_at to updated_at, else to now", "created_at = coalesce(updated_at, now())"),
-        Remedy("videos.updated_at", "Set updated_at to created_at, else to now", "updated_at = coalesce(created_at, now())"),
+        Remedy("videos.metadata", "Set metadata to {}, its default", "metadata", "'{}'"),
+        Remedy("videos.created_at", "Set created_at to updated_at, else to now", "created_at", "coalesce(updated_at, now())"),
+        Remedy("videos.updated_at", "Set updated_at to created_at, else to now", "updated_at", "coalesce(created_at, now())"),
     )

@@ -66,7 +66,7 @@ def _drop_invalid_index(connection: BaseDatabaseWrapper, step: Step) -> None:
 def _failure(run: Run, step: Step, error: Error, number: int) -> UserFacingError:
     again = f"manage.py {run.command}"
     table = step.description.partition(":")[0]
-    if rule := _broken_rule(error, table):
+    if rule := broken_rule(error, table):
         return UserFacingError(f"{rule}: rows of {table} break this rule; the earlier steps stay. See {again} --plan.")
     busy, then = "", f"Fix this, then run {again} again."
     if is_lock_unavailable(error):
@@ -79,7 +79,7 @@ def _failure(run: Run, step: Step, error: Error, number: int) -> UserFacingError
     return UserFacingError(f"{step.description}: {without_detail(error)}{busy}; the earlier steps stay. {then}")
 
 
-def _broken_rule(error: Error, table: str) -> str | None:
+def broken_rule(error: Error, table: str) -> str | None:
     """Return the constraint or unique index that rows break. A writer can have inserted them after the rows were counted."""
     cause = error.__cause__
     if isinstance(cause, errors.CheckViolation | errors.ForeignKeyViolation | errors.UniqueViolation):

@@ -8,13 +8,14 @@ from functools import partial
 from uuid import UUID
 
 from django.apps import apps
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.db.session import session_settings
 from findme.core.errors import UserFacingError, without_detail
 from findme.migrator.attempts import repeat_while_locked
 from findme.migrator.baseline.catalog import Table
+from findme.migrator.baseline.execution import broken_rule
 from findme.migrator.baseline.remedies import Remedy
 from findme.migrator.baseline.rules import Rule
 from findme.migrator.diagnostics import oldest_transaction
@@ -60,61 +61,118 @@ def choose_fixes(names: Sequence[str], rules: Sequence[Rule], remedies: Mapping[
     return [Fix(by_name[name], remedies[name]) for name in dict.fromkeys(names)]
 
 
+def by_table(fixes: Sequence[Fix]) -> dict[str, list[Fix]]:
+    tables: dict[str, list[Fix]] = {}
+    for fix in fixes:
+        tables.setdefault(fix.rule.table, []).append(fix)
+    return tables
+
+
 def fired_triggers(fixes: Sequence[Fix], tables: Mapping[str, Table]) -> Iterator[tuple[str, list[str]]]:
     """Yield each table that the fixes change, with the triggers that an UPDATE of it fires."""
-    for name in dict.fromkeys(fix.rule.table for fix in fixes):
+    for name in by_table(fixes):
         triggers = tables[name].triggers.values()
         yield name, [one.name for one in triggers if one.enabled in ("O", "A") and "UPDATE" in one.definition.partition(" FOR EACH ")[0]]
 
 
-def count_fixable(connection: BaseDatabaseWrapper, fix: Fix) -> int:
-    """Return how many rows the fix would change now."""
+@dataclass(frozen=True, slots=True)
+class Fixable:
+    """``rows`` is the number of rows that break at least one of the rules, and ``by_rule`` has that of each."""
+
+    rows: int
+    by_rule: dict[str, int]
+
+
+def count_fixable(connection: BaseDatabaseWrapper, fixes: Sequence[Fix]) -> Fixable:
+    """Return how many rows of one table the fixes would change now."""
+    counts = "".join(f", count(*) FILTER (WHERE {fix.condition})" for fix in fixes)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {fix.rule.table} WHERE {fix.condition}")  # noqa: S608  # from the catalog and an app
-        return int(cursor.fetchone()[0])
+        cursor.execute(f"SELECT count(*){counts} FROM {fixes[0].rule.table} WHERE {_any_of(fixes)}")  # noqa: S608  # from the catalog and an app
+        rows, *broken = cursor.fetchone()
+    return Fixable(rows, dict(zip((fix.rule.name for fix in fixes), broken, strict=True)))
 
 
-def apply_fix(run: Run, connection: BaseDatabaseWrapper, fix: Fix, on_rows: Callable[[int], object] = int) -> int:
-    """Change the rows in batches, and return their number. Call ``on_rows`` with the number so far after each batch.
+def apply_fixes(run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], on_rows: Callable[[int], object] = int) -> dict[str, int]:
+    """Change the rows of one table in batches, and return their number by rule. Call ``on_rows`` with the number of rows after each batch.
 
+    A row that breaks several of the rules is changed once: a NOT VALID constraint already refuses a row that keeps only some of them.
     A batch is one transaction. It waits for a locked row as long as a migration waits for a table, and is tried again. A process that was
     killed has changed whole batches, and the next run changes the rest. Raises UserFacingError.
     """
     changed, last = 0, None
+    by_rule = dict.fromkeys((fix.rule.name for fix in fixes), 0)
     while True:
-        keys, count = _batch_while_locked(run, connection, fix, last)
-        changed += count
+        batch = _batch_while_locked(run, connection, fixes, last)
+        changed += len(batch.keys)
+        by_rule = {name: count + batch.by_rule[name] for name, count in by_rule.items()}
         on_rows(changed)
-        if len(keys) < BATCH:
-            return changed
-        last = keys[-1]
+        if len(batch.keys) < BATCH:
+            return by_rule
+        last = batch.keys[-1]
 
 
-def _batch_while_locked(run: Run, connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The ids of the changed rows, and their number by rule."""
+
+    keys: list[UUID]
+    by_rule: dict[str, int]
+
+
+def _batch_while_locked(run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], last: UUID | None) -> _Batch:
     return repeat_while_locked(
-        partial(_batch, run, connection, fix, last),
-        subject=fix.rule.name,
+        partial(_batch, run, connection, fixes, last),
+        subject=_subject(fixes),
         lock=run.lock,
         timeouts=run.timeouts,
         on_warning=run.on_warning,
-        failure=lambda error, _: UserFacingError(
-            f"{fix.rule.name}: {without_detail(error)}{oldest_transaction(run.lock.connection)}. Earlier batches stay. Run it again."
-        ),
+        failure=lambda error, _: _failure(run, fixes, error),
     )
 
 
-def _batch(run: Run, connection: BaseDatabaseWrapper, fix: Fix, last: UUID | None) -> tuple[list[UUID], int]:
-    """Change the next rows after the id ``last``, or the first ones. Return their ids, and how many still broke the rule."""
-    table, condition = fix.rule.table, fix.condition.replace("%", "%%")
+def _subject(fixes: Sequence[Fix]) -> str:
+    return ", ".join(fix.rule.name for fix in fixes)
+
+
+def _failure(run: Run, fixes: Sequence[Fix], error: Error) -> UserFacingError:
+    table, subject = fixes[0].rule.table, _subject(fixes)
+    if rule := broken_rule(error, table):
+        return UserFacingError(
+            f"{subject}: rows of {table} also break {rule}, which new rows must keep. Earlier batches stay."
+            f" Add {rule} to --fix, or correct them by hand: see manage.py baseline --plan."
+        )
+    return UserFacingError(
+        f"{subject}: {without_detail(error)}{oldest_transaction(run.lock.connection)}. Earlier batches stay. Run it again."
+    )
+
+
+def _batch(run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], last: UUID | None) -> _Batch:
+    """Change the next rows after the id ``last``, or the first ones."""
+    table, condition = fixes[0].rule.table, _any_of(fixes).replace("%", "%%")
+    broken = "".join(f", ({fix.condition}) IS TRUE" for fix in fixes).replace("%", "%%")
     run.lock.check()
     with (
         session_settings(connection, lock_timeout=run.timeouts.lock_timeout),
         transaction.atomic(using=connection.alias),
         connection.cursor() as cursor,
     ):
-        next_rows = f"(%s::uuid IS NULL OR id > %s) AND ({condition}) ORDER BY id LIMIT {BATCH}"
-        cursor.execute(f"SELECT id FROM {table} WHERE {next_rows}", [last, last])  # noqa: S608  # as above
-        keys = [key for (key,) in cursor.fetchall()]
-        # A service may have corrected a row meanwhile.
-        cursor.execute(f"UPDATE {table} SET {fix.remedy.change} WHERE id = ANY(%s) AND ({condition})", [keys])  # noqa: S608  # as above
-        return keys, cursor.rowcount
+        # PostgreSQL checks the condition again for a row that a service changes meanwhile. From here on the rows are locked.
+        next_rows = f"(%s::uuid IS NULL OR id > %s) AND ({condition}) ORDER BY id LIMIT {BATCH} FOR NO KEY UPDATE"
+        cursor.execute(f"SELECT id{broken} FROM {table} WHERE {next_rows}", [last, last])  # noqa: S608  # as above
+        found = cursor.fetchall()
+        keys = [key for key, *_ in found]
+        cursor.execute(f"UPDATE {table} SET {_changes(fixes)} WHERE id = ANY(%s)", [keys])  # noqa: S608  # as above
+    by_rule = {fix.rule.name: sum(row[number] for row in found) for number, fix in enumerate(fixes, start=1)}
+    return _Batch(keys, by_rule)
+
+
+def _any_of(fixes: Sequence[Fix]) -> str:
+    return " OR ".join(f"({fix.condition})" for fix in fixes)
+
+
+def _changes(fixes: Sequence[Fix]) -> str:
+    """Return the SET clause: a row keeps its value for each rule that it does not break."""
+    columns: dict[str, list[str]] = {}
+    for fix in fixes:
+        columns.setdefault(fix.remedy.column, []).append(f"WHEN {fix.condition} THEN {fix.remedy.value}")
+    return ", ".join(f"{column} = CASE {' '.join(cases)} ELSE {column} END" for column, cases in columns.items()).replace("%", "%%")

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 class Remedy:
     """What ``baseline --fix RULE`` does with rows that break the rule.
 
-    An app lists its remedies in ``remedies`` of its AppConfig. ``change`` is the SET clause of an UPDATE.
+    An app lists its remedies in ``remedies`` of its AppConfig. An UPDATE sets ``column`` to the SQL expression ``value``.
     """
 
     rule: str
     description: str
     """An imperative sentence without its full stop: ``set verified to false``."""
-    change: str
+    column: str
+    value: str
     rows: str | None = None
     """SQL that is true for the rows to change, if these are not all rows that break the rule."""
     tables: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from findme.core.commands.prompts import confirm
 from findme.core.db.session import without_time_limits
 from findme.core.plurals import counted
 from findme.migrator.baseline.convert import convert, planned_steps
-from findme.migrator.baseline.fixes import Fix, apply_fix, choose_fixes, count_fixable, fired_triggers
+from findme.migrator.baseline.fixes import Fix, Fixable, apply_fixes, by_table, choose_fixes, count_fixable, fired_triggers
 from findme.migrator.baseline.inspection import Inspection, Report, inspect, require_trigger_rules
 from findme.migrator.executor import Run
 from findme.migrator.migrate import running
@@ -68,8 +68,8 @@ class Command(FindmeCommand):
         self._print(report)
         for step in report.steps:
             self._line(f"would do: {step}")
-        for one in choose_fixes(names, found.rules, found.remedies) if is_clear else ():
-            self._line(f"would fix {one.rule.name}: {counted(count_fixable(self.connection, one), 'row')}. {one.remedy.description}.")
+        if is_clear:
+            self._count_fixable("would fix", choose_fixes(names, found.rules, found.remedies))
         self._end_with(report)
         found.require_no_difference()
         if report.broken:
@@ -83,13 +83,11 @@ class Command(FindmeCommand):
             self._print(found.report())
         found.require_no_difference()
         fixes = choose_fixes(names, found.rules, found.remedies)
-        counts = {one.rule.name: count_fixable(self.connection, one) for one in fixes}
-        for one in fixes:
-            self._line(f"to fix {one.rule.name}: {counted(counts[one.rule.name], 'row')}. {one.remedy.description}.")
+        counts = self._count_fixable("to fix", fixes)
         for table, triggers in fired_triggers(fixes, found.recognized.tables):
             if triggers:
                 self._line(f"Each UPDATE of {table} fires: {', '.join(triggers)}. A trigger for updated_at sets it to the current time.")
-        total = sum(counts.values())
+        total = sum(one.rows for one in counts.values())
         if total and not no_input:
             confirm(f"Change {counted(total, 'row')}? [y/N] ", "nothing was changed", self._prompt)
         fixed = self._apply(fixes, counts) if total else {}
@@ -99,14 +97,23 @@ class Command(FindmeCommand):
         if {rule.name for rule in after.broken} & set(names):
             self.exit_with_findings()
 
-    def _apply(self, fixes: list[Fix], counts: dict[str, int]) -> dict[str, int]:
-        fixed = {}
+    def _count_fixable(self, verb: str, fixes: list[Fix]) -> dict[str, Fixable]:
+        """Count the rows of each table that the fixes would change, and print the number of each rule."""
+        counts = {table: count_fixable(self.connection, own) for table, own in by_table(fixes).items()}
+        for one in fixes:
+            number = counts[one.rule.table].by_rule[one.rule.name]
+            self._line(f"{verb} {one.rule.name}: {counted(number, 'row')}. {one.remedy.description}.")
+        return counts
+
+    def _apply(self, fixes: list[Fix], counts: dict[str, Fixable]) -> dict[str, int]:
+        fixed: dict[str, int] = {}
         with self._running() as run:
-            for one in fixes:
-                name = one.rule.name
-                with progress(f"Fixing {name}") as report:
-                    fixed[name] = apply_fix(run, self.connection, one, partial(_report_to, report, counts[name]))
-                self._line(f"fixed {name}: {counted(fixed[name], 'row')}")
+            for table, own in by_table(fixes).items():
+                with progress(f"Fixing rows of {table}") as report:
+                    done = apply_fixes(run, self.connection, own, partial(_report_to, report, counts[table].rows))
+                for name, number in done.items():
+                    self._line(f"fixed {name}: {counted(number, 'row')}")
+                fixed |= done
         return fixed
 
     def _convert(self, *, no_input: bool) -> None:

@@ -121,7 +121,7 @@ def test_fix__asks_and_corrects(empty_guide: Database, monkeypatch: pytest.Monke
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert outcome("baseline", "--fix", "users.verified", "users.active") == (0, "")
     written = capsys.readouterr()
-    assert "Change 2 rows? [y/N] " in written.err
+    assert "Change 1 row? [y/N] " in written.err
     assert "Each UPDATE of users fires: update_users_updated_at. A trigger for updated_at sets it to the current time.\n" in written.out
     assert "fixed users.verified: 1 row\nfixed users.active: 1 row\n" in written.out
     assert empty_guide.query("SELECT active AND NOT verified FROM users") == [True]
