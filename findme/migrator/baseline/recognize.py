@@ -41,6 +41,7 @@ def recognize(connection: BaseDatabaseWrapper) -> Recognized:
     loader = MigrationLoader(connection)
     missing = _missing_columns(loader, tables) if read_baseline(connection) is None else []
     if not (missing or tables_to_adopt(connection)):
+        _require_tables(loader, tables)
         return Recognized(schema, tables, is_adopted=True)
     version = golang_version(connection, schema, tables)
     require_permission(connection, schema)
@@ -90,6 +91,14 @@ def _missing_columns(loader: MigrationLoader, tables: dict[str, Table]) -> list[
     keys = [key for key in loader.applied_migrations or () if key in loader.graph.nodes]
     columns = columns_of(loader.project_state(keys)) if keys else {}
     return [f"{name}.{column}" for name, table in tables.items() for column in sorted(columns.get(name, set()) - table.columns.keys())]
+
+
+def _require_tables(loader: MigrationLoader, tables: Collection[str]) -> None:
+    """Raise UserFacingError if a table is gone, as after ``migrate down`` of golang-migrate."""
+    recorded = {".".join(key) for key in loader.applied_migrations or ()}
+    gone = [name for name in GUIDE_TABLES if name not in tables and CREATORS[name] in recorded]
+    if gone:
+        raise UserFacingError(f"The table {gone[0]!r} was dropped after it was adopted: nothing was changed. Restore it from a backup.")
 
 
 def _wrong_records(

@@ -333,6 +333,12 @@ def refusal() -> str:
     return str(refused.value)
 
 
+def test_recognize__table_that_golang_migrate_dropped_afterwards__is_refused(migrated: Database) -> None:
+    """As after ``migrate down 1``."""
+    migrated.execute("DROP TABLE video_calls")
+    assert refusal() == "The table 'video_calls' was dropped after it was adopted: nothing was changed. Restore it from a backup."
+
+
 @pytest.mark.parametrize(
     ("versions", "dirty", "force"),
     [((1, 2), 2, 2), ((1, 2), 3, 2), ((1,), 1, 1), ((1, 2, 3, 4), 5, 4)],
