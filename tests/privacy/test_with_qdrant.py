@@ -15,14 +15,17 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from qdrant_client import QdrantClient
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_user_data
+from privacy.actions.stores import DeletionUnconfirmed
 from privacy.registry import Disposition, Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.audit import audited
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
@@ -179,6 +182,25 @@ def test_removals__without_a_collection__change_nothing(store: str, remove: Call
         remove(person.pk)
     assert list(User.objects.values()) == before
     assert ProfileEmbedding.objects.exists()
+
+
+@pytest.mark.parametrize("remove", [anonymize, erase])
+def test_removals__point_outlives_its_deletion__outcome_is_unknown(
+    collection: str, remove: Callable[[UUID], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qdrant has confirmed the deletion. It may still make it, so no entry may say that the removal failed."""
+    person = user_with_a_point()
+    before = list(User.objects.values())
+    with monkeypatch.context() as patched:
+        patched.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
+        with pytest.raises(
+            DeletionUnconfirmed, match=rf"^The point of '{person.pk}' is still in .* PostgreSQL is unchanged, but the vector store"
+        ):
+            remove(person.pk)
+    assert [outcome for *_, outcome in audited()] == ["unknown"]
+    assert list(User.objects.values()) == before
+    assert remove(person.pk).changed
+    assert point_of(person.pk) is None
 
 
 def test_commands__qdrant_unavailable(settings: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId
 
-from findme.core.errors import StoreUnavailable, UserFacingError
+from findme.core.errors import StoreUnavailable
 from findme.core.postgresql.arrays import uuid_array
 from findme.core.waiting import Deadline
 from vectorstore.catalog import registry
@@ -97,7 +97,7 @@ def remove_point(user_id: UUID) -> bool:
 
     No worker writes the point again until that transaction ends. Afterwards the user is synced: if the transaction did not commit,
     the point is written again. Also works after a restore, when nothing else is written: the operator repeats the erasures that
-    are later than the backup. Raises StoreUnavailable, or UserFacingError if the point is still there.
+    are later than the backup. Raises StoreUnavailable, also if the point is still there, and UserFacingError for a collection of another database.
     """
     with qdrant() as client:
         restored = _is_restored(client)
@@ -198,7 +198,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
         write.clear(client, collection, ids)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if left:
-        raise UserFacingError(
+        raise StoreUnavailable(
             f"The point of {str(user_id)!r} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again."
         )
     return bool(found)

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
 from accounts.models import User
-from findme.core.errors import StoreUnavailable, UserFacingError
+from findme.core.errors import StoreUnavailable
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory, unit_vector
 from tests.schema.rows import ask
@@ -206,7 +206,7 @@ def test_remove_point__deletion_not_applied__fails(any_collection: str, monkeypa
     (user_id,) = create_users(1)
     sync_users([user_id])
     monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
-    with pytest.raises(UserFacingError) as raised:
+    with pytest.raises(StoreUnavailable) as raised:
         remove_point(user_id)
     name = f"{collection_name()}_v1"
     assert str(raised.value) == (
