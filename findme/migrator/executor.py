@@ -24,6 +24,7 @@ from findme.migrator.attempts import repeat_while_locked
 from findme.migrator.concurrently import no_lock_timeout_for_concurrently
 from findme.migrator.diagnostics import describe_leftovers, is_lock_unavailable, oldest_transaction
 from findme.migrator.lock import MigrationLock
+from findme.migrator.long_waits import long_waits_reported
 from findme.migrator.timeouts import MigrationTimeouts
 
 CLIENT_CHECK_INTERVAL = "1s"
@@ -99,6 +100,7 @@ class LockedExecutor(MigrationExecutor):
             stack.enter_context(session_settings(self.connection, **settings))
             if not migration.atomic:
                 stack.enter_context(self.connection.execute_wrapper(no_lock_timeout_for_concurrently))
+                stack.enter_context(long_waits_reported(self.connection, str(migration), self.run.on_warning))
                 return attempt()
             stack.enter_context(one_transaction(self.connection))
             state = attempt()

@@ -17,6 +17,7 @@ from findme.migrator.baseline.step import Step, quote, rule_name
 from findme.migrator.concurrently import is_valid
 from findme.migrator.diagnostics import is_lock_unavailable, oldest_transaction
 from findme.migrator.executor import Run
+from findme.migrator.long_waits import long_waits_reported
 from findme.migrator.table_locks import lock_tables
 
 
@@ -32,7 +33,7 @@ def run_step(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
         timeouts=run.timeouts,
         on_warning=run.on_warning,
         failure=lambda error, number: _failure(run, step, error, number),
-        on_failed_attempt=lambda: _drop_invalid_index(connection, step),
+        on_failed_attempt=lambda: _drop_invalid_index(run, connection, step),
     )
 
 
@@ -40,7 +41,11 @@ def _attempt(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
     run.lock.check()
     if not step.locks:
         # The statement waits for older transactions, and no writer waits behind it.
-        with session_settings(connection, lock_timeout="0"), connection.cursor() as cursor:
+        with (
+            session_settings(connection, lock_timeout="0"),
+            long_waits_reported(connection, step.description, run.on_warning),
+            connection.cursor() as cursor,
+        ):
             (statement,) = step.statements
             cursor.execute(statement)
         return
@@ -55,10 +60,16 @@ def _attempt(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
         run.lock.check()
 
 
-def _drop_invalid_index(connection: BaseDatabaseWrapper, step: Step) -> None:
+def _drop_invalid_index(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
     """Drop what a failed CREATE INDEX CONCURRENTLY has left. If that fails too, the next run drops it."""
     if step.index is not None:
-        with suppress(Error), session_settings(connection, lock_timeout="0"), connection.cursor() as cursor:
+        dropping = f"{step.description}: drop the INVALID index"
+        with (
+            suppress(Error),
+            session_settings(connection, lock_timeout="0"),
+            long_waits_reported(connection, dropping, run.on_warning),
+            connection.cursor() as cursor,
+        ):
             if is_valid(connection, quote(step.index)) is False:
                 cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quote(step.index)}")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from findme.core.errors import UserFacingError
+from findme.migrator import long_waits
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.plan import plan_rollback
@@ -46,6 +47,15 @@ def test_migrate__old_transaction__waits_longer_than_lock_timeout(notebook: Data
     with in_thread(lambda: apply_migrations(timeouts=timeouts)), old_snapshot(notebook):
         wait_until(lambda: is_building(notebook, since="0.5 s"))
     assert notebook.query(INDEXES) == ["idx_notes_text true"]
+
+
+def test_migrate__waits_for_long__names_the_oldest_transaction(
+    notebook: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(long_waits, "LONG_SECONDS", 0.2)
+    with in_thread(apply_migrations), old_snapshot(notebook):
+        wait_until(lambda: "notebook.0002_index: waits for " in caplog.text)
+    assert "To end it: SELECT pg_terminate_backend(" in caplog.text
 
 
 def test_migrate__build_is_canceled__names_the_invalid_index_and_the_next_run_repairs_it(notebook: Database) -> None:

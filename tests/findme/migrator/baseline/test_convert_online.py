@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,10 +15,11 @@ from psycopg import errors
 
 from benchmarks.guide_writers import Writers
 from findme.core.errors import UserFacingError
+from findme.migrator import long_waits
 from findme.migrator.baseline.catalog import Table, read_tables
 from findme.migrator.baseline.convert import planned_steps
 from findme.migrator.baseline.scratch import GUIDE_TABLES
-from tests.findme.migrator.baseline.guide_database import TIMEOUTS, convert_tables, convert_tables_only, create_guide_tables, rows
+from tests.findme.migrator.baseline.guide_database import TIMEOUTS, Reached, convert_tables, convert_tables_only, create_guide_tables, rows
 from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
 from tests.support.database import Database
 from tests.support.threads import in_thread
@@ -98,6 +99,48 @@ def test_convert__writer_holds_one_table_and_waits_for_the_other__does_not_fail(
         wait_until(guide.waits_for_a_lock)
         writer.execute("UPDATE users SET bio = 'new'")
         writer.execute("COMMIT")
+
+
+# --- Old transactions ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_convert__build_waits_for_an_old_transaction__names_it(
+    guide: Database, target: dict[str, Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_waits, "LONG_SECONDS", 0.2)
+    step, warnings = "users: build the index idx_users_video_id", list[str]()
+    with guide.connect() as reader:
+        pid = reader.info.backend_pid
+
+        def on_step(description: str) -> None:
+            if description == step:
+                reader.execute("SET application_name = 'report'; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+
+        def on_warning(text: str) -> None:
+            warnings.append(text)
+            reader.execute("ROLLBACK")
+
+        with pytest.raises(Reached):
+            convert_tables(target, on_step=stop_after(step, on_step), on_warning=on_warning)
+    [warning] = warnings
+    assert re.fullmatch(
+        rf"{step}: waits for \d+ s now for process {pid} \('report'\), whose transaction began \d+ s ago\."
+        rf" It continues when that transaction ends. To end it: SELECT pg_terminate_backend\({pid}\);",
+        warning,
+    )
+    assert guide.has("idx_users_video_id")
+
+
+def stop_after(step: str, on_step: Callable[[str], object]) -> Callable[[str], None]:
+    done: list[str] = []
+
+    def stop(description: str) -> None:
+        if step in done:
+            raise Reached
+        done.append(description)
+        on_step(description)
+
+    return stop
 
 
 # --- Rows that break a rule ------------------------------------------------------------------------------------------------------------
