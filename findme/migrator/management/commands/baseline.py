@@ -69,7 +69,7 @@ class Command(FindmeCommand):
         for step in report.steps:
             self._line(f"would do: {step}")
         if is_clear:
-            self._count_fixable("would fix", choose_fixes(names, found.rules, found.remedies))
+            self._count_fixable("would", choose_fixes(names, found.rules, found.remedies))
         self._end_with(report)
         found.require_no_difference()
         if report.broken:
@@ -83,7 +83,7 @@ class Command(FindmeCommand):
             self._print(found.report())
         found.require_no_difference()
         fixes = choose_fixes(names, found.rules, found.remedies)
-        counts = self._count_fixable("to fix", fixes)
+        counts = self._count_fixable("to", fixes)
         for table, triggers in fired_triggers(fixes, found.recognized.tables):
             if triggers:
                 self._line(f"Each UPDATE of {table} fires: {', '.join(triggers)}. A trigger for updated_at sets it to the current time.")
@@ -102,7 +102,7 @@ class Command(FindmeCommand):
         counts = {table: count_fixable(self.connection, own) for table, own in by_table(fixes).items()}
         for one in fixes:
             number = counts[one.rule.table].by_rule[one.rule.name]
-            self._line(f"{verb} {one.rule.name}: {counted(number, 'row')}. {one.remedy.description}.")
+            self._line(f"{verb} fix {one.rule.name}: {counted(number, 'row')}. {one.remedy.description}.")
         return counts
 
     def _apply(self, fixes: list[Fix], counts: dict[str, Fixable]) -> dict[str, int]:
