@@ -22,8 +22,8 @@ LOCK_SECONDS = 5
 def locked_user(user_id: UUID) -> Iterator[UserRow | None]:
     """Open a transaction that locks the user's row. Yield the row as read under the lock, or None if there is none.
 
-    Raise UserFacingError if another transaction keeps a required lock, if the answer to the commit is lost, or if a row violates a constraint
-    that the database has not validated (``NOT VALID``).
+    Raise UserFacingError if another transaction keeps a required lock, if the answer to the commit is lost, if a row violates a constraint
+    that the database has not validated (``NOT VALID``), or if a table of another program refers to a row that must be deleted.
     """
     answered = False
     try:
@@ -41,6 +41,8 @@ def locked_user(user_id: UUID) -> Iterator[UserRow | None]:
                 f"The rows of {str(user_id)!r} violate the constraint {error.__cause__.diag.constraint_name}: nothing was changed."
                 " Correct the rows with SQL, then run this again."
             ) from error
+        if isinstance(error.__cause__, errors.ForeignKeyViolation | errors.RestrictViolation):
+            raise UserFacingError(_referred_to(user_id, error.__cause__)) from error
         raise
 
 
@@ -64,6 +66,13 @@ def _locked(user_id: UUID, cause: errors.LockNotAvailable | errors.DeadlockDetec
     if isinstance(cause, errors.DeadlockDetected):
         return f"Another transaction and this one waited for each other's rows of {str(user_id)!r}: nothing was changed. Run it again."
     return f"Another transaction holds the rows of {str(user_id)!r}: nothing was changed after {LOCK_SECONDS} seconds. Run it again."
+
+
+def _referred_to(user_id: UUID, cause: errors.Error) -> str:
+    return (
+        f"The table {cause.diag.table_name!r} refers to rows of {str(user_id)!r} by {cause.diag.constraint_name!r}: nothing was changed."
+        " Delete its rows, or give that foreign key ON DELETE CASCADE, then run this again."
+    )
 
 
 def _commit_lost(user_id: UUID, error: DatabaseError) -> OutcomeUnknown:

@@ -4,7 +4,7 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from accounts.models import User
 from calls.models import VideoCall
@@ -60,6 +60,27 @@ def test_erase__preview_equals_the_effects(shelf: Shelf) -> None:
     assert str(person.pk) not in str(after)
     assert [after[name] for name in ("Video", "Match", "VideoCall", "ProfileEmbedding")] == [[], [], [], []]
     assert len(after["User"]) == 2  # the two matched users
+
+
+@pytest.mark.parametrize("on_delete", ["", "ON DELETE RESTRICT", "DEFERRABLE INITIALLY DEFERRED"])
+@pytest.mark.parametrize("table", ["users", "videos"])
+def test_erase__table_of_another_program_refers_to_the_user__is_refused(table: str, on_delete: str, shelf: Shelf) -> None:
+    """As a table that golang-migrate created. Without ON DELETE CASCADE, PostgreSQL refuses the deletion."""
+    person = full_life()
+    shelf.ids.add(person.pk)
+    before = tables()
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE reports (about uuid REFERENCES {table} {on_delete})")
+        cursor.execute(
+            f"INSERT INTO reports SELECT id FROM {table} WHERE %s IN (id{', user_id' if table == 'videos' else ''})", [person.pk]
+        )
+    with pytest.raises(UserFacingError) as refused:
+        erase(person.pk)
+    assert str(refused.value) == (
+        f"The table 'reports' refers to rows of '{person.pk}' by 'reports_about_fkey': nothing was changed."
+        " Delete its rows, or give that foreign key ON DELETE CASCADE, then run this again."
+    )
+    assert (tables(), shelf.ids) == (before, {person.pk})
 
 
 def test_erase__connects_to_stores_first_and_deletes_there_last(shelf: Shelf) -> None:
