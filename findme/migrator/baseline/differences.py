@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterator
 
 from findme.core.triggers.problems import ALWAYS, ORIGIN, STATES
 from findme.migrator.baseline.catalog import Column, Constraint, Index, Table
-from findme.migrator.baseline.recognized import TEMPORARY_PREFIX, Difference
+from findme.migrator.baseline.recognized import Difference
+from findme.migrator.baseline.renames import find_renames, renamed
 from findme.migrator.baseline.step import quote
 from findme.migrator.baseline.taken import KEYWORDS, KINDS, own_name
+from findme.migrator.baseline.temporary import temporary_constraints, temporary_indexes
 
 _FEATURES = {
     "row level security": ("row level security", "no row level security", "ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;"),
@@ -50,6 +52,7 @@ def differences(found: Table, guide: Table, target: Table) -> Iterator[Differenc
     yield from _constraints(found, guide, target, columns)
     yield from _taken_by_constraints(found, guide, target)
     yield from _taken_by_indexes(found, guide, target, columns)
+    yield from _taken_temporary_names(found, guide, target)
     yield from _taken_by_triggers(found, guide, target)
 
 
@@ -59,33 +62,33 @@ def kept(found: Table, guide: Table, target: Table) -> Iterator[str]:
     An object of the guide that only has another name is not the owner's: the conversion renames it.
     """
     yield from (f"column {found.name}.{name}" for name in found.columns if name not in guide.columns and name not in target.columns)
+    after = renamed(found, find_renames(found, target, guide))
     for noun, kind in (("constraint", "constraints"), ("index", "indexes"), ("trigger", "triggers")):
         existing, expected = getattr(found, kind), getattr(guide, kind) | getattr(target, kind)
         if kind == "indexes":
             expected |= target.constraints  # the index of a new constraint is built first
-        renamed = {
+            expected |= temporary_indexes(after, guide, target)
+        elif kind == "constraints":
+            expected |= temporary_constraints(after, target)
+        other_names = {
             one.definition
             for table in (guide, target)
             for name, one in getattr(table, kind).items()
             if name in getattr(guide, kind) and name not in existing
         }
         for name, one in existing.items():
-            if name not in expected and one.definition not in renamed and not _temporary(name):
+            if name not in expected and one.definition not in other_names:
                 yield f"{noun} {name} on {found.name}"
-
-
-def _temporary(name: str) -> bool:
-    return name.startswith(TEMPORARY_PREFIX)
 
 
 def _columns(found: Table, guide: Table, target: Table) -> Iterator[Difference]:
     unknown = [column for name, column in found.columns.items() if name not in guide.columns and name not in target.columns]
     missing = [column for name, column in guide.columns.items() if name not in found.columns and name in target.columns]
-    renamed = set()
+    other_names = set()
     for column in missing:
-        candidates = [one for one in unknown if one.type == column.type and one.name not in renamed]
+        candidates = [one for one in unknown if one.type == column.type and one.name not in other_names]
         other = candidates[0] if len(candidates) == 1 and sum(one.type == column.type for one in missing) == 1 else None
-        renamed |= {other.name} if other else set()
+        other_names |= {other.name} if other else set()
         yield _missing_column(found.name, column, target.columns[column.name], other)
     for name, column in guide.columns.items():
         if name in found.columns and name in target.columns:
@@ -94,7 +97,7 @@ def _columns(found: Table, guide: Table, target: Table) -> Iterator[Difference]:
         if name in found.columns and name not in guide.columns:
             yield from _added_column(found.name, found.columns[name], column)
     for column in unknown:
-        if column.name not in renamed and column.not_null and column.default is None:
+        if column.name not in other_names and column.not_null and column.default is None:
             statement = f"ALTER TABLE {found.name} ALTER COLUMN {quote(column.name)} DROP NOT NULL;"
             yield Difference(f"column {found.name}.{column.name}", "NOT NULL without a default", "nullable, or a default", statement)
 
@@ -204,6 +207,19 @@ def _taken_by_indexes(found: Table, guide: Table, target: Table, columns: Collec
         statement = f"ALTER INDEX {name} RENAME TO {own_name(name)};"
         unique = "unique, " if one.unique else ""
         yield Difference(f"index {name} on {found.name}", f"{unique}{one.definition}", "a free name", statement)
+
+
+def _taken_temporary_names(found: Table, guide: Table, target: Table) -> Iterator[Difference]:
+    """Yield the owner's constraints and indexes that have a name which the conversion needs for a moment."""
+    after = renamed(found, find_renames(found, target, guide))
+    for name, definition in temporary_constraints(after, target).items():
+        if name in found.constraints and found.constraints[name].definition != definition:
+            statement = f"ALTER TABLE {found.name} RENAME CONSTRAINT {name} TO {own_name(name)};"
+            yield Difference(f"constraint {name} on {found.name}", found.constraints[name].definition, "a free name", statement)
+    for name, index in temporary_indexes(after, guide, target).items():
+        if name in found.indexes and not found.indexes[name].is_like(index):
+            statement = f"ALTER INDEX {name} RENAME TO {own_name(name)};"
+            yield Difference(f"index {name} on {found.name}", found.indexes[name].definition, "a free name", statement)
 
 
 def _taken_by_triggers(found: Table, guide: Table, target: Table) -> Iterator[Difference]:

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 from findme.migrator.baseline.catalog import Table
 
-TEMPORARY_PREFIX = "baseline_"
-"""The names of temporary constraints, indexes and columns of the conversion begin with it. A conversion that was killed may leave some."""
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:

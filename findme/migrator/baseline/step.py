@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from findme.migrator.baseline.recognized import TEMPORARY_PREFIX
+TEMPORARY_PREFIX = "baseline_"
+"""The names of temporary constraints and indexes of the conversion begin with it."""
 
 LONGEST_NAME = 63
 """Bytes of a name in PostgreSQL."""

@@ -15,10 +15,18 @@ from findme.migrator.baseline.catalog import Column, Constraint, Index, Table
 from findme.migrator.baseline.renames import find_renames, renamed
 from findme.migrator.baseline.scratch import GUIDE_TABLES
 from findme.migrator.baseline.step import Step, not_null_name, quote, temporary_name
+from findme.migrator.baseline.temporary import (
+    CHECK,
+    DEFERRED,
+    FOREIGN_KEY,
+    is_deferred_only,
+    is_replaced,
+    nullable_columns,
+    temporary_constraints,
+)
 from findme.migrator.table_locks import BLOCK_ALL, BLOCK_WRITES
 
-DEFERRED = " DEFERRABLE INITIALLY DEFERRED"
-CHECK, FOREIGN_KEY, UNIQUE = "c", "f", "u"
+UNIQUE = "u"
 
 _REFERENCED = re.compile(r" REFERENCES (?P<table>\"(?:[^\"]|\"\")+\"|\w+)\(")
 _UNIQUE = re.compile(r"UNIQUE (\([^()]*\))")
@@ -38,7 +46,9 @@ def conversion_steps(
     for name in (name for name in GUIDE_TABLES if name in existing):
         renames = find_renames(existing[name], target[name], guide[name])
         steps += [rename.step for rename in renames]
-        changes.append(_Change(renamed(existing[name], renames), target[name], guide[name], checks))
+        change = _Change(renamed(existing[name], renames), target[name], guide[name], checks)
+        change.require_own_temporary_constraints()
+        changes.append(change)
     for phase in (_prepare, _validate_checks, _build_indexes, lambda change: _foreign_keys(change, existing), _finish):
         for change in changes:
             steps += phase(change)
@@ -66,15 +76,7 @@ class _Change:
         return [column for name, column in self.target.columns.items() if name not in self.existing.columns]
 
     def nullable_columns(self) -> list[str]:
-        """Return the existing columns that become NOT NULL."""
-        return [
-            name
-            for name, column in self.target.columns.items()
-            if column.not_null and name in self.existing.columns.keys() - self._not_null()
-        ]
-
-    def _not_null(self) -> set[str]:
-        return {name for name, column in self.existing.columns.items() if column.not_null}
+        return nullable_columns(self.existing, self.target)
 
     def missing(self, kind: str) -> list[Constraint]:
         return [one for name, one in self.target.constraints.items() if one.kind == kind and name not in self.existing.constraints]
@@ -91,15 +93,17 @@ class _Change:
         return found
 
     def deferred(self) -> list[Constraint]:
-        """Return the foreign keys that only become deferrable: PostgreSQL changes that without reading a row."""
-        return [
-            one for one in self.different(FOREIGN_KEY) if one.definition == f"{self.existing.constraints[one.name].definition}{DEFERRED}"
-        ]
+        return [one for one in self.different(FOREIGN_KEY) if is_deferred_only(self.existing.constraints[one.name], one)]
 
     def replaced(self, kind: str) -> list[Constraint]:
         """Return the constraints that a new one under a temporary name replaces."""
-        deferred = self.deferred()
-        return [one for one in self.different(kind) if one not in deferred]
+        return [one for one in self.different(kind) if is_replaced(self.existing.constraints[one.name], one)]
+
+    def require_own_temporary_constraints(self) -> None:
+        """Raise UserFacingError if a constraint of the owner has a temporary name: it would be taken for one of a killed run, and dropped."""
+        for name, definition in temporary_constraints(self.existing, self.target).items():
+            if name in self.existing.constraints and self.existing.constraints[name].definition != definition:
+                raise other_definition(f"constraint {name}", self.name)
 
     def temporary_checks(self) -> dict[str, str]:
         """Return the CHECKs that hold a rule until the last step: their definitions by their names."""

@@ -149,7 +149,8 @@ RENAMED = """
     ALTER TRIGGER update_users_updated_at ON users RENAME TO "Touch";
 """
 OWN = """
-    ALTER TABLE users ADD phone text, ADD CONSTRAINT users_phone_check CHECK (phone <> '');
+    ALTER TABLE users ADD phone text, ADD CONSTRAINT users_phone_check CHECK (phone <> ''),
+        ADD CONSTRAINT baseline_phone_not_null CHECK (phone IS NOT NULL) NOT VALID;
     CREATE INDEX users_phone ON users (phone);
     CREATE INDEX users_video ON users (video_id);
     CREATE TABLE likes (id int PRIMARY KEY, user_id uuid REFERENCES users ON DELETE CASCADE);
@@ -169,7 +170,7 @@ def test_convert__renamed_and_own_objects__have_our_names_and_stay(guide: Databa
     left = remaining_differences(read_tables(connection, "public", GUIDE_TABLES), target)
     assert [one for one in left if not one.startswith("trigger ")] == []
     assert guide.query("SELECT tgname::text FROM pg_trigger WHERE tgname ~ 'users_updated_at|Touch'") == ["update_users_updated_at"]
-    assert guide.query("SELECT conname::text FROM pg_constraint WHERE conname ~ '^baseline|unique_email|score:|matches_user$'") == []
+    assert guide.query("SELECT conname::text FROM pg_constraint WHERE conname ~ '^baseline_[^p]|unique_email|score:|matches_user$'") == []
     assert not guide.has("best_matches")
 
 
@@ -178,6 +179,10 @@ def test_convert__renamed_and_own_objects__have_our_names_and_stay(guide: Databa
     [
         ("CREATE INDEX idx_users_video_id ON users (bio)", "The index idx_users_video_id of users"),
         ("ALTER TABLE users ADD CONSTRAINT users_bio_length_check CHECK (bio <> '')", "The constraint users_bio_length_check of users"),
+        (
+            "ALTER TABLE users ADD CONSTRAINT baseline_users_active_not_null CHECK (active OR bio <> '')",
+            "The constraint baseline_users_active_not_null of users",
+        ),
     ],
 )
 def test_conversion_steps__name_of_the_target_is_taken__is_refused(

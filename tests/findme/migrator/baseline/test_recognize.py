@@ -95,6 +95,22 @@ def test_recognize__objects_of_the_owner__are_kept(empty_guide: Database) -> Non
     )
 
 
+def test_recognize__objects_of_the_owner_named_like_temporary_ones__are_kept(empty_guide: Database) -> None:
+    empty_guide.execute("""
+        ALTER TABLE users ADD CONSTRAINT baseline_users_bio CHECK (bio <> ''), ADD CONSTRAINT baseline_users_email_not_null CHECK (email <> '');
+        CREATE INDEX baseline_idx_users_bio ON users (bio);
+    """)
+    found = recognize(connection)
+    assert (found.differences, found.kept[:-1]) == (
+        (),
+        (
+            "constraint baseline_users_bio on users",
+            "constraint baseline_users_email_not_null on users",
+            "index baseline_idx_users_bio on users",
+        ),
+    )
+
+
 def test_recognize__missing_indexes_and_triggers_and_other_names__are_no_difference(empty_guide: Database) -> None:
     empty_guide.execute("""
         DROP INDEX idx_users_email, idx_videos_metadata;
@@ -115,8 +131,8 @@ def test_recognize__what_a_killed_conversion_left__is_no_difference(empty_guide:
         CREATE UNIQUE INDEX videos_id_user_key ON videos (id, user_id);
         CREATE UNIQUE INDEX idx_users_email_lower ON users (lower(email));
         UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_users_email_lower'::regclass;
-        ALTER TABLE videos ADD CONSTRAINT baseline_videos_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
-            DEFERRABLE INITIALLY DEFERRED NOT VALID;
+        ALTER TABLE matches ADD CONSTRAINT baseline_matches_check CHECK (NOT user_id = matched_user_id) NOT VALID;
+        CREATE INDEX baseline_idx_users_active ON users (active) WHERE active AND deleted_at IS NULL;
         ALTER TABLE matches DROP CONSTRAINT matches_user_id_fkey, ADD CONSTRAINT matches_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id)
             ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
     """)
@@ -142,6 +158,17 @@ def test_recognize__constraints_of_a_restored_dump__are_no_difference(empty_guid
 # --- What differs -----------------------------------------------------------------------------------------------------------------
 
 DIFFERENCES = [
+    (
+        "ALTER TABLE users ADD CONSTRAINT baseline_users_active_not_null CHECK (active OR bio <> '')",
+        "constraint baseline_users_active_not_null on users",
+        "CHECK ((active OR (bio <> ''::text)))",
+    ),
+    (
+        "ALTER TABLE matches ADD CONSTRAINT baseline_matches_check CHECK (year > 2020)",
+        "constraint baseline_matches_check on matches",
+        "CHECK ((year > 2020))",
+    ),
+    ("CREATE INDEX baseline_idx_users_active ON users (bio)", "index baseline_idx_users_active on users", "USING btree (bio)"),
     ("ALTER TABLE users ALTER COLUMN email TYPE text", "column users.email", "type text"),
     ("ALTER TABLE users RENAME COLUMN bio TO about", "column users.bio", "a column about instead"),
     ("ALTER TABLE users DROP COLUMN video_id", "column users.video_id", "no such column"),
