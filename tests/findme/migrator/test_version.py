@@ -85,6 +85,17 @@ def test_check__database_and_code_agree__is_clean(migrated: Database) -> None:
     call_command("schema_version", check=True)
 
 
+def test_check__column_and_table_of_another_program__is_clean(migrated: Database) -> None:
+    """As golang-migrate adds them after a baseline."""
+    migrated.execute("""
+        ALTER TABLE users ADD COLUMN nickname varchar(50);
+        CREATE TABLE likes (id uuid PRIMARY KEY, user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE);
+    """)
+    call_command("schema_version", check=True)
+    call_command("makemigrations", check=True)
+    assert apply_migrations().migrations == ()
+
+
 def test_check__not_all_applied__exits_1_and_names_them(migrated: Database, capsys: pytest.CaptureFixture[str]) -> None:
     roll_back(plan_rollback(1))
     (missing,) = schema_version().unapplied
