@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from uuid import UUID
 
@@ -196,7 +196,7 @@ def test_page__each_command_of_a_step_is_found() -> None:
 @pytest.mark.long
 def test_page__embedded_store(empty: Database, embedded_qdrant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # It takes seconds, and is always the same.
-    monkeypatch.setattr("findme.migrator.baseline.recognize.migrated_schema", functools.cache(migrated_schema))
+    monkeypatch.setattr("findme.migrator.baseline.recognize.migrated_schema", cache(migrated_schema))
     with closing(QdrantClient(path=str(embedded_qdrant))) as client:
         installation = install(empty, client, USERS, breaking_rules=True)
     with shell(tmp_path, Here) as commands:
@@ -226,8 +226,12 @@ def test_page__go_services(go_programs: GoPrograms, empty: Database, own_server:
         if point.user_id in installation.rows.users and point.payload["active"] and point.payload["verified"]
     }
     migrations = write_migrations(empty, tmp_path)
-    version = go_programs.run("migrate", "-path", str(migrations), "-database", f"{empty.url()}&sslmode=disable", "version")
-    assert version.strip() == "4"
+    golang_migrate = partial(go_programs.run, "migrate", "-path", str(migrations), "-database", f"{empty.url()}&sslmode=disable")
+    assert golang_migrate("version").strip() == "4"
+    assert "no change" in golang_migrate("up")
+    add_own_migration(migrations)
+    assert "5/u likes" in golang_migrate("up")
+    assert manage_here("schema_version", "--check")[0] == 0
 
 
 @pytest.mark.at_length
@@ -237,6 +241,13 @@ def test_page__go_services(go_programs: GoPrograms, empty: Database, own_server:
 def test_page__oldest_postgresql(version: int, own_server: QdrantServer, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> None:
     with django_db_blocker.unblock(), server_of_version(version), database() as made, use_database(made):
         walk_on_server(made, own_server, tmp_path, ("qdrant", own_server.url))
+
+
+def add_own_migration(folder: Path) -> None:
+    """Add what the page permits afterwards: a table, and a column without a value."""
+    (folder / "000005_likes.up.sql").write_text(
+        "CREATE TABLE likes (user_id uuid REFERENCES users(id) ON DELETE CASCADE); ALTER TABLE users ADD COLUMN nickname varchar(50);"
+    )
 
 
 def walk_on_server(made: Database, server: QdrantServer, folder: Path, old: tuple[str, str]) -> Installation:

@@ -46,9 +46,11 @@ def server(migrated: Database, settings: Settings) -> Iterator[QdrantServer]:
 
 
 def test_example__names_the_packages_that_the_tests_use() -> None:
-    [module] = blocks(PAGE, "text")
-    required = (MODULE / "go.mod").read_text()
-    assert module.splitlines() == [line.strip() for line in required.splitlines() if "lib/pq" in line or "qdrant/go-client" in line]
+    [commands] = blocks(PAGE, "text")
+    named = [word.replace("/qdrant@", "@") for word in commands.split() if "@v" in word]
+    required = [line.strip().replace(" ", "@") for line in (MODULE / "go.mod").read_text().splitlines()]
+    assert named == [one for one in required if one.startswith(("github.com/lib/pq@", "github.com/qdrant/go-client@"))]
+    assert len(named) == 2
 
 
 @pytest.mark.at_length
