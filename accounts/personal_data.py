@@ -16,8 +16,96 @@ from django.db.models.functions import Coalesce, Concat
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner first, which needs the address that Profile clears
 from accounts.models import User
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.purposes import ACCOUNT, ADMINISTRATION, MATCHING, SECURITY
+from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.users import anonymized_email
+
+USERS = TableDeclaration(
+    links=(Link("id", LinkKind.ID),),
+    data=(
+        PersonalData(fields=("email",), category=Category.CONTACT, purpose=ACCOUNT, anonymize=Disposition.CLEARED),
+        PersonalData(
+            fields=("full_name",),
+            category=Category.IDENTITY,
+            purpose=MATCHING,
+            recipients=("other users",),
+            anonymize=Disposition.CLEARED,
+        ),
+        PersonalData(
+            fields=("date_of_birth", "gender"),
+            category=Category.IDENTITY,
+            purpose=MATCHING,
+            recipients=("other users", "the operator of the vector store"),
+            anonymize=Disposition.KEPT,
+        ),
+        PersonalData(
+            fields=("bio",),
+            category=Category.PROFILE,
+            purpose=MATCHING,
+            recipients=("other users",),
+            anonymize=Disposition.CLEARED,
+        ),
+        PersonalData(
+            fields=("id", "created_at", "updated_at", "deleted_at"),
+            category=Category.IDENTITY,
+            purpose=ACCOUNT,
+            anonymize=Disposition.KEPT,
+        ),
+        PersonalData(
+            fields=("video", "verified", "active"),
+            category=Category.PROFILE,
+            purpose=MATCHING,
+            recipients=("the operator of the vector store",),
+            anonymize=Disposition.KEPT,
+        ),
+        PersonalData(
+            fields=("password",),
+            category=Category.CREDENTIALS,
+            purpose=SECURITY,
+            export=Export.NEVER,
+            reason="the hash is no use to the user, and helps an attacker to guess the password",
+            anonymize=Disposition.CLEARED,
+        ),
+        PersonalData(fields=("last_login",), category=Category.LOGINS, purpose=SECURITY, anonymize=Disposition.CLEARED),
+        PersonalData(fields=("is_staff",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.KEPT),
+        PersonalData(fields=("is_superuser",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.CLEARED),
+        PersonalData(fields=("groups", "user_permissions"), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.DELETED),
+    ),
+)
+ADMIN_LOG = TableDeclaration(
+    links=(Link("user"), Link("object_id", LinkKind.TEXT, erase=Disposition.KEPT)),
+    data=(
+        PersonalData(
+            fields=("id", "action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message"),
+            category=Category.STAFF_ACTIONS,
+            purpose=ADMINISTRATION,
+            retention=Retention("until the operator deletes the entry"),
+            anonymize=Disposition.KEPT,
+        ),
+    ),
+)
+SESSIONS = TableDeclaration(
+    links=(Link("session_data", LinkKind.CONTENT),),
+    data=(
+        PersonalData(
+            fields=("expire_date",),
+            category=Category.LOGINS,
+            purpose=SECURITY,
+            retention=Retention("until the session expires and clearsessions runs"),
+            anonymize=Disposition.DELETED,
+        ),
+        PersonalData(
+            fields=("session_key", "session_data"),
+            category=Category.LOGINS,
+            purpose=SECURITY,
+            retention=Retention("until the session expires and clearsessions runs"),
+            export=Export.NEVER,
+            reason="anyone with the key could use the session",
+            anonymize=Disposition.DELETED,
+        ),
+    ),
+)
 
 RIGHTS = (User.groups.through, User.user_permissions.through)
 
@@ -26,18 +114,7 @@ class Profile(PersonalDataOwner):
     """Owns the user's row, groups, permissions and sessions, and the admin log entries by and about the user."""
 
     section = "profile"
-    fields = {
-        "accounts.User": frozenset(
-            {
-                *("id", "email", "password", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active"),
-                *("created_at", "updated_at", "deleted_at", "last_login", "is_staff", "is_superuser", "groups", "user_permissions"),
-            }
-        ),
-        "admin.LogEntry": frozenset(
-            {"id", "action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message"}
-        ),
-        "sessions.Session": frozenset({"session_key", "session_data", "expire_date"}),
-    }
+    tables = {"accounts.User": USERS, "admin.LogEntry": ADMIN_LOG, "sessions.Session": SESSIONS}
 
     protection = {
         "accounts.User": Protection(

@@ -10,19 +10,45 @@ from django.db.models import CharField, Q, Value
 from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
+from privacy.purposes import CALLS
+from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Calls(PersonalDataOwner):
     """Owns the calls. A recording shows both users, and the video service logs them under the session id."""
 
     section = "calls"
-    fields = {
-        "calls.VideoCall": frozenset(
-            {
-                *("id", "match", "caller", "callee", "session_id", "started_at", "ended_at", "duration", "status", "recording_url"),
-                *("quality_rating", "metadata", "created_at"),
-            }
+    tables = {
+        "calls.VideoCall": TableDeclaration(
+            links=(Link("caller"), Link("callee")),
+            data=(
+                PersonalData(
+                    fields=("session_id", "metadata"),
+                    category=Category.CALLS,
+                    purpose=CALLS,
+                    recipients=("the operator of the video service",),
+                    anonymize=Disposition.CLEARED,
+                ),
+                PersonalData(
+                    fields=("recording_url",),
+                    category=Category.MEDIA,
+                    purpose=CALLS,
+                    recipients=("the operator of the file storage",),
+                    anonymize=Disposition.CLEARED,
+                    files="recordings of calls",
+                ),
+                PersonalData(
+                    fields=(
+                        *("id", "match", "caller", "callee", "started_at", "ended_at", "duration", "status"),
+                        *("quality_rating", "created_at"),
+                    ),
+                    category=Category.CALLS,
+                    purpose=CALLS,
+                    recipients=("the other user of the call",),
+                    anonymize=Disposition.KEPT,
+                ),
+            ),
         )
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
+from findme import impersonal_models
 from findme.database_url import database_settings
 from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
 from findme.web.security_headers import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
@@ -114,6 +115,12 @@ TEMPLATES = [
     }
 ]
 AUTH_USER_MODEL = "accounts.User"
+IMPERSONAL_MODELS = impersonal_models.IMPERSONAL_MODELS
+PRIVACY_CONTROLLER = env.str("PRIVACY_CONTROLLER", default="")
+PRIVACY_OFFICER = env.str("PRIVACY_OFFICER", default="")
+PRIVACY_TRANSFERS = env.str("PRIVACY_TRANSFERS", default="")
+PRIVACY_SECURITY_MEASURES = env.str("PRIVACY_SECURITY_MEASURES", default="")
+"""What only the operator knows about the processing of personal data (``privacy.processing_register``)."""
 LOGIN_REDIRECT_URL = "admin:index"
 PASSWORD_HASHERS = ["accounts.login.hashing.BoundedArgon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [

@@ -9,19 +9,38 @@ from uuid import UUID
 from django.db.models import Q
 
 from matching.models import Match, MatchQuerySet
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
+from privacy.purposes import MATCHING
+from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 
 
 class Matches(PersonalDataOwner):
     """Owns the matches. Of each user, a match holds the id and the answer. The answer of the other user is not exported."""
 
     section = "matches"
-    fields = {
-        "matching.Match": frozenset(
-            {
-                *("id", "user", "matched_user", "week_number", "year", "status", "match_score", "user_action", "matched_user_action"),
-                *("expires_at", "created_at", "updated_at", "deleted_at"),
-            }
+    tables = {
+        "matching.Match": TableDeclaration(
+            links=(Link("user"), Link("matched_user")),
+            data=(
+                PersonalData(
+                    fields=(
+                        *("id", "user", "matched_user", "week_number", "year", "status", "match_score"),
+                        *("expires_at", "created_at", "updated_at", "deleted_at"),
+                    ),
+                    category=Category.MATCHES,
+                    purpose=MATCHING,
+                    recipients=("the other user of the match",),
+                    anonymize=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("user_action", "matched_user_action"),
+                    category=Category.MATCHES,
+                    purpose=MATCHING,
+                    export=Export.OWN_PART,
+                    reason="the answer of the other user is theirs (GDPR, article 15 (4))",
+                    anonymize=Disposition.KEPT,
+                ),
+            ),
         )
     }
 

@@ -9,7 +9,7 @@ class PrivacyConfig(AppConfig):
     trigger_files = (("0001_erased_users", "0001_erased_users"), ("0002_audit_log", "0002_audit_log"))
 
     def ready(self) -> None:
-        from privacy.checks import check_owners
+        from privacy.checks.run import check_owners
 
         autodiscover_modules("personal_data")
         checks.register(check_owners, "privacy")

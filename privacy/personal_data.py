@@ -9,8 +9,12 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from privacy import audit
+from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.models import AuditEntry, ErasedUser
-from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
+from privacy.purposes import ACCOUNTABILITY
+from privacy.registry import Effect, PersonalDataOwner, registry
+
+UNTIL_UNDONE = Retention("until the erasure is undone")
 
 
 class Erasures(PersonalDataOwner):
@@ -18,7 +22,31 @@ class Erasures(PersonalDataOwner):
 
     section = "erasure"
     is_last = True
-    fields = {"privacy.ErasedUser": frozenset({"user_id", "erased_at", "deleted"})}
+    tables = {
+        "privacy.ErasedUser": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID),),
+            data=(
+                PersonalData(
+                    fields=("erased_at",),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=UNTIL_UNDONE,
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("user_id", "deleted"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=UNTIL_UNDONE,
+                    export=Export.NEVER,
+                    reason="the profile has the same id, and a user with data is not deleted",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        )
+    }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
         """Return the time of the anonymization, or None."""
@@ -47,9 +75,30 @@ class AuditLog(PersonalDataOwner):
 
     section = "audit_log"
     is_last = True
-    retention = audit.RETENTION
-    fields = {
-        "privacy.AuditEntry": frozenset({"id", "recorded_at", "actor_id", "actor_account", "action", "target_id", "collection", "outcome"})
+    tables = {
+        "privacy.AuditEntry": TableDeclaration(
+            links=(Link("target_id", LinkKind.ID), Link("actor_id", LinkKind.ID)),
+            data=(
+                PersonalData(
+                    fields=("recorded_at", "action", "target_id", "outcome"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=Retention("the action", audit.RETENTION),
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("id", "actor_id", "actor_account", "collection"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=Retention("the action", audit.RETENTION),
+                    export=Export.NEVER,
+                    reason="the actor is another person, and no entry about a user has a collection",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        )
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:

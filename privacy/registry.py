@@ -11,21 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Model
 
-
-class Disposition(StrEnum):
-    """What happens to data when a user is removed."""
-
-    KEPT = "kept"
-    HIDDEN = "hidden"
-    CLEARED = "cleared"
-    DELETED = "deleted"
+from privacy.declarations import Disposition, PersonalData, TableDeclaration
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +71,10 @@ class PersonalDataOwner(ABC):
     section: str
     """Name of its part of an export: ``profile`` is written to ``profile.json``."""
 
-    fields: Mapping[str, frozenset[str]]
-    """The fields that it owns, by model label (``"videos.Video"``).
+    tables: Mapping[str, TableDeclaration]
+    """The declarations of the fields that it owns, by model label (``"videos.Video"``).
 
-    Every concrete field of a model of this project has exactly one owner (``privacy.checks``).
+    Every column of an installed app has exactly one owner, or its model is in ``IMPERSONAL_MODELS`` (``privacy.checks``).
     """
 
     is_last: ClassVar[bool] = False
@@ -91,8 +83,15 @@ class PersonalDataOwner(ABC):
     protection: Mapping[str, Protection] = {}
     """Protection by model label, for each model with a foreign key to users."""
 
-    retention: ClassVar[timedelta | None] = None
-    """How long its rows are kept at most. None: as long as the user."""
+    @property
+    def retention(self) -> timedelta | None:
+        """Return how long its rows are kept at most, or None: as long as the user."""
+        return max((part.retention.period for part in self.data if part.retention.period is not None), default=None)
+
+    @property
+    def data(self) -> Iterator[PersonalData]:
+        """Yield the declarations of all its tables."""
+        return (part for table in self.tables.values() for part in table.data)
 
     @abstractmethod
     def export(self, user_id: UUID) -> Mapping[str, Any] | Iterable[Mapping[str, Any]]:
@@ -138,6 +137,15 @@ class Store(ABC):
     def contents(self) -> str:
         """Return the plural noun for the store's data in previews. They count it with ``holds``, so no owner counts it too."""
         return f"points in the {self.name}"
+
+    @property
+    @abstractmethod
+    def data(self) -> tuple[PersonalData, ...]:
+        """Return the declarations of all fields that the store has of a user."""
+
+    @abstractmethod
+    def stored_fields(self) -> frozenset[str]:
+        """Return the fields that the code writes to the store. A system check compares them with ``data``."""
 
     @abstractmethod
     def session(self) -> AbstractContextManager[None]:

@@ -10,8 +10,45 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, Store, columns_of, registry
+from privacy.declarations import WITH_ACCOUNT, Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.purposes import MATCHING
+from privacy.registry import Effect, PersonalDataOwner, Protection, Store, columns_of, registry
 from vectorstore.models import ImportDigest, ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, VectorImport
+
+UNTIL_SYNCED = Retention("until the vector store has the change")
+NOT_ABOUT_USER = "the values serve the software and say nothing about the user"
+
+
+def _matched(*, fields: tuple[str, ...], category: Category) -> PersonalData:
+    """Return the declaration of data for which matches are computed, in PostgreSQL and in Qdrant."""
+    return PersonalData(
+        fields=fields,
+        category=category,
+        purpose=MATCHING,
+        recipients=("the operator of the vector store",),
+        anonymize=Disposition.DELETED,
+    )
+
+
+def _technical(
+    *,
+    fields: tuple[str, ...],
+    retention: Retention,
+    anonymize: Disposition = Disposition.KEPT,
+    erase: Disposition = Disposition.DELETED,
+    reason: str = "",
+) -> PersonalData:
+    """Return the declaration of data that keep the two stores equal. With a ``reason``, an export leaves them out."""
+    return PersonalData(
+        fields=fields,
+        category=Category.TECHNICAL,
+        purpose=MATCHING,
+        retention=retention,
+        export=Export.NEVER if reason else Export.COMPLETE,
+        reason=reason,
+        anonymize=anonymize,
+        erase=erase,
+    )
 
 
 class Embeddings(PersonalDataOwner):
@@ -21,9 +58,20 @@ class Embeddings(PersonalDataOwner):
     """
 
     section = "vector_store"
-    fields = {
-        "vectorstore.ProfileEmbedding": frozenset(
-            {"user", "vector", "location", "interests", "video_features", "model", "created_at", "updated_at"}
+    tables = {
+        "vectorstore.ProfileEmbedding": TableDeclaration(
+            links=(Link("user"),),
+            data=(
+                _matched(fields=("vector", "video_features"), category=Category.LIKENESS),
+                _matched(fields=("location",), category=Category.LOCATION),
+                _matched(fields=("interests",), category=Category.PROFILE),
+                PersonalData(
+                    fields=("user", "model", "created_at", "updated_at"),
+                    category=Category.TECHNICAL,
+                    purpose=MATCHING,
+                    anonymize=Disposition.DELETED,
+                ),
+            ),
         )
     }
 
@@ -56,43 +104,48 @@ class Syncing(PersonalDataOwner):
     """
 
     section = "vector_sync"
-    fields = {
-        "vectorstore.QueueEntry": frozenset({"id", "user_id", "urgent", "queued_at", "not_before", "awaits_ack", "cause"}),
-        "vectorstore.SyncLease": frozenset({"user_id", "worker_id", "expires_at"}),
-        "vectorstore.QuarantinedUser": frozenset({"user_id", "reason", "collection", "quarantined_at"}),
-        # No personal data. These tables are listed because every field of the project needs an owner.
-        "vectorstore.SyncWorker": frozenset({"id", "host", "pid", "started_at", "heartbeat_at", "sleeping_until"}),
-        "vectorstore.VectorCollection": frozenset(
-            {
-                "name",
-                "alias",
-                "state",
-                "definition_hash",
-                "app_version",
-                "defined_at",
-                "created_at",
-                "live_since",
-                "retain_until",
-                "failure_reason",
-            }
+    tables = {
+        "vectorstore.QueueEntry": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID, erase=Disposition.KEPT),),
+            data=(
+                _technical(fields=("queued_at", "urgent"), retention=UNTIL_SYNCED),
+                _technical(fields=("id", "user_id", "not_before", "awaits_ack", "cause"), retention=UNTIL_SYNCED, reason=NOT_ABOUT_USER),
+            ),
         ),
-        "vectorstore.StoreState": frozenset(
-            {
-                "id",
-                "database_id",
-                "checkpoint",
-                "pending_checkpoint",
-                "checkpoint_at",
-                "ages_refreshed_on",
-                "ages_last_entry_id",
-                "ages_valid_on",
-                "saved_settings",
-                "downloads",
-                "skipped_versions",
-                "comparison_due_at",
-            }
+        "vectorstore.SyncLease": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID, erase=Disposition.KEPT),),
+            data=(_technical(fields=("user_id", "worker_id", "expires_at"), retention=UNTIL_SYNCED, reason=NOT_ABOUT_USER),),
         ),
-        "vectorstore.Verification": frozenset({"id", "alias", "started_at", "finished_at", "result"}),
+        "vectorstore.QuarantinedUser": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID),),
+            data=(
+                _technical(fields=("reason", "collection", "quarantined_at"), retention=UNTIL_SYNCED, anonymize=Disposition.DELETED),
+                _technical(fields=("user_id",), retention=UNTIL_SYNCED, anonymize=Disposition.DELETED, reason=NOT_ABOUT_USER),
+            ),
+        ),
+        # The checkpoint holds the ids of the users with the newest points.
+        "vectorstore.StoreState": TableDeclaration(
+            links=(Link("checkpoint", LinkKind.CONTENT), Link("pending_checkpoint", LinkKind.CONTENT)),
+            data=(
+                _technical(
+                    fields=("checkpoint", "pending_checkpoint"),
+                    retention=Retention("until the next checkpoint"),
+                    anonymize=Disposition.CLEARED,
+                    erase=Disposition.CLEARED,
+                    reason=NOT_ABOUT_USER,
+                ),
+                _technical(
+                    fields=(
+                        *("id", "database_id", "checkpoint_at", "ages_refreshed_on", "ages_last_entry_id", "ages_valid_on"),
+                        *("saved_settings", "downloads", "skipped_versions", "comparison_due_at"),
+                    ),
+                    retention=Retention("as long as the database exists"),
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                    reason="these fields are about no user",
+                ),
+            ),
+        ),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
@@ -120,11 +173,30 @@ class Imports(PersonalDataOwner):
     """Owner of what ``import_embeddings`` remembers. A digest shows whether a given vector is that of the user."""
 
     section = "vector_import"
-    fields = {
-        "vectorstore.ImportDigest": frozenset({"user", "import_id", "point", "stored"}),
+    tables = {
+        "vectorstore.ImportDigest": TableDeclaration(
+            links=(Link("user"),),
+            data=(_technical(fields=("user", "import_id", "point", "stored"), retention=WITH_ACCOUNT, anonymize=Disposition.DELETED),),
+        ),
         # The last point that was read is the id of a user.
-        "vectorstore.VectorImport": frozenset(
-            {"id", "place", "collection", "vector", "last_point", "counts", "options", "rejects", "started_at", "finished_at"}
+        "vectorstore.VectorImport": TableDeclaration(
+            links=(Link("last_point", LinkKind.TEXT),),
+            data=(
+                _technical(
+                    fields=("last_point",),
+                    retention=Retention("until the import ends"),
+                    anonymize=Disposition.CLEARED,
+                    erase=Disposition.CLEARED,
+                    reason=NOT_ABOUT_USER,
+                ),
+                _technical(
+                    fields=("id", "place", "collection", "vector", "counts", "options", "rejects", "started_at", "finished_at"),
+                    retention=Retention("as long as the database exists"),
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                    reason="these fields are about no user",
+                ),
+            ),
         ),
     }
 
@@ -156,6 +228,19 @@ class VectorStore(Store):
     """
 
     name = "vector store"
+    data = (
+        _matched(fields=("vector", "video_features"), category=Category.LIKENESS),
+        _matched(fields=("location",), category=Category.LOCATION),
+        _matched(fields=("interests", "active", "verified"), category=Category.PROFILE),
+        _matched(fields=("user_id", "age", "age_group", "gender"), category=Category.IDENTITY),
+        _matched(fields=("created_at", "version"), category=Category.TECHNICAL),
+    )
+
+    def stored_fields(self) -> frozenset[str]:
+        """Return the vector and the fields of the payload, from the code that makes the points."""
+        from vectorstore.projection.payload import payload_fields
+
+        return payload_fields() | {"vector", "version"}
 
     @contextmanager
     def session(self) -> Iterator[None]:

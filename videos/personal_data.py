@@ -10,7 +10,9 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
+from privacy.purposes import MATCHING, VERIFICATION
+from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
 
 
@@ -18,12 +20,37 @@ class Videos(PersonalDataOwner):
     """Owns the videos: a video shows a face, and its metadata and rejection reason can hold any text."""
 
     section = "videos"
-    fields = {
-        "videos.Video": frozenset(
-            {
-                *("id", "user", "storage_url", "thumbnail_url", "duration", "file_size", "status", "verification_score"),
-                *("rejection_reason", "metadata", "created_at", "updated_at", "deleted_at"),
-            }
+    tables = {
+        "videos.Video": TableDeclaration(
+            links=(Link("user"),),
+            data=(
+                PersonalData(
+                    fields=("storage_url", "thumbnail_url"),
+                    category=Category.MEDIA,
+                    purpose=MATCHING,
+                    recipients=("other users", "the operator of the file storage"),
+                    anonymize=Disposition.CLEARED,
+                    files="videos and thumbnails",
+                ),
+                PersonalData(
+                    fields=("rejection_reason", "metadata"),
+                    category=Category.MEDIA,
+                    purpose=VERIFICATION,
+                    anonymize=Disposition.CLEARED,
+                ),
+                PersonalData(
+                    fields=("status", "verification_score"),
+                    category=Category.MEDIA,
+                    purpose=VERIFICATION,
+                    anonymize=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("id", "user", "duration", "file_size", "created_at", "updated_at", "deleted_at"),
+                    category=Category.MEDIA,
+                    purpose=MATCHING,
+                    anonymize=Disposition.KEPT,
+                ),
+            ),
         )
     }
 

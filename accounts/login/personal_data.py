@@ -12,9 +12,34 @@ from django.db.models import QuerySet
 from accounts.login.attempts import digest_of
 from accounts.login.retention import RECORDS, RETENTION, delete_old_records
 from accounts.models import User
-from privacy.registry import Disposition, Effect, PersonalDataOwner, registry
+from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.purposes import SECURITY
+from privacy.registry import Effect, PersonalDataOwner, registry
 
-OF_EVERY_RECORD = frozenset({"id", "user_agent", "ip_address", "username", "http_accept", "path_info", "attempt_time"})
+
+def _table(*, exported: tuple[str, ...], empty: tuple[str, ...]) -> TableDeclaration:
+    """Return the declaration of a table of django-axes. This project leaves the columns ``empty`` without values, and those of browsers too."""
+    return TableDeclaration(
+        links=(Link("username", LinkKind.TEXT),),
+        data=(
+            PersonalData(
+                fields=("attempt_time", "ip_address", *exported),
+                category=Category.LOGINS,
+                purpose=SECURITY,
+                retention=Retention("the login", RETENTION),
+                anonymize=Disposition.DELETED,
+            ),
+            PersonalData(
+                fields=("id", "username", "user_agent", "http_accept", "path_info", *empty),
+                category=Category.LOGINS,
+                purpose=SECURITY,
+                retention=Retention("the login", RETENTION),
+                export=Export.NEVER,
+                reason="the name is the user's id or a digest, and the other columns are empty",
+                anonymize=Disposition.DELETED,
+            ),
+        ),
+    )
 
 
 class LogIns(PersonalDataOwner):
@@ -24,13 +49,10 @@ class LogIns(PersonalDataOwner):
     """
 
     section = "log_ins"
-    retention = RETENTION
-    fields = {
-        "axes.AccessAttempt": OF_EVERY_RECORD | {"get_data", "post_data", "failures_since_start"},
-        "axes.AccessFailureLog": OF_EVERY_RECORD | {"locked_out"},
-        "axes.AccessLog": OF_EVERY_RECORD | {"logout_time", "session_hash"},
-        # This project does not use this table, so it has no rows.
-        "axes.AccessAttemptExpiration": frozenset({"access_attempt", "expires_at"}),
+    tables = {
+        "axes.AccessAttempt": _table(exported=("failures_since_start",), empty=("get_data", "post_data")),
+        "axes.AccessFailureLog": _table(exported=("locked_out",), empty=()),
+        "axes.AccessLog": _table(exported=(), empty=("logout_time", "session_hash")),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:

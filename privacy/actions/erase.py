@@ -18,7 +18,8 @@ from privacy.actions.outcome import Outcome, PendingStore
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
-from privacy.registry import Disposition, Effect, Store, registry
+from privacy.declarations import Disposition
+from privacy.registry import Effect, Store, registry
 from privacy.users import require_user, unknown_user, user_exists
 
 

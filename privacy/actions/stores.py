@@ -8,7 +8,8 @@ from uuid import UUID
 
 from findme.core.errors import StoreUnavailable, one_line
 from privacy.audit import OutcomeUnknown
-from privacy.registry import Disposition, Effect, Store, registry
+from privacy.declarations import Disposition
+from privacy.registry import Effect, Store, registry
 
 
 class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):

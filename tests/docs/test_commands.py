@@ -26,6 +26,7 @@ from privacy.actions.export import Exported
 from privacy.actions.outcome import Outcome
 from privacy.management.commands.apply_retention import Applied
 from privacy.management.commands.undo_erasure import Undone
+from privacy.processing_register import ProcessingRegister
 from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
 from tests.docs.source import is_printed, texts
 from vectorstore.ingest.from_qdrant.results import Imported
@@ -57,6 +58,7 @@ RESULTS: dict[str, list[type]] = {
     "anonymize_user": [Outcome],
     "erase_user": [Outcome],
     "undo_erasure": [Undone],
+    "processing_register": [ProcessingRegister],
     "apply_retention": [Applied],
     "unlock_login": [Unlocked],
 }

@@ -16,7 +16,7 @@ from tests.docs.pages import page, rows, sections
 from tests.support.untraced import untraced
 
 PAGE = page("reference/settings.md")
-TABLES = ("Production", "Web server", "PostgreSQL", "Qdrant", "Sync and embeddings")
+TABLES = ("Production", "Web server", "PostgreSQL", "Qdrant", "Sync and embeddings", "Register of processing activities")
 ROWS = {row[0].strip("`"): row[1:] for section in TABLES for row in rows(sections(PAGE)[section])}
 RANGES = {
     "bool": "on or off",

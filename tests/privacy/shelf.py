@@ -9,11 +9,16 @@ from uuid import UUID
 import pytest
 
 from findme.core.errors import StoreUnavailable
+from privacy.declarations import Category, Disposition, PersonalData
+from privacy.purposes import ACCOUNT
 from privacy.registry import Store, registry
 
 
 class Shelf(Store):
     name = "shelf"
+    data: tuple[PersonalData, ...] = (
+        PersonalData(fields=("id",), category=Category.TECHNICAL, purpose=ACCOUNT, anonymize=Disposition.DELETED),
+    )
 
     def __init__(self) -> None:
         self.ids: set[UUID] = set()
@@ -21,6 +26,9 @@ class Shelf(Store):
         self.calls: list[str] = []
         self.before_removal: Callable[[], None] = lambda: None
         self.after_removal: Callable[[], None] = lambda: None
+
+    def stored_fields(self) -> frozenset[str]:
+        return frozenset({"id"})
 
     @contextmanager
     def session(self) -> Iterator[None]:

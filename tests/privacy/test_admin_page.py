@@ -16,7 +16,8 @@ from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import NOT_OWN_ACCOUNT, SUPERUSERS_ONLY
 from privacy.admin.view import page_url
-from privacy.registry import Disposition, Effect
+from privacy.declarations import Disposition
+from privacy.registry import Effect
 from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import full_life

@@ -15,7 +15,8 @@ from matching.models import Match
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.outcome import Outcome
 from privacy.actions.undo_erasure import undo_erasures
-from privacy.registry import Disposition, Effect
+from privacy.declarations import Disposition
+from privacy.registry import Effect
 from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf

@@ -12,8 +12,9 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.outcome import Outcome, PendingStore
+from privacy.declarations import Disposition
 from privacy.models import AuditEntry
-from privacy.registry import Disposition, Effect
+from privacy.registry import Effect
 from tests.factories import UserFactory
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf

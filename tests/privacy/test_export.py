@@ -2,6 +2,7 @@ import io
 import json
 import stat
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +13,7 @@ from django.db import connection
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
+from privacy.declarations import TableDeclaration
 from privacy.registry import Effect, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.life import ENTRIES, full_life
@@ -29,7 +31,8 @@ def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:
 class Interlude(PersonalDataOwner):
     """An owner of personal data that calls ``act`` during an export."""
 
-    section, fields = "interlude", {}
+    section = "interlude"
+    tables: Mapping[str, TableDeclaration] = {}
 
     def __init__(self, act: Any) -> None:
         self.act = act

@@ -23,7 +23,8 @@ from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.export import export_user_data
 from privacy.actions.stores import DeletionUnconfirmed
-from privacy.registry import Disposition, Effect, Store, registry
+from privacy.declarations import Disposition
+from privacy.registry import Effect, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.life import WORDS, full_life, working_life

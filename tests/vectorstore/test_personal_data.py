@@ -14,7 +14,8 @@ from qdrant_client import models
 
 from findme.core.errors import StoreUnavailable
 from findme.environment import BASE_DIR
-from privacy.registry import Disposition, Effect, PersonalDataOwner, Store, registry
+from privacy.declarations import Disposition
+from privacy.registry import Effect, PersonalDataOwner, Store, registry
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
 from tests.support.payloads import payload_of
@@ -54,7 +55,8 @@ def export(owner: PersonalDataOwner, user_id: UUID) -> Mapping[str, Any]:
 
 
 def test_owner__covers_every_column(owner: PersonalDataOwner) -> None:
-    assert owner.fields == {"vectorstore.ProfileEmbedding": {field.name for field in ProfileEmbedding._meta.concrete_fields}}
+    (table,) = owner.tables.values()
+    assert table.fields == {field.name for field in ProfileEmbedding._meta.concrete_fields}
 
 
 def test_export__has_the_row_and_the_point(owner: PersonalDataOwner, user: UUID) -> None:

@@ -49,3 +49,11 @@ def payload_from(profile: Profile, day: date) -> dict[str, Any]:
         "video_features": profile.video_features,
     }
     return {name: value for name, value in payload.items() if value is not None}
+
+
+def payload_fields() -> frozenset[str]:
+    """Return the names of all fields that ``payload_from`` can write."""
+    day = date(2000, 1, 1)
+    moment = datetime(2000, 1, 1, tzinfo=UTC)
+    complete = Profile(UUID(int=0), day, "other", True, True, moment, {"lat": 0.0, "lon": 0.0}, ["interest"], [0.0])
+    return frozenset(payload_from(complete, day))

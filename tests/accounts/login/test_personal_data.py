@@ -11,7 +11,8 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from accounts.login.attempts import find_account, record_failure, record_login
 from accounts.login.personal_data import LogIns
 from accounts.models import User
-from privacy.registry import Disposition, Effect
+from privacy.declarations import Disposition
+from privacy.registry import Effect
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,1 @@
+"""An app that tells FindMe nothing about its personal data."""
