@@ -85,6 +85,15 @@ def test_import__again__writes_nothing(every_store: str, users: list[User]) -> N
     assert (row_versions(), queued(), list(ImportDigest.objects.order_by("pk").values())) == (rows, set(), digests)
 
 
+def test_import__negative_zero_in_a_location__is_unchanged_afterwards(embedded_qdrant: Path, users: list[User]) -> None:
+    """PostgreSQL stores 0.0. Later changes of the point are still recognized."""
+    create([point(users[0], location={"lat": -0.0, "lon": -0.0})])
+    import_all()
+    assert import_all().unchanged == 1
+    write([point(users[0], 9)])
+    assert import_all().updated == 1
+
+
 def test_import__differences__are_decided_by_what_was_imported(every_store: str, users: list[User], tmp_path: Path) -> None:
     """Only the point changed; only the row; both; both in the same way; the row was deleted."""
     create(point(user, seed) for seed, user in enumerate(users))
