@@ -12,13 +12,13 @@ from django.core.management import CommandError, call_command
 from qdrant_client import models
 
 from tests.factories import UserFactory
+from tests.qdrant import QdrantServer
 from tests.support.commands import manage
 from tests.vectorstore.ingest.from_qdrant.guide_points import create, guide, point, stored, vector, write
 from vectorstore.ingest.from_qdrant import results
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
 
-NORMALIZED = "The collection uses cosine distance, so its vectors have length 1, whatever was written to it.\n"
 QUEUED = "The users of the written rows are queued for the workers of manage.py sync_qdrant.\n"
 
 
@@ -39,10 +39,18 @@ def test_import_embeddings__clean__exits_0(embedded_qdrant: Path) -> None:
     users = UserFactory.create_batch(2)
     create(point(user, seed) for seed, user in enumerate(users))
     read = "2 points read: 2 imported, 0 updated, 0 unchanged, 0 in conflict, 0 rejected."
-    printed = f"Collection '{guide()}'.\n{read}\n0 users have no point in the collection.\n{NORMALIZED}"
+    printed = f"Collection '{guide()}'.\n{read}\n0 users have no point in the collection.\n"
     assert run("--from-collection", guide(), "--model", "guide-1") == (0, f"{printed}{QUEUED}", "")
     assert {row.model for row in stored().values()} == {"guide-1"}
     assert run("--from-collection", guide()) == (0, printed.replace("2 imported, 0 updated, 0 un", "0 imported, 0 updated, 2 un"), "")
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.django_db
+def test_import_embeddings__cosine_distance_on_a_server__is_said(qdrant_server: QdrantServer) -> None:
+    create([point(UserFactory.create())])
+    said = "The collection uses cosine distance, so its vectors have length 1, whatever was written to it."
+    assert said in run("--from-collection", guide())[1].splitlines()
 
 
 @pytest.mark.django_db
@@ -68,7 +76,7 @@ def test_import_embeddings__findings__are_named_with_exit_code_1(embedded_qdrant
             "  1 conflict\n"
             "1 point with an invalid location, which was left out.\n"
             "1 point with another gender than in users. PostgreSQL decides, and nothing was changed.\n"
-            f"0 users have no point in the collection.\n{NORMALIZED}{QUEUED}"
+            f"0 users have no point in the collection.\n{QUEUED}"
         ),
     )
     assert findings.splitlines() == [
@@ -101,7 +109,7 @@ def test_import_embeddings__json__has_all_counts(embedded_qdrant: Path) -> None:
     found: dict[str, Any] = json.loads(printed)
     assert (code, errors) == (0, "")
     assert found["imported"] == found["read"] == 1
-    assert (found["collection"], found["dry_run"], found["normalized"], found["users_without_point"]) == (guide(), True, True, 0)
+    assert (found["collection"], found["dry_run"], found["normalized"], found["users_without_point"]) == (guide(), True, False, 0)
     assert not stored()
 
 

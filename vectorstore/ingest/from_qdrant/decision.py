@@ -37,25 +37,25 @@ class Decision(Enum):
         return self in (Decision.CONFLICT, Decision.DELETED)
 
 
-def decide(candidate: Candidate, row: Embedding | None, base: Base | None, *, is_normalized: bool) -> Decision:
-    """Compare the point with the row and with ``base``. ``is_normalized``: the collection stores its vectors with length 1."""
+def decide(candidate: Candidate, row: Embedding | None, base: Base | None, *, is_cosine: bool) -> Decision:
+    """Compare the point with the row and with ``base``. ``is_cosine``: vectors are compared with length 1, because others mean the same there."""
     if row is None:
         return Decision.NEW if base is None else Decision.DELETED
     point, stored = candidate.digest, row.digest
-    if point == stored or _are_equal(candidate, row, is_normalized=is_normalized):
+    if point == stored or _are_equal(candidate, row, is_cosine=is_cosine):
         return Decision.SAME
     if base is not None and stored == base.stored:
         return Decision.CHANGED
     return Decision.KEPT if base is not None and point == base.point else Decision.CONFLICT
 
 
-def _are_equal(candidate: Candidate, row: Embedding, *, is_normalized: bool) -> bool:
+def _are_equal(candidate: Candidate, row: Embedding, *, is_cosine: bool) -> bool:
     content = candidate.content
     return (
         content.location == row.location
         and content.interests == row.compared_interests
         and _are_same_reals(candidate.video_features, row.video_features)
-        and (_has_direction(candidate, row) if is_normalized else np.array_equal(candidate.vector, row.vector))
+        and (_has_direction(candidate, row) if is_cosine else np.array_equal(candidate.vector, row.vector))
     )
 
 
@@ -64,8 +64,8 @@ def _are_same_reals(one: Reals | None, other: Reals | None) -> bool:
 
 
 def _has_direction(candidate: Candidate, row: Embedding) -> bool:
-    """Return whether the row's vector, with length 1, is that of the point, apart from rounding."""
+    """Return whether both vectors are equal with length 1, apart from rounding. The embedded store keeps the length of a point's vector."""
     if len(row.vector) != len(candidate.vector):
         return False
-    unit, _ = unit_rows(row.vector[None].astype(np.float64))
-    return bool((np.abs(unit[0].astype(np.float32) - candidate.vector) <= TOLERANCE).all())
+    units, _ = unit_rows(np.stack([row.vector, candidate.vector]).astype(np.float64))
+    return bool((np.abs(np.subtract(*units)) <= TOLERANCE).all())

@@ -35,7 +35,7 @@ class Rules:
     model: str
     import_id: int | None
     bases_of: int | None
-    is_normalized: bool
+    is_cosine: bool
     replace: bool
     dry_run: bool
 
@@ -97,7 +97,7 @@ def _compared(
     compared: dict[UUID, tuple[Decision, Embedding | None]] = {}
     for candidate in candidates:
         row = rows.get(candidate.user_id)
-        decision = decide(candidate, row, known.get(candidate.user_id), is_normalized=rules.is_normalized)
+        decision = decide(candidate, row, known.get(candidate.user_id), is_cosine=rules.is_cosine)
         compared[candidate.user_id] = decision, row
     return compared
 

@@ -16,7 +16,7 @@ class Imported:
     ``read`` is the sum of the counts from ``imported`` to ``rejected``. With ``dry_run``, they say what an import would do.
 
     - ``collection``, ``alias``, ``vector``: the real collection, the name as given if it is an alias, and the name of the vector.
-    - ``normalized``: the collection has stored its vectors with length 1.
+    - ``normalized``: the server has stored the vectors with length 1, because of cosine distance.
     - ``continued_after``: the last point of an interrupted run, whose counts are included. None: this run read all points.
     - ``imported``: new rows. ``updated``: rows that had not changed since the last import. ``replaced``: conflicts that the point won.
     - ``unchanged``: rows that equal their point. ``kept``: only PostgreSQL has changed since the last import.

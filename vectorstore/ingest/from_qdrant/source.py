@@ -42,8 +42,13 @@ class Source:
     metadata: Mapping[str, Any]
 
     @property
-    def is_normalized(self) -> bool:
+    def is_cosine(self) -> bool:
         return self.distance == Distance.COSINE.value
+
+    @property
+    def is_normalized(self) -> bool:
+        """Return whether the vectors have length 1, whatever was sent. The embedded store keeps the length, a server does not."""
+        return self.is_cosine and self.address is not None
 
     @property
     def is_own(self) -> bool:

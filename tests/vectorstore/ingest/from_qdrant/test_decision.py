@@ -24,8 +24,8 @@ def direction(seed: int) -> Reals:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def candidate(seed: int) -> Candidate:
-    return Candidate(1, Content(USER, direction(seed), (1.0, 2.0), ("sea",), None), {})
+def candidate(seed: int, length: float = 1) -> Candidate:
+    return Candidate(1, Content(USER, (direction(seed) * np.float32(length)).astype(np.float32), (1.0, 2.0), ("sea",), None), {})
 
 
 def row(seed: int, length: float = 1) -> Embedding:
@@ -35,7 +35,7 @@ def row(seed: int, length: float = 1) -> Embedding:
 @given(point=st.integers(0, 2), stored=st.integers(0, 2) | st.none(), base=st.tuples(st.integers(0, 2), st.integers(0, 2)) | st.none())
 def test_decide__never_overwrites_a_row_that_is_not_the_imported_one(point: int, stored: int | None, base: tuple[int, int] | None) -> None:
     known = None if base is None else Base(candidate(base[0]).digest, row(base[1]).digest)
-    decision = decide(candidate(point), None if stored is None else row(stored), known, is_normalized=True)
+    decision = decide(candidate(point), None if stored is None else row(stored), known, is_cosine=True)
     if stored is None:
         assert decision is (Decision.NEW if base is None else Decision.DELETED)
     elif stored == point:
@@ -49,15 +49,17 @@ def test_decide__never_overwrites_a_row_that_is_not_the_imported_one(point: int,
 
 
 @pytest.mark.parametrize("length", [1e-20, 0.1, 3, 1e15])
-def test_decide__row_of_another_length__is_equal_only_if_the_collection_normalizes(length: float) -> None:
-    assert decide(candidate(1), row(1, length), None, is_normalized=True) is Decision.SAME
-    assert decide(candidate(1), row(1, length), None, is_normalized=False) is Decision.CONFLICT
+def test_decide__another_length__is_equal_only_for_cosine_distance(length: float) -> None:
+    """The embedded store keeps the length of a point's vector."""
+    for point, found in ((candidate(1), row(1, length)), (candidate(1, length), row(1))):
+        assert decide(point, found, None, is_cosine=True) is Decision.SAME
+        assert decide(point, found, None, is_cosine=False) is Decision.CONFLICT
 
 
 def test_decide__one_number_beyond_rounding__differs() -> None:
     found = row(1)
     found.vector[7] += np.float32(3e-6)
-    assert decide(candidate(1), found, None, is_normalized=True) is Decision.CONFLICT
+    assert decide(candidate(1), found, None, is_cosine=True) is Decision.CONFLICT
 
 
 CONTENTS = [
