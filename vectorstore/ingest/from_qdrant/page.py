@@ -15,7 +15,7 @@ from findme.core.postgresql.arrays import uuid_array
 from vectorstore.ingest import binary_copy, staging
 from vectorstore.ingest.from_qdrant.decision import Decision, decide
 from vectorstore.ingest.from_qdrant.digests import Base
-from vectorstore.ingest.from_qdrant.points import Candidate, rejected
+from vectorstore.ingest.from_qdrant.points import Candidate, rejected, without_data
 from vectorstore.ingest.from_qdrant.stored import Embedding, UserState, bases, embeddings, locked_users
 from vectorstore.ingest.rows import Kind, Rejection
 
@@ -78,7 +78,8 @@ def _accepted(candidates: Iterable[Candidate], found: Mapping[UUID, UserState], 
             accepted.append(candidate)
         else:
             outcome.decisions.pop(candidate.user_id, None)
-            outcome.rejections.append(rejected(candidate, rules.collection, *problem))
+            rejection = rejected(candidate, rules.collection, *problem)
+            outcome.rejections.append(without_data(rejection) if found[candidate.user_id].is_gone else rejection)
     return accepted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn
 from uuid import UUID
@@ -77,6 +77,28 @@ def rejected(candidate: Candidate, collection: str, kind: Kind, reason: str) -> 
     """Return the rejection of a candidate."""
     original = _original(candidate.user_id, candidate.vector, VECTOR_SIZE, candidate.payload)
     return Rejection(collection, candidate.line, kind, reason, original)
+
+
+def without_data(rejection: Rejection) -> Rejection:
+    """Return the rejection with the id of the point only.
+
+    The data of a deleted or erased user must not get into one more file. ``upsert_embeddings`` rejects a row with the field ``shortened``.
+    """
+    original = rejection.original
+
+    def row() -> dict[str, object]:
+        fields = original()
+        assert isinstance(fields, dict)
+        return {"user_id": fields["user_id"], "shortened": True}
+
+    return replace(rejection, original=row)
+
+
+def users_of(point_id: UUID | int, payload: Mapping[str, Any]) -> set[UUID]:
+    """Return the users whose data the point may be: its id is one, and its payload may name one."""
+    named = payload.get("user_id")
+    found = (point_id if isinstance(point_id, UUID) else None, uuid_of(named) if isinstance(named, str) else None)
+    return {user_id for user_id in found if user_id is not None}
 
 
 def _candidate(line: int, user_id: UUID, vector: Reals, payload: Mapping[str, Any]) -> Candidate:

@@ -22,7 +22,7 @@ from vectorstore.ingest.from_qdrant.cursor import Cursor, import_id_of
 from vectorstore.ingest.from_qdrant.decision import Decision
 from vectorstore.ingest.from_qdrant.pace import Pace
 from vectorstore.ingest.from_qdrant.page import Outcome, Rules, import_page
-from vectorstore.ingest.from_qdrant.points import Candidate, candidates, rejected, selection
+from vectorstore.ingest.from_qdrant.points import Candidate, candidates, rejected, selection, users_of, without_data
 from vectorstore.ingest.from_qdrant.results import Imported, increase
 from vectorstore.ingest.from_qdrant.source import Source
 from vectorstore.ingest.from_qdrant.stored import UserState, users_among
@@ -174,18 +174,20 @@ class _Run:
             self.cursor.finish(self.found)
 
     def _import(self, page: Page, found: Imported) -> None:
-        users = users_among([point_id for point_id in page.ids if isinstance(point_id, UUID)])
+        users_of_points = list(map(users_of, page.ids, page.payloads))
+        users = users_among(set[UUID]().union(*users_of_points))
         accepted, rejections = list[Candidate](), list[Rejection]()
-        for entry in candidates(page, self.rules.collection, found.read + 1):
-            if self.judge.is_own(page.payloads[entry.line - found.read - 1]):
+        for index, entry in enumerate(candidates(page, self.rules.collection, found.read + 1)):
+            if self.judge.is_own(page.payloads[index]):
                 found.own += 1
             elif isinstance(entry, Rejection):
-                rejections.append(entry)
+                has_data = not any(users[user_id].is_gone for user_id in users_of_points[index])
+                rejections.append(entry if has_data else without_data(entry))
             else:
                 accepted.append(entry)
         outcome = import_page(accepted, users, self.rules)
         found.read += len(page.ids)
-        found.users_with_point += sum(map(_may_have_point, users.values()))
+        found.users_with_point += sum(_may_have_point(users[point_id]) for point_id in page.ids if isinstance(point_id, UUID))
         self._count(accepted, outcome, found)
         findings = [*rejections, *outcome.rejections, *self._findings(accepted, outcome, found)]
         found.rejected += len(rejections) + len(outcome.rejections)

@@ -53,6 +53,11 @@ class UserState:
     date_of_birth: date | None
     today: date
 
+    @property
+    def is_gone(self) -> bool:
+        """Return whether the user's data must not be copied anywhere."""
+        return self.is_deleted or self.is_erased
+
 
 @dataclass(frozen=True, slots=True)
 class Embedding:

@@ -194,6 +194,25 @@ def test_import__bad_points__are_rejected_and_do_not_stop_the_others(every_store
     assert (line["row"]["interests"], bits(line["row"]["vector"])) == (["sea"], bits(received()["7"]))
 
 
+def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(
+    every_store: str, users: list[User], tmp_path: Path
+) -> None:
+    """Neither as a point of such a user, nor as an invalid one, nor as one whose payload names the user."""
+    deleted, erased, living = users[:3]
+    User.objects.filter(pk=deleted.pk).update(deleted_at="2026-01-01T00:00:00Z")
+    ErasedUser.objects.create(user_id=erased.pk, deleted=False)
+    named = [models.PointStruct(id=str(uuid4()), vector=vector(3), payload={"user_id": str(user.pk)}) for user in (deleted, erased)]
+    numbered = models.PointStruct(id=7, vector=vector(7), payload={"user_id": str(erased.pk), "location": BERLIN})
+    invalid = models.PointStruct(id=str(erased.pk), vector=[0.0] * 512, payload={"interests": ["sea"]})
+    kept = models.PointStruct(id=8, vector=vector(8), payload={"user_id": str(living.pk), "location": BERLIN})
+    create([point(deleted, 1), invalid, *named, numbered, kept])
+    for options in ({"dry_run": True}, {}):
+        assert import_all(rejects=tmp_path / "rejects", **options).rejected == 6
+        rows = [json.loads(line)["row"] for line in (tmp_path / "rejects").read_text().splitlines()]
+        whole = [row for row in rows if row.keys() != {"user_id", "shortened"}]
+        assert [(row["user_id"], row["location"], bits(row["vector"])) for row in whole] == [(8, BERLIN, bits(received()["8"]))]
+
+
 @pytest.mark.qdrant_server
 def test_import__nan_and_missing_vectors__are_rejected(qdrant_server_grpc: QdrantServer, users: list[User], tmp_path: Path) -> None:
     """By gRPC, Qdrant accepts a NaN. A point need not have every named vector."""
