@@ -74,7 +74,7 @@ def test_import_embeddings__findings__are_named_with_exit_code_1(embedded_qdrant
             "4 points read: 1 imported, 0 updated, 1 unchanged, 1 in conflict, 1 rejected.\n"
             "  1 bad user_id\n"
             "  1 conflict\n"
-            "1 point with an invalid location, which was left out.\n"
+            "1 point imported without location: the value is not valid.\n"
             "1 point with another gender than in users. PostgreSQL decides, and nothing was changed.\n"
             f"0 users have no point in the collection.\n{QUEUED}"
         ),

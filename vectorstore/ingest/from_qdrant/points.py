@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, NoReturn
 from uuid import UUID
 
+from vectorstore.ingest.formats.plain_json import plain_json
 from vectorstore.ingest.from_qdrant.digests import digest
 from vectorstore.ingest.rows import CHECKS, UNSET, BadRow, Content, Kind, Rejection, uuid_of
 from vectorstore.models import VECTOR_SIZE
@@ -115,9 +116,10 @@ def _candidate(line: int, user_id: UUID, vector: Reals, payload: Mapping[str, An
 
 def _user_id(point_id: UUID | int, payload: Mapping[str, Any]) -> UUID:
     """Return the user of the point. Raise BadRow if the id is a number, or if the payload names another user."""
-    if isinstance(point_id, int):
-        raise BadRow(Kind.BAD_USER_ID, f"the id of the point is the number {point_id}, and a user's id is a UUID")
     named = payload.get("user_id")
+    if isinstance(point_id, int):
+        more = "" if named is None else f". Its user_id is {truncated_repr(named)}"
+        raise BadRow(Kind.BAD_USER_ID, f"the id of the point is the number {point_id}, and a user's id is a UUID{more}")
     if named is not None and (not isinstance(named, str) or uuid_of(named) != point_id):
         raise BadRow(Kind.BAD_USER_ID, f"the id of the point is {str(point_id)!r}, and its user_id is {truncated_repr(named)}")
     return point_id
@@ -144,6 +146,7 @@ def _original(point_id: UUID | int, vector: Reals, length: int, payload: Mapping
         if length == VECTOR_SIZE:
             # The shortest decimal number for each 32-bit number.
             fields["vector"] = [float(str(number)) for number in vector]
-        return fields | {name: payload[name] for name in OPTIONAL if payload.get(name) is not None}
+        fields |= {name: payload[name] for name in OPTIONAL if payload.get(name) is not None}
+        return {name: plain_json(value) for name, value in fields.items()}
 
     return row

@@ -105,9 +105,7 @@ def import_embeddings(
             found.add_stored(cursor.counts)
             found.continued_after = str(cursor.after)
         # A point in a collection of this database is compared with the row that was imported from another collection.
-        rules = Rules(
-            source.collection, chosen, import_id, None if source.is_own else import_id or 0, source.is_cosine, replace, dry_run
-        )
+        rules = Rules(source.collection, chosen, import_id, None if source.is_own else import_id or 0, source.is_cosine, replace, dry_run)
         with _rejects_file(cursor, rejects) as file, nullcontext() if dry_run else staging():
             run = _Run(rules, UniqueVectors(version_floor(dict(source.metadata))), cursor, file, found)
             try:

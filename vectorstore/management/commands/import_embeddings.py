@@ -19,8 +19,6 @@ from vectorstore.ingest.from_qdrant.run import ImportInterrupted, import_embeddi
 from vectorstore.ingest.from_qdrant.source import address_from, checked_source
 from vectorstore.projection.validation import printable
 
-INVALID = {"location": "an invalid location", "interests": "invalid interests", "video_features": "invalid video_features"}
-
 
 class Command(FindmeCommand):
     help = (
@@ -115,7 +113,7 @@ class Command(FindmeCommand):
         if imported.own:
             self.print_line(f"{counted(imported.own, 'point')} skipped: FindMe has made them from its rows.")
         for name, count in imported.invalid_fields.items():
-            self.print_line(f"{counted(count, 'point')} with {INVALID[name]}, which was left out.")
+            self.print_line(f"{counted(count, 'point')} imported without {name}: the value is not valid.")
         for name, count in imported.differing_fields.items():
             self.print_line(f"{counted(count, 'point')} with another {name} than in users. PostgreSQL decides, and nothing was changed.")
         if imported.users_without_point is not None:

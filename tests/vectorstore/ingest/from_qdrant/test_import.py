@@ -35,10 +35,12 @@ from tests.vectorstore.ingest.from_qdrant.guide_points import (
     write,
 )
 from vectorstore.ingest.from_qdrant import page as pages
-from vectorstore.ingest.from_qdrant import run
+from vectorstore.ingest.from_qdrant import points, run
 from vectorstore.ingest.from_qdrant import stored as from_postgresql
+from vectorstore.ingest.rows import Rejection
 from vectorstore.models import ImportDigest, ProfileEmbedding, VectorImport
 from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.pages import Page
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync.inline import point_of
 from vectorstore.sync.worker import sync_once
@@ -179,7 +181,7 @@ def test_import__bad_points__are_rejected_and_do_not_stop_the_others(every_store
     assert imported.reasons == {"erased user": 3, "bad user_id": 2, "deleted user": 1, "unknown user": 1, "bad vector": 1}
     erased_reason = "the user '{}' was anonymized or deleted for good"
     assert rejects(tmp_path / "rejects") == {
-        "7": "the id of the point is the number 7, and a user's id is a UUID",
+        "7": f"the id of the point is the number 7, and a user's id is a UUID. Its user_id is '{good.pk}'",
         str(deleted.pk): f"the user '{deleted.pk}' is deleted",
         str(anonymized.pk): erased_reason.format(anonymized.pk),
         str(restored.pk): erased_reason.format(restored.pk),
@@ -194,9 +196,7 @@ def test_import__bad_points__are_rejected_and_do_not_stop_the_others(every_store
     assert (line["row"]["interests"], bits(line["row"]["vector"])) == (["sea"], bits(received()["7"]))
 
 
-def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(
-    every_store: str, users: list[User], tmp_path: Path
-) -> None:
+def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(every_store: str, users: list[User], tmp_path: Path) -> None:
     """Neither as a point of such a user, nor as an invalid one, nor as one whose payload names the user."""
     deleted, erased, living = users[:3]
     User.objects.filter(pk=deleted.pk).update(deleted_at="2026-01-01T00:00:00Z")
@@ -211,6 +211,15 @@ def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(
         rows = [json.loads(line)["row"] for line in (tmp_path / "rejects").read_text().splitlines()]
         whole = [row for row in rows if row.keys() != {"user_id", "shortened"}]
         assert [(row["user_id"], row["location"], bits(row["vector"])) for row in whole] == [(8, BERLIN, bits(received()["8"]))]
+
+
+def test_candidates__nan__is_a_text_in_the_rejects() -> None:
+    """JSON has no NaN. Qdrant sends them by gRPC."""
+    payload = {"location": {"lat": float("nan"), "lon": float("-inf")}}
+    page = Page([1], [payload], np.full((1, 512), np.nan, np.float32), [512])
+    [found] = points.candidates(page, "guide", 1)
+    assert isinstance(found, Rejection)
+    assert found.original() == {"user_id": 1, "vector": ["NaN"] * 512, "location": {"lat": "NaN", "lon": "-Infinity"}}
 
 
 @pytest.mark.qdrant_server
