@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -16,6 +18,7 @@ from findme.core.files import growing_file
 from vectorstore.ingest.rejected_lines import RejectedLines, Written, is_rejection
 from vectorstore.ingest.rows import Rejection
 
+READ_SIZE = 1 << 20
 LONGEST_BEGINNING = 1 << 16
 """Bytes read of the first line of an existing file. The part before ``row`` is shorter, even with a path of 4,096 escaped bytes."""
 _TEXT = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
@@ -42,27 +45,47 @@ def rejects_file(path: Path | None, inputs: Iterable[Path], sizes: Mapping[str, 
         yield partial(_write, stream, RejectedLines(sizes or {}), path)
 
 
-class RejectsFile:
-    """A rejects file that an interrupted run leaves to the next one. Its ``size`` in bytes is known after each rejection."""
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The beginning of a file: its size in bytes, and the SHA-256 of its content."""
 
-    def __init__(self, stream: BinaryIO, path: Path, size: int) -> None:
+    size: int
+    digest: str
+
+
+class RejectsFile:
+    """A rejects file that an interrupted run leaves to the next one. What was written to it is known after each rejection."""
+
+    def __init__(self, stream: BinaryIO, path: Path, size: int, digest: hashlib._Hash) -> None:
         self._stream, self._lines, self._path = stream, RejectedLines({}), path
-        self.size = size
+        self._size, self._digest = size, digest
 
     def write(self, rejection: Rejection) -> Written:
         line, written = self._lines.line(rejection)
         with _writing(self._path):
-            self._stream.write(line)
-        self.size += len(line)
+            _write_all(self._stream, line)
+        self._size += len(line)
+        self._digest.update(line)
         return written
 
-    def cut(self, size: int) -> None:
-        """Remove what was written after the first ``size`` bytes."""
-        if size != self.size:
+    @property
+    def extent(self) -> Extent:
+        """Return what the file has, for ``can_continue``."""
+        return Extent(self._size, self._digest.hexdigest())
+
+    def undo(self) -> Callable[[], None]:
+        """Return a function that removes all that is written from now on."""
+        size, digest = self._size, self._digest.copy()
+
+        def cut() -> None:
+            if size == self._size:
+                return
             with _writing(self._path):
                 self._stream.truncate(size)
                 self._stream.seek(size)
-            self.size = size
+            self._size, self._digest = size, digest.copy()
+
+        return cut
 
 
 @contextmanager
@@ -72,30 +95,44 @@ def new_rejects_file(path: Path) -> Iterator[RejectsFile]:
         with _writing(path):
             _require_replaceable(path, ())
             stream = stack.enter_context(growing_file(path, force=True))
-        yield RejectsFile(stream, path, 0)
+        yield RejectsFile(stream, path, 0, hashlib.sha256())
 
 
 @contextmanager
-def continued_rejects_file(path: Path, size: int) -> Iterator[RejectsFile]:
-    """Yield an existing rejects file, cut to its first ``size`` bytes. ``can_continue`` has returned True. Raises UserFacingError."""
+def continued_rejects_file(path: Path, extent: Extent) -> Iterator[RejectsFile]:
+    """Yield an existing rejects file, cut to ``extent``. ``can_continue`` has returned True. Raises UserFacingError."""
     with ExitStack() as stack:
         with _writing(path):
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             stream = stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
-            if not _may_be_replaced(stream, ()):
+            digest = _digest_at_beginning(stream, extent.size) if _may_be_replaced(stream, ()) else hashlib.sha256()
+            if digest.hexdigest() != extent.digest:
                 raise _not_a_rejects_file(path)
-            stream.truncate(size)
-            stream.seek(size)
-        yield RejectsFile(stream, path, size)
+            stream.truncate(extent.size)
+            stream.seek(extent.size)
+        yield RejectsFile(stream, path, extent.size, digest)
 
 
-def can_continue(path: Path, size: int) -> bool:
-    """Return whether ``path`` is a rejects file of this account with at least ``size`` bytes."""
+def can_continue(path: Path, extent: Extent) -> bool:
+    """Return whether ``path`` is a rejects file of this account that begins with ``extent``.
+
+    Another run, such as a dry run, may have replaced it, and the operator may have edited it.
+    """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-            return _may_be_replaced(stream, ()) and os.fstat(stream.fileno()).st_size >= size
+            return _may_be_replaced(stream, ()) and _digest_at_beginning(stream, extent.size).hexdigest() == extent.digest
     except OSError:
         return False
+
+
+def _digest_at_beginning(stream: BinaryIO, size: int) -> hashlib._Hash:
+    """Return the SHA-256 of the first ``size`` bytes, or of the whole file if it is shorter."""
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while size and (read := stream.read(min(size, READ_SIZE))):
+        digest.update(read)
+        size -= len(read)
+    return digest
 
 
 def _drop(_: Rejection) -> Written:
@@ -106,8 +143,15 @@ def _drop(_: Rejection) -> Written:
 def _write(stream: BinaryIO, lines: RejectedLines, path: Path, rejection: Rejection) -> Written:
     line, written = lines.line(rejection)
     with _writing(path):
-        stream.write(line)
+        _write_all(stream, line)
     return written
+
+
+def _write_all(stream: BinaryIO, line: bytes) -> None:
+    """Write the line to an unbuffered file. With little room on the disk, the system writes a part of it before it reports the error."""
+    rest = memoryview(line)
+    while rest:
+        rest = rest[stream.write(rest) :]
 
 
 def _require_replaceable(path: Path, inputs: Iterable[Path]) -> None:

@@ -21,8 +21,8 @@ class VectorImport(models.Model):
     """One vector of a collection, and how far the last run of ``import_embeddings`` has read it.
 
     ``place`` is the URL of the server, or the folder of an embedded store. ``last_point`` is the id of the last point that was read, empty at
-    the beginning and after the end. It is committed with the rows of its page, like ``counts``, and ``rejects``: the path and size in bytes of the
-    rejects file. ``options`` are those of the run. A run with other options begins at the first point.
+    the beginning and after the end. It is committed with the rows of its page, like ``counts``, and ``rejects``: the path, size in bytes and SHA-256 of
+    the rejects file. ``options`` are those of the run. A run with other options begins at the first point.
     """
 
     not_copied: ClassVar[str] = "it says how far the rows of one database were imported"

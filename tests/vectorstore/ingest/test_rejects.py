@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import resource
@@ -10,12 +12,14 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from findme.core.errors import UserFacingError
 from vectorstore.ingest import rejects
-from vectorstore.ingest.rejects import rejects_file
+from vectorstore.ingest.rejected_lines import RejectedLines
+from vectorstore.ingest.rejects import RejectsFile, rejects_file
 from vectorstore.ingest.rows import Kind, Rejection
 
 BAD = Rejection("a.jsonl", 3, Kind.NOT_JSON, "not JSON", lambda: "{\ud800")
@@ -129,6 +133,23 @@ def test_rejects__full_disk__is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserFacingError) as raised, rejects_file(path, []) as write, full_disk():
         write(BAD)
     assert str(raised.value) == f"The rejects file {str(path)!r} cannot be written: File too large."
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_rejects__partial_writes__are_completed(tmp_path: Path, continued: bool) -> None:
+    """With little room on the disk, the system writes a part of the line."""
+
+    class Slow(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(memoryview(data)[:7])
+
+    path = tmp_path / "rejects.jsonl"
+    with Slow(path, "w") as stream:
+        if continued:
+            RejectsFile(stream, path, 0, hashlib.sha256()).write(BAD)
+        else:
+            rejects._write(stream, RejectedLines({}), path, BAD)
+    assert json.loads(path.read_text())["reason"] == BAD.reason
 
 
 @pytest.mark.parametrize("kind", ["link", "link to rejects", "dangling link", "fifo", "device"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from django.db import transaction
 
 from vectorstore.ingest.from_qdrant.results import Imported
 from vectorstore.ingest.from_qdrant.source import Source
-from vectorstore.ingest.rejects import RejectsFile, can_continue, continued_rejects_file, new_rejects_file
+from vectorstore.ingest.rejects import Extent, RejectsFile, can_continue, continued_rejects_file, new_rejects_file
 from vectorstore.models import VectorImport
 
 
@@ -49,12 +50,12 @@ class Cursor:
             with new_rejects_file(Path(self._rejects)) as file:
                 yield file
         else:
-            with continued_rejects_file(Path(self._rejects), self._row.rejects["size"]) as file:
+            with continued_rejects_file(Path(self._rejects), _extent(self._row.rejects)) as file:
                 yield file
 
     def save(self, last: UUID | int, found: Imported, file: RejectsFile | None) -> None:
         """Store how far the run is, in the caller's transaction."""
-        rejects = None if file is None else {"path": self._rejects, "size": file.size}
+        rejects = None if file is None else {"path": self._rejects} | asdict(file.extent)
         self._update(last_point=str(last), counts=found.stored_counts(), rejects=rejects)
 
     def finish(self, found: Imported) -> None:
@@ -71,7 +72,11 @@ class Cursor:
         if self._rejects is None:
             return True
         known: dict[str, Any] = row.rejects or {}
-        return known.get("path") == self._rejects and can_continue(Path(self._rejects), known["size"])
+        return known.get("path") == self._rejects and can_continue(Path(self._rejects), _extent(known))
+
+
+def _extent(rejects: Mapping[str, Any]) -> Extent:
+    return Extent(rejects["size"], rejects.get("digest", ""))
 
 
 def import_id_of(source: Source) -> int | None:

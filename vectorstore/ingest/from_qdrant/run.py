@@ -153,11 +153,11 @@ class _Run:
         """Import the page. If its transaction is repeated, so is what was written to the rejects file."""
         if not page.ids:
             return
-        size = 0 if self.file is None else self.file.size
+        undo = None if self.file is None else self.file.undo()
 
         def work() -> Imported:
-            if self.file is not None:
-                self.file.cut(size)
+            if undo is not None:
+                undo()
             found = copy.deepcopy(self.found)
             self._import(page, found)
             if self.cursor is not None:

@@ -206,8 +206,8 @@ def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(e
     invalid = models.PointStruct(id=str(erased.pk), vector=[0.0] * 512, payload={"interests": ["sea"]})
     kept = models.PointStruct(id=8, vector=vector(8), payload={"user_id": str(living.pk), "location": BERLIN})
     create([point(deleted, 1), invalid, *named, numbered, kept])
-    for options in ({"dry_run": True}, {}):
-        assert import_all(rejects=tmp_path / "rejects", **options).rejected == 6
+    for dry_run in (True, False):
+        assert import_all(rejects=tmp_path / "rejects", dry_run=dry_run).rejected == 6
         rows = [json.loads(line)["row"] for line in (tmp_path / "rejects").read_text().splitlines()]
         whole = [row for row in rows if row.keys() != {"user_id", "shortened"}]
         assert [(row["user_id"], row["location"], bits(row["vector"])) for row in whole] == [(8, BERLIN, bits(received()["8"]))]

@@ -120,7 +120,7 @@ def test_import__same_options__continues(users: list[User], interrupted: Path, g
     assert (imported.read, imported.imported, imported.rejected, imported.users_without_point) == (7, 5, 2, 0)
 
 
-@pytest.mark.parametrize("change", ["model", "policy", "file", "file is gone", "file is shorter", "file is another one"])
+@pytest.mark.parametrize("change", ["model", "policy", "file", "file is gone", "file is shorter", "file is edited", "file is another one"])
 def test_import__other_options_or_rejects__begins_again(users: list[User], interrupted: Path, change: str) -> None:
     """A pass over all points is always right. It writes only differences."""
     options: dict[str, Any] = {"rejects": interrupted, "model": "one"}
@@ -135,6 +135,8 @@ def test_import__other_options_or_rejects__begins_again(users: list[User], inter
             interrupted.unlink()
         case "file is shorter":
             interrupted.write_bytes(b"")
+        case "file is edited":
+            interrupted.write_bytes(interrupted.read_bytes().replace(b"number 7", b"number 8", 1))
         case "file is another one":
             options["rejects"] = interrupted.with_name("renamed")
             interrupted.rename(options["rejects"])
@@ -142,6 +144,16 @@ def test_import__other_options_or_rejects__begins_again(users: list[User], inter
     assert imported.continued_after is None
     assert (imported.read, imported.imported, imported.unchanged, imported.rejected) == (7, 2, 3, 2)
     assert len(options["rejects"].read_text().splitlines()) == 3
+
+
+def test_import__dry_run_replaces_the_rejects__begins_again(users: list[User], interrupted: Path) -> None:
+    """The file of a dry run has other lines. It must not be cut at the place where the interrupted run ended."""
+    write([models.PointStruct(id=3, vector=vector(3), payload={})])
+    assert import_all(rejects=interrupted, model="one", dry_run=True).rejected == 3
+    planned = interrupted.read_bytes()
+    imported = import_all(rejects=interrupted, model="one")
+    assert (imported.continued_after, imported.read, imported.rejected) == (None, 8, 3)
+    assert interrupted.read_bytes() == planned
 
 
 def test_import__rejects_file_became_a_link__is_refused(users: list[User], interrupted: Path) -> None:
