@@ -6,6 +6,7 @@ into a temporary table, followed by an UPDATE.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from psycopg import errors
 
+from findme.core.errors import UserFacingError
+from findme.migrator.diagnostics import oldest_transaction
 from vectorstore.ingest import binary_copy
 from vectorstore.ingest.rows import UNSET, Content, Kind, Rejection, Row
 
@@ -24,6 +27,15 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 5
 """Maximum attempts for a batch that conflicts with other sessions writing the same users."""
+LOCK_SECONDS = 60.0
+"""How long a batch is tried again while another session has locked one of its rows."""
+PAUSE_SECONDS = 0.5
+"""Between two of these attempts. All other rows of the batch are free meanwhile."""
+
+WAIT_LESS_THAN_A_DEADLOCK = """
+    SELECT set_config('lock_timeout', greatest(1, least(nullif(own.setting::int, 0), deadlock.setting::int / 2))::text, true)
+    FROM pg_settings own, pg_settings deadlock WHERE own.name = 'lock_timeout' AND deadlock.name = 'deadlock_timeout'
+"""
 
 CREATE = """
 CREATE TEMPORARY TABLE embeddings_loaded (user_id uuid PRIMARY KEY);
@@ -99,18 +111,33 @@ def store(rows: Sequence[Row], *, model: str, dry_run: bool = False) -> Stored:
 
 
 def in_transaction(work: Callable[[], Result]) -> Result:
-    """Run ``work`` in one transaction and return its result. Repeat it after a conflict with another session that writes the same users."""
-    for attempt in range(1, ATTEMPTS + 1):
+    """Run ``work`` in one transaction and return its result. Repeat it after a conflict with another session that writes the same users.
+
+    A wait for a lock ends before PostgreSQL checks for a deadlock. Then the locks of this session are released for a moment. So another session that
+    writes one of the other users neither waits long nor fails. Raise UserFacingError if a lock is not free for ``LOCK_SECONDS``.
+    """
+    conflicts, deadline = 0, time.monotonic() + LOCK_SECONDS
+    while True:
         try:
             with transaction.atomic(durable=True):
+                with connection.cursor() as cursor:
+                    cursor.execute(WAIT_LESS_THAN_A_DEADLOCK)
                 return work()
         except _ConcurrentInsert:
-            if attempt == ATTEMPTS:
+            conflicts += 1
+            if conflicts == ATTEMPTS:
                 raise OperationalError(f"a batch conflicted {ATTEMPTS} times with other sessions that write the same embeddings") from None
         except OperationalError as error:
-            if attempt == ATTEMPTS or not isinstance(error.__cause__, errors.DeadlockDetected):
+            if isinstance(error.__cause__, errors.LockNotAvailable):
+                if time.monotonic() > deadline:
+                    raise UserFacingError(
+                        f"Other sessions have locked users or embeddings for {LOCK_SECONDS:.0f} s{oldest_transaction(connection)}. End their transactions."
+                    ) from error
+                time.sleep(PAUSE_SECONDS)
+                continue
+            conflicts += 1
+            if conflicts == ATTEMPTS or not isinstance(error.__cause__, errors.DeadlockDetected):
                 raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _store(rows: Sequence[Row], model: str, dry_run: bool) -> Stored:

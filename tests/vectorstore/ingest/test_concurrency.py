@@ -94,6 +94,35 @@ def test_load__user_changed_meanwhile__waits_and_follows_the_change(
     assert ProfileEmbedding.objects.filter(pk=changed.pk).exists() is not bool(reasons)
 
 
+def test_load__user_is_locked__other_users_are_free_meanwhile(
+    tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor
+) -> None:
+    """A service that waits for a user of the batch is neither blocked by a forgotten transaction of another service, nor ended by a deadlock."""
+    users = sorted(UserFactory.create_batch(2), key=lambda user: user.pk)
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones()) for user in users])
+    other_session.execute("UPDATE users SET bio = 'forgotten' WHERE id = %s", [users[1].pk])
+    loaded = threads.submit(load_in_thread, path)
+    wait_until(session_waits_for_lock)
+    with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=5s")) as service:
+        service.execute("UPDATE users SET bio = 'changed' WHERE id = %s", [users[0].pk])
+    other_session.execute("UPDATE users SET bio = 'changed too' WHERE id = %s", [users[0].pk])
+    other_session.commit()
+    assert loaded.result(DEADLINE).loaded == 2
+
+
+def test_load__user_stays_locked__ends_with_one_line(
+    tmp_path: Path, other_session: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "LOCK_SECONDS", 0.2)
+    user = UserFactory.create()
+    other_session.execute("UPDATE users SET bio = 'forgotten' WHERE id = %s", [user.pk])
+    with pytest.raises(
+        LoadInterrupted,
+        match=r"^Other sessions have locked users or embeddings for 0 s \(the oldest open transaction: process \d+, .*\)\. End their transactions\.",
+    ):
+        upsert_embeddings([json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones())])])
+
+
 def test_load__embedding_deleted_meanwhile__row_without_a_vector_is_rejected(
     tmp_path: Path, other_session: psycopg.Connection[Any], threads: ThreadPoolExecutor
 ) -> None:
