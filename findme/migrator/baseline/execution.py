@@ -26,15 +26,20 @@ def run_step(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
 
     An index whose build fails is dropped. The connection's ``search_path`` begins with the schema of the tables.
     """
-    repeat_while_locked(
-        partial(_attempt, run, connection, step),
-        subject=step.description,
-        lock=run.lock,
-        timeouts=run.timeouts,
-        on_warning=run.on_warning,
-        failure=lambda error, number: _failure(run, step, error, number),
-        on_failed_attempt=lambda: _drop_invalid_index(run, connection, step),
-    )
+    try:
+        repeat_while_locked(
+            partial(_attempt, run, connection, step),
+            subject=step.description,
+            lock=run.lock,
+            timeouts=run.timeouts,
+            on_warning=run.on_warning,
+            failure=lambda error, number: _failure(run, step, error, number),
+            on_failed_attempt=lambda: _drop_invalid_index(run, connection, step),
+        )
+    except KeyboardInterrupt:
+        if step.index is not None and _is_left_invalid(run.lock.connection, step.index):
+            run.on_warning(f"The index {step.index} is left INVALID. The next run of manage.py {run.command} drops it and builds it again.")
+        raise
 
 
 def _attempt(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
@@ -58,6 +63,13 @@ def _attempt(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:
         for statement in step.statements:
             cursor.execute(statement)
         run.lock.check()
+
+
+def _is_left_invalid(connection: BaseDatabaseWrapper, index: str) -> bool:
+    try:
+        return is_valid(connection, quote(index)) is False
+    except Error:
+        return True  # it may be
 
 
 def _drop_invalid_index(run: Run, connection: BaseDatabaseWrapper, step: Step) -> None:

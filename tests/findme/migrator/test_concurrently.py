@@ -91,11 +91,12 @@ def test_migrate__killed_while_it_builds__the_next_run_builds_it(notebook: Datab
 
 
 @pytest.mark.at_length
-def test_migrate__interrupted_while_it_builds__names_the_invalid_index(notebook: Database) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_migrate__interrupted_while_it_builds__names_the_invalid_index(number: int, notebook: Database) -> None:
     with old_snapshot(notebook):
         builder = notebook.start("migrate", settings=SETTINGS)
         wait_until(lambda: is_building(notebook))
-        builder.send_signal(signal.SIGINT)
+        builder.send_signal(number)
         code, _, err = ended(builder)
     assert code == 130
     assert err.splitlines() == [

@@ -12,6 +12,7 @@ from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import Report as ReportProgress
 from findme.core.commands.progress import progress
 from findme.core.commands.prompts import confirm
+from findme.core.commands.signals import interrupted_by_sigterm
 from findme.core.db.session import without_time_limits
 from findme.core.plurals import counted
 from findme.migrator.baseline.convert import convert, planned_steps
@@ -47,7 +48,7 @@ class Command(FindmeCommand):
         self.json = json
         self.connection = connections[DEFAULT_DB_ALIAS]
         self.timeouts = migration_timeouts(options)
-        with without_time_limits(self.connection):
+        with interrupted_by_sigterm(), without_time_limits(self.connection):
             if plan:
                 self._plan(fix)
             elif fix:

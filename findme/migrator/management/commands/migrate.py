@@ -9,6 +9,7 @@ from django.db.migrations import Migration
 
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
+from findme.core.commands.signals import interrupted_by_sigterm
 from findme.core.postgresql.diagnosis import require_search_path
 from findme.migrator.baseline.guard import require_adopted
 from findme.migrator.earlier_schema import require_current_names
@@ -48,7 +49,10 @@ class Command(FindmeCommand, migrate.Command):
     def _handle_locked(self, consent: Consent, *args: Any, **options: Any) -> None:
         using, steps = options["database"], options["steps"]
         timeouts, fake = migration_timeouts(options), options["fake"]
-        with migrating(using=using, timeouts=timeouts, steps=steps, consent=consent, fake=fake, on_warning=self.stderr.write):
+        with (
+            interrupted_by_sigterm(),
+            migrating(using=using, timeouts=timeouts, steps=steps, consent=consent, fake=fake, on_warning=self.stderr.write),
+        ):
             super().handle(*args, **options)
 
     def _consent(self, options: dict[str, Any]) -> Consent:

@@ -6,6 +6,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.arguments import at_least_one
 from findme.core.commands.base import FindmeCommand
+from findme.core.commands.signals import interrupted_by_sigterm
 from findme.migrator.options import add_waiting_arguments, migration_timeouts
 from findme.migrator.undo.plan import plan_rollback
 from findme.migrator.undo.question import ask, describe
@@ -42,9 +43,15 @@ class Command(FindmeCommand):
         if not no_input and plan.migrations:
             ask(plan, lambda question: self.on_stderr(question, ending=""))
         accepted = () if no_input else plan.losses
-        done = roll_back(
-            plan, force=force, accepted=accepted, timeouts=migration_timeouts(options), on_warning=self.on_stderr, on_undone=self._undone
-        )
+        with interrupted_by_sigterm():
+            done = roll_back(
+                plan,
+                force=force,
+                accepted=accepted,
+                timeouts=migration_timeouts(options),
+                on_warning=self.on_stderr,
+                on_undone=self._undone,
+            )
         if json:
             self.print_json(done)
         else:

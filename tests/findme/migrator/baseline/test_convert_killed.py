@@ -23,10 +23,12 @@ from findme.migrator.baseline.convert import WORKING_KEY, Converted, planned_ste
 from findme.migrator.baseline.state import read_baseline
 from findme.migrator.management.commands import baseline
 from tests.findme.migrator.baseline import guide_database
-from tests.findme.migrator.baseline.guide_database import convert_tables, create_guide_tables, rows
+from tests.findme.migrator.baseline.guide_database import convert_tables, create_guide_tables, rows, target_tables
 from tests.findme.migrator.baseline.test_convert import assert_equal_catalogs
 from tests.support.database import Database
+from tests.support.processes import ended
 from tests.support.seeds import storm_seeds
+from tests.support.waiting import wait_until
 
 STEPS, STATEMENTS = 230, 2000
 """About the number of statements that a conversion sends: until the first migration, and in all."""
@@ -90,6 +92,29 @@ def test_convert__killed_three_times__ends_in_the_same_catalog(guide: Database, 
     before = rows(guide)
     kill_and_repeat(partial(convert_tables, target), random.Random(12), kills=3)
     check(guide, template, before)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.at_length)])
+def test_baseline__interrupted_while_it_builds__names_the_invalid_index(number: int, guide: Database) -> None:
+    with guide.connect() as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        process = guide.start("baseline", "--no-input")
+        wait_until(lambda: guide.query(BUILDING))
+        process.send_signal(number)
+        code, _, err = ended(process)
+    assert code == 130
+    index = guide.query("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")[0]
+    assert err.splitlines()[-2:] == [
+        f"The index {index} is left INVALID. The next run of manage.py baseline drops it and builds it again.",
+        "baseline: interrupted. The steps that are done stay: run it again, and it continues where it stopped.",
+    ]
+    assert f"users: drop the INVALID index {index}" in [step.description for step in planned_steps(connection, "public", target_tables())]
+
+
+BUILDING = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONC%%' AND wait_event = 'virtualxid'"
+)
 
 
 def test_convert__session_of_a_killed_run_is_active__waits_for_it(
