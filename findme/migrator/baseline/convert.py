@@ -60,12 +60,13 @@ def convert(
     target: Mapping[str, Table],
     *,
     on_step: Callable[[str], object] = lambda _: None,
+    on_done: Callable[[str], object] = lambda _: None,
     recheck: Callable[[], object] = lambda: None,
 ) -> Converted:
     """Convert the tables of ``target`` that exist in ``schema``, record their migrations and apply all others.
 
     Can be interrupted at any time and run again. Each step takes its locks for a moment; no transaction is open between two steps. ``on_step`` is
-    called with the description of each step before it, ``recheck`` once when all triggers that hold rules exist: it raises UserFacingError for rows
+    called with the description of each step before it, ``on_done`` after it if it is no migration, ``recheck`` once when all triggers that hold rules exist: it raises UserFacingError for rows
     that broke such a rule before its trigger existed.
     Raises UserFacingError for rows that break a rule, for a lock that is not free, and for a remaining difference from ``target``.
     """
@@ -81,12 +82,13 @@ def convert(
             )
         steps_for = _planner(connection, target)
         first = [*_extension_steps(connection), *steps_for(existing.tables)]
-        done = _run_steps(run, connection, schema, first, on_step)
+        do = partial(_run_steps, run, connection, schema, on_step=on_step, on_done=on_done)
+        done = do(first)
         _migrate(run, connection, existing, on_step)
         recheck()
         # The tables that the migrations have created now exist too. A foreign key may refer to one of them.
         tables = read_tables(connection, schema, target)
-        done += _run_steps(run, connection, schema, steps_for(tables), on_step)
+        done += do(steps_for(tables))
         _require_no_difference(connection, schema, target)
         complete_baseline(connection)
     return Converted(tuple(done), tuple(run.done))
@@ -161,12 +163,18 @@ def _working_session(run: Run, connection: BaseDatabaseWrapper) -> Iterator[None
 
 
 def _run_steps(
-    run: Run, connection: BaseDatabaseWrapper, schema: str, steps: Sequence[Step], on_step: Callable[[str], object]
+    run: Run,
+    connection: BaseDatabaseWrapper,
+    schema: str,
+    steps: Sequence[Step],
+    on_step: Callable[[str], object],
+    on_done: Callable[[str], object],
 ) -> list[str]:
     with use_schema(connection, schema):
         for step in steps:
             on_step(step.description)
             run_step(run, connection, step)
+            on_done(step.description)
     return [step.description for step in steps]
 
 

@@ -40,11 +40,25 @@ class Fix:
 def remedies_of(tables: Mapping[str, Table]) -> dict[str, Remedy]:
     """Return the remedies of the installed apps that can be used with ``tables``, by rule."""
     found: dict[str, Remedy] = {}
-    for config in apps.get_app_configs():
-        for remedy in getattr(config, "remedies", ()):
-            if tables.keys() >= set(remedy.tables):
-                found.setdefault(remedy.rule, remedy)
+    for remedy in _all_remedies():
+        if tables.keys() >= set(remedy.tables):
+            found.setdefault(remedy.rule, remedy)
     return found
+
+
+def _all_remedies() -> Iterator[Remedy]:
+    for config in apps.get_app_configs():
+        yield from getattr(config, "remedies", ())
+
+
+def require_remedies(names: Sequence[str]) -> None:
+    """Raise UserFacingError for a name that no remedy of the installed apps has. Reads no table."""
+    known = {remedy.rule for remedy in _all_remedies()}
+    for name in names:
+        if name not in known:
+            raise UserFacingError(
+                f"{name!r} is not a rule with a remedy: nothing was changed. Rules with a remedy: {', '.join(sorted(known))}."
+            )
 
 
 def choose_fixes(names: Sequence[str], rules: Sequence[Rule], remedies: Mapping[str, Remedy]) -> list[Fix]:
@@ -77,7 +91,7 @@ def fired_triggers(fixes: Sequence[Fix], tables: Mapping[str, Table]) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class Fixable:
-    """``rows`` is the number of rows that break at least one of the rules, and ``by_rule`` has that of each."""
+    """``rows`` is the number of rows of a table that break at least one of the rules, and ``by_rule`` has that of each rule."""
 
     rows: int
     by_rule: dict[str, int]
@@ -92,20 +106,22 @@ def count_fixable(connection: BaseDatabaseWrapper, fixes: Sequence[Fix]) -> Fixa
     return Fixable(rows, dict(zip((fix.rule.name for fix in fixes), broken, strict=True)))
 
 
-def apply_fixes(run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], on_rows: Callable[[int], object] = int) -> dict[str, int]:
-    """Change the rows of one table in batches, and return their number by rule. Call ``on_rows`` with the number of rows after each batch.
+def apply_fixes(
+    run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], on_batch: Callable[[Fixable], object] = lambda _: None
+) -> dict[str, int]:
+    """Change the rows of one table in batches, and return their number by rule. Call ``on_batch`` with the numbers so far after each batch.
 
     A row that breaks several of the rules is changed once: a NOT VALID constraint already refuses a row that keeps only some of them.
     A batch is one transaction. It waits for a locked row as long as a migration waits for a table, and is tried again. A process that was
     killed has changed whole batches, and the next run changes the rest. Raises UserFacingError.
     """
-    changed, last = 0, None
-    by_rule = dict.fromkeys((fix.rule.name for fix in fixes), 0)
+    last = None
+    changed = Fixable(0, dict.fromkeys((fix.rule.name for fix in fixes), 0))
     while True:
         batch = _batch_while_locked(run, connection, fixes, last)
-        changed += len(batch.keys)
-        by_rule = {name: count + batch.by_rule[name] for name, count in by_rule.items()}
-        on_rows(changed)
+        by_rule = {name: count + batch.by_rule[name] for name, count in changed.by_rule.items()}
+        changed = Fixable(changed.rows + len(batch.keys), by_rule)
+        on_batch(changed)
         if len(batch.keys) < BATCH:
             return by_rule
         last = batch.keys[-1]

@@ -23,18 +23,20 @@ from findme.migrator.baseline.rules import Kind, Rule, rules_of
 class Report:
     """The result of the command. ``tables`` are the numbers of rows. ``fixed`` are the numbers of changed rows by rule."""
 
-    schema: str
-    version: int | None
-    adopted: bool
-    tables: dict[str, int]
-    differences: tuple[Difference, ...]
-    broken: tuple[BrokenRule, ...]
-    kept: tuple[str, ...]
+    schema: str | None = None
+    version: int | None = None
+    adopted: bool = False
+    tables: dict[str, int] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    broken: tuple[BrokenRule, ...] = ()
+    kept: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     """What was done, or with ``--plan`` what would be done."""
     fixed: dict[str, int] = field(default_factory=dict)
     migrations: tuple[str, ...] = ()
     """The migrations that were recorded or applied."""
+    reason: str | None = None
+    """Why the command has not done its work: the line on stderr."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from django.core.management.base import CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from findme.core.commands.base import FindmeCommand
+from findme.core.commands.explanations import explain_error
 from findme.core.commands.progress import Report as ReportProgress
 from findme.core.commands.progress import progress
 from findme.core.commands.prompts import confirm
@@ -16,7 +18,16 @@ from findme.core.commands.signals import interrupted_by_sigterm
 from findme.core.db.session import without_time_limits
 from findme.core.plurals import counted
 from findme.migrator.baseline.convert import convert, planned_steps
-from findme.migrator.baseline.fixes import Fix, Fixable, apply_fixes, by_table, choose_fixes, count_fixable, fired_triggers
+from findme.migrator.baseline.fixes import (
+    Fix,
+    Fixable,
+    apply_fixes,
+    by_table,
+    choose_fixes,
+    count_fixable,
+    fired_triggers,
+    require_remedies,
+)
 from findme.migrator.baseline.inspection import Inspection, Report, inspect, require_trigger_rules
 from findme.migrator.executor import Run
 from findme.migrator.migrate import running
@@ -46,9 +57,10 @@ class Command(FindmeCommand):
 
     def handle(self, *args: Any, plan: bool, fix: list[str], json: bool, no_input: bool, **options: Any) -> None:
         self.json = json
+        self.report = Report()
         self.connection = connections[DEFAULT_DB_ALIAS]
         self.timeouts = migration_timeouts(options)
-        with interrupted_by_sigterm(), without_time_limits(self.connection):
+        with interrupted_by_sigterm(), self._report_printed(), without_time_limits(self.connection):
             if plan:
                 self._plan(fix)
             elif fix:
@@ -56,46 +68,73 @@ class Command(FindmeCommand):
             else:
                 self._convert(no_input=no_input)
 
-    def _inspect(self) -> Inspection:
+    @contextmanager
+    def _report_printed(self) -> Iterator[None]:
+        """With ``--json``, print the report at the end of the block, also if the command ends with exit code 2 or is interrupted."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._print_json(f"Interrupted. {self.after_interrupt}")
+            raise
+        except Exception as error:
+            # A defect has no line. Its traceback is on stderr.
+            if line := explain_error(error):
+                self._print_json(line)
+            raise
+        except SystemExit:  # with findings
+            self._print_json(None)
+            raise
+        self._print_json(None)
+
+    def _print_json(self, reason: str | None) -> None:
+        if self.json:
+            self.print_json(replace(self.report, reason=reason))
+
+    def _inspect(self, names: Sequence[str] = ()) -> tuple[Inspection, list[Fix]]:
+        """Read the tables, and choose the fixes for the rules ``names``: none if the tables are adopted or differ."""
         with progress("Reading the tables") as report:
-            return inspect(self.connection, report)
+            found = inspect(self.connection, report)
+        self.report = found.report()
+        if found.recognized.is_adopted or found.recognized.differences:
+            require_remedies(names)
+            return found, []
+        return found, choose_fixes(names, found.rules, found.remedies)
 
     def _plan(self, names: list[str]) -> None:
-        found = self._inspect()
+        found, fixes = self._inspect(names)
         known = found.recognized
-        is_clear = not (known.differences or known.is_adopted)
-        steps = planned_steps(self.connection, known.schema, known.target) if is_clear else ()
-        report = found.report(steps=tuple(step.description for step in steps))
-        self._print(report)
-        for step in report.steps:
+        if not (known.differences or known.is_adopted):
+            steps = planned_steps(self.connection, known.schema, known.target)
+            self.report = found.report(steps=tuple(step.description for step in steps))
+        self._print()
+        for step in self.report.steps:
             self._line(f"would do: {step}")
-        if is_clear:
-            self._count_fixable("would", choose_fixes(names, found.rules, found.remedies))
-        self._end_with(report)
+        self._count_fixable("would", fixes)
         found.require_no_difference()
-        if report.broken:
+        if self.report.broken:
             self.exit_with_findings()
 
     def _fix(self, names: list[str], *, no_input: bool) -> None:
-        found = self._inspect()
+        found, fixes = self._inspect(names)
         if self._is_adopted(found):
             return
         if found.recognized.differences:
-            self._print(found.report())
+            self._print()
         found.require_no_difference()
-        fixes = choose_fixes(names, found.rules, found.remedies)
         counts = self._count_fixable("to", fixes)
         for table, triggers in fired_triggers(fixes, found.recognized.tables):
             if triggers:
                 self._line(f"Each UPDATE of {table} fires: {', '.join(triggers)}. A trigger for updated_at sets it to the current time.")
         total = sum(one.rows for one in counts.values())
-        if total and not no_input:
-            confirm(f"Change {counted(total, 'row')}? [y/N] ", "nothing was changed", self._prompt)
-        fixed = self._apply(fixes, counts) if total else {}
-        after = self._inspect().report(fixed=fixed)
-        self._print_broken(after)
-        self._end_with(after)
-        if {rule.name for rule in after.broken} & set(names):
+        if total:
+            if not no_input:
+                confirm(f"Change {counted(total, 'row')}? [y/N] ", "nothing was changed", self._prompt)
+            self._apply(fixes, counts)
+        fixed = self.report.fixed
+        found, _ = self._inspect()
+        self.report = replace(self.report, fixed=fixed)
+        self._print_broken()
+        if {rule.name for rule in self.report.broken} & set(names):
             self.exit_with_findings()
 
     def _count_fixable(self, verb: str, fixes: list[Fix]) -> dict[str, Fixable]:
@@ -106,47 +145,51 @@ class Command(FindmeCommand):
             self._line(f"{verb} fix {one.rule.name}: {counted(number, 'row')}. {one.remedy.description}.")
         return counts
 
-    def _apply(self, fixes: list[Fix], counts: dict[str, Fixable]) -> dict[str, int]:
-        fixed: dict[str, int] = {}
+    def _apply(self, fixes: list[Fix], counts: dict[str, Fixable]) -> None:
         with self._running() as run:
             for table, own in by_table(fixes).items():
                 with progress(f"Fixing rows of {table}") as report:
-                    done = apply_fixes(run, self.connection, own, partial(_report_to, report, counts[table].rows))
+                    done = apply_fixes(run, self.connection, own, partial(self._note_batch, report, counts[table].rows))
                 for name, number in done.items():
                     self._line(f"fixed {name}: {counted(number, 'row')}")
-                fixed |= done
-        return fixed
+
+    def _note_batch(self, report: ReportProgress, total: int, changed: Fixable) -> None:
+        self.report = replace(self.report, fixed=self.report.fixed | changed.by_rule)
+        report(changed.rows, total)
 
     def _convert(self, *, no_input: bool) -> None:
         if not no_input:
-            found = self._inspect()
+            found, _ = self._inspect()
             if self._is_adopted(found) or not self._may_begin(found):
                 return
             rows = ", ".join(f"{table} ({counted(number, 'row')})" for table, number in found.counted.rows.items())
             confirm(f"Adopt {rows}? [y/N] ", "nothing was changed", self._prompt)
         with self._running() as run:
-            found = self._inspect()  # another process may have changed the tables since the question
+            found, _ = self._inspect()  # another process may have changed the tables since the question
             if self._is_adopted(found) or not self._may_begin(found):
                 return
             known = found.recognized
             recheck = partial(require_trigger_rules, self.connection, found)
-            done = convert(run, self.connection, known.schema, known.target, on_step=self._on_step, recheck=recheck)
-        self._end_with(replace(found.report(steps=done.steps), migrations=done.migrations, adopted=True))
-        self._line(f"Done. {counted(len(done.migrations), 'migration')} recorded or applied.")
+            run.on_done = self._note_migration
+            convert(run, self.connection, known.schema, known.target, on_step=self._on_step, on_done=self._note_step, recheck=recheck)
+        self.report = replace(self.report, adopted=True)
+        self._line(f"Done. {counted(len(self.report.migrations), 'migration')} recorded or applied.")
+
+    def _note_step(self, description: str) -> None:
+        self.report = replace(self.report, steps=(*self.report.steps, description))
+
+    def _note_migration(self, name: str) -> None:
+        self.report = replace(self.report, migrations=(*self.report.migrations, name))
 
     def _is_adopted(self, found: Inspection) -> bool:
         """Return whether there is nothing to do, and say so."""
         if found.recognized.is_adopted:
-            report = found.report()
-            self._print(report)
-            self._end_with(report)
+            self._print()
         return found.recognized.is_adopted
 
     def _may_begin(self, found: Inspection) -> bool:
-        report = found.report()
-        if report.differences or report.broken:
-            self._print(report)
-            self._end_with(report)
+        if self.report.differences or self.report.broken:
+            self._print()
         found.require_no_difference()
         found.require_no_broken_rule()
         return True
@@ -154,7 +197,8 @@ class Command(FindmeCommand):
     def _running(self) -> AbstractContextManager[Run]:
         return running("baseline", using=DEFAULT_DB_ALIAS, timeouts=self.timeouts, on_warning=self._on_stderr)
 
-    def _print(self, report: Report) -> None:
+    def _print(self) -> None:
+        report = self.report
         if report.adopted:
             self._line(f"Nothing to do: the schema {report.schema} is FindMe's. Run manage.py migrate for later migrations.")
             return
@@ -164,12 +208,12 @@ class Command(FindmeCommand):
             self._line(f"table {table}: {counted(number, 'row')}")
         for one in report.differences:
             self._line(f"differs: {one}")
-        self._print_broken(report)
+        self._print_broken()
         for name in report.kept:
             self._line(f"kept: {name}")
 
-    def _print_broken(self, report: Report) -> None:
-        for one in report.broken:
+    def _print_broken(self) -> None:
+        for one in self.report.broken:
             more = ", ..." if one.count > len(one.ids) else ""
             self._line(f"broken: {one.name}: {counted(one.count, 'row')} ({', '.join(one.ids)}{more}). {one.sentence}")
             self._line(f"  to see the rows: {one.query}")
@@ -184,16 +228,8 @@ class Command(FindmeCommand):
         if not self.json:
             self.print_line(line)
 
-    def _end_with(self, report: Report) -> None:
-        if self.json:
-            self.print_json(report)
-
     def _prompt(self, text: str) -> None:
         self.stderr.write(text, str, "")
 
     def _on_stderr(self, line: str) -> None:
         self.stderr.write(line, str)
-
-
-def _report_to(report: ReportProgress, total: int, done: int) -> None:
-    report(done, total)

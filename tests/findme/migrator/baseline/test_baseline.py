@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from findme.migrator.baseline import fixes
 from findme.migrator.baseline.inspection import Report
+from findme.migrator.lock import migration_lock
 from findme.migrator.version import schema_version
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import Terminal
 from tests.schema.rows import ANN, BOB, insert
 from tests.support.commands import exit_code, outcome, refused
-from tests.support.database import Database
+from tests.support.database import Database, use_database
+from tests.support.threads import held_in_thread
 
 pytestmark = pytest.mark.usefixtures("read_once")
 
@@ -34,8 +38,8 @@ def add_users() -> None:
         insert("users", id=key, email=f"{name}@example.com")
 
 
-def report(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    found: dict[str, object] = json.loads(capsys.readouterr().out)
+def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found.keys() == {field.name for field in fields(Report)}
     return found
 
@@ -145,6 +149,67 @@ def test_fix__rows_that_remain__exit_1(empty_guide: Database, capsys: pytest.Cap
 
 def test_fix__unknown_rule__is_refused(empty_guide: Database) -> None:
     assert refused("baseline", "--fix", "nothing", "--no-input").startswith("'nothing' is not a rule of these tables: nothing was changed.")
+
+
+@pytest.mark.parametrize("state", ["clear", "different", "adopted"])
+def test_plan__unknown_rule__is_refused(state: str, empty_guide: Database, migrated: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    if state == "different":
+        empty_guide.execute("ALTER TABLE users DROP COLUMN bio")
+    with use_database(migrated if state == "adopted" else empty_guide):
+        for arguments in (["--plan"], ["--no-input"]):
+            reason = refused("baseline", *arguments, "--json", "--fix", "users.verified", "nothing")
+            assert reason.startswith("'nothing' is not a rule ")
+            assert report(capsys)["reason"] == reason
+
+
+# --- --json with exit code 2 ------------------------------------------------------------------------------------------------------
+
+
+def test_json__refused_before_the_tables_are_read__has_the_reason(empty: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = refused("baseline", "--plan", "--json")
+    found = report(capsys)
+    assert reason.endswith("has no tables of the migration guide: nothing was changed. Run manage.py migrate.")
+    assert (found["reason"], found["schema"], found["tables"]) == (reason, None, {})
+
+
+def test_json__broken_rows__has_the_rules_and_the_reason(empty_guide: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    insert("users", id=ANN, verified=None)
+    reason = refused("baseline", "--no-input", "--json")
+    found = report(capsys)
+    assert (found["reason"], found["steps"]) == (reason, [])
+    assert [one["name"] for one in found["broken"]] == ["users.verified"]
+
+
+def test_json__another_process_holds_the_lock__has_the_reason(empty_guide: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    with held_in_thread(migration_lock("backup")):
+        reason = refused("baseline", "--no-input", "--json", wait_seconds=0)
+    assert reason.startswith("The migration lock was not free within 0 s")
+    assert report(capsys)["reason"] == reason
+
+
+def test_json__conversion_fails__has_the_steps_that_are_done(empty_guide: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    with empty_guide.connect() as writer:
+        writer.execute("BEGIN; LOCK TABLE matches IN ROW EXCLUSIVE MODE")
+        reason = refused("baseline", "--no-input", "--json", table_lock_seconds=0.05, attempts=1)
+    found = report(capsys)
+    assert found["reason"] == reason
+    assert reason.startswith("matches: ")
+    assert [step.split(":")[0] for step in found["steps"]] == ["users", "videos"]
+    assert (found["adopted"], found["migrations"]) == (False, [])
+
+
+def test_json__fix_fails__has_the_rows_that_are_changed(
+    empty_guide: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixes, "BATCH", 1)
+    insert("users", id=ANN, verified=None)
+    insert("users", id=BOB, verified=None)
+    with empty_guide.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [BOB])
+        reason = refused("baseline", "--fix", "users.verified", "--no-input", "--json", table_lock_seconds=0.05, attempts=1)
+    found = report(capsys)
+    assert (found["reason"], found["fixed"]) == (reason, {"users.verified": 1})
 
 
 # --- Taking over ------------------------------------------------------------------------------------------------------------------

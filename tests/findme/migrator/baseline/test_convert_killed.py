@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import signal
@@ -99,16 +100,19 @@ def test_convert__killed_three_times__ends_in_the_same_catalog(guide: Database, 
 def test_baseline__interrupted_while_it_builds__names_the_invalid_index(number: int, guide: Database) -> None:
     with guide.connect() as reader:
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
-        process = guide.start("baseline", "--no-input")
+        process = guide.start("baseline", "--no-input", "--json")
         wait_until(lambda: guide.query(BUILDING))
         process.send_signal(number)
-        code, _, err = ended(process)
+        code, out, err = ended(process)
     assert code == 130
     index = guide.query("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")[0]
     assert err.splitlines()[-2:] == [
         f"The index {index} is left INVALID. The next run of manage.py baseline drops it and builds it again.",
         "baseline: interrupted. The steps that are done stay: run it again, and it continues where it stopped.",
     ]
+    found = json.loads(out)
+    assert found["reason"] == "Interrupted. The steps that are done stay: run it again, and it continues where it stopped."
+    assert found["steps"][-1].startswith("video_calls: validate ")
     assert f"users: drop the INVALID index {index}" in [step.description for step in planned_steps(connection, "public", target_tables())]
 
 

@@ -165,9 +165,9 @@ def test_fix__many_rows__runs_in_batches_that_commit(found: Inspection, empty_gu
         insert("users", verified=None)
     seen: list[int] = []
 
-    def stop_after_two(done: int) -> None:
-        seen.append(done)
-        if done == 4:
+    def stop_after_two(done: Fixable) -> None:
+        seen.append(done.rows)
+        if done.rows == 4:
             raise KeyboardInterrupt
 
     chosen = choose_fixes(["users.verified"], found.rules, found.remedies)
