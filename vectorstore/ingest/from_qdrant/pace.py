@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Wait between pages, so that ``rate`` points a second (None: no limit) are not exceeded from the beginning on."""
+    """Wait between pages, so that ``rate`` points a second (None: no limit) are never exceeded, also not after a slow page."""
 
     def __init__(
         self, rate: int | None, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         self._rate, self._clock, self._sleep = rate, clock, sleep
-        self._points, self._begun = 0, clock()
+        self._ended = clock()
 
     def page_size(self, most: int) -> int:
         """Return the size of a page that takes at most a second."""
@@ -23,7 +23,7 @@ class Pace:
         """Wait until ``points`` more may have been read."""
         if self._rate is None:
             return
-        self._points += points
-        remaining = self._begun + self._points / self._rate - self._clock()
+        remaining = self._ended + points / self._rate - self._clock()
         if remaining > 0:
             self._sleep(remaining)
+        self._ended = self._clock()
