@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -86,6 +87,16 @@ class RejectsFile:
             self._size, self._digest = size, digest.copy()
 
         return cut
+
+
+def require_rejects_file(path: Path) -> None:
+    """Raise UserFacingError if ``new_rejects_file`` would, before anything else is done."""
+    with _writing(path):
+        _require_replaceable(path, ())
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from vectorstore.ingest.from_qdrant.source import Source
 from vectorstore.ingest.from_qdrant.stored import UserState, users_among
 from vectorstore.ingest.load import checked_model
 from vectorstore.ingest.rejected_lines import Written
-from vectorstore.ingest.rejects import RejectsFile, new_rejects_file
+from vectorstore.ingest.rejects import RejectsFile, new_rejects_file, require_rejects_file
 from vectorstore.ingest.rows import Kind, Rejection
 from vectorstore.ingest.staging import in_transaction, staging
 from vectorstore.projection.validation import printable
@@ -98,6 +98,9 @@ def import_embeddings(
     """
     found = Imported(source.collection, source.alias, source.vector, source.is_normalized, dry_run)
     chosen = checked_model(model)
+    if rejects is not None:
+        # Otherwise a wrong name would make the next run begin at the first point.
+        require_rejects_file(rejects)
     with nullcontext() if dry_run else import_lock():
         cursor = None if dry_run else Cursor(source, {"model": chosen, "replace": replace}, rejects)
         import_id = import_id_of(source) if cursor is None else cursor.import_id

@@ -156,6 +156,15 @@ def test_import__dry_run_replaces_the_rejects__begins_again(users: list[User], i
     assert interrupted.read_bytes() == planned
 
 
+@pytest.mark.parametrize("wrong", ["none/rejects", "another"])
+def test_import__rejects_file_cannot_be_written__the_next_run_continues(users: list[User], interrupted: Path, wrong: str) -> None:
+    """A mistyped name ends the run before anything is changed."""
+    interrupted.with_name("another").write_text("not a rejects file")
+    with pytest.raises(UserFacingError, match=r"cannot be written|is not a rejects file"):
+        import_all(rejects=interrupted.parent / wrong, model="one")
+    assert import_all(rejects=interrupted, model="one").continued_after == str(users[2].pk)
+
+
 def test_import__rejects_file_became_a_link__is_refused(users: list[User], interrupted: Path) -> None:
     interrupted.rename(interrupted.with_name("moved"))
     interrupted.symlink_to("moved")
