@@ -85,7 +85,9 @@ def checked_source(address: Address | None, name: str, vector: str | None) -> So
     Raise UserFacingError if it does not exist, or has no such vector of the right size. Raise StoreUnavailable.
     """
     if not NAME.fullmatch(name):
-        raise UserFacingError(f"{name!r} is not the name of a collection: use at most 200 letters, digits, '_', '-' and '.'.")
+        raise UserFacingError(
+            f"{name[:60]!r} cannot be part of a URL: nothing was done. Give the collection an alias of at most 200 letters, digits, '_', '-' and '.'."
+        )
     with qdrant_at(address, name) as client:
         aliases, collections = _aliases(client), collection_names(client)
         collection = aliases.get(name, name)

@@ -87,7 +87,9 @@ def test_source__no_collection__names_the_others(embedded_qdrant: Path) -> None:
     assert refusal("c") == (
         "The embedded vector store has no collection 'c': nothing was done. It has c00, c01, c02, c03, c04, c05, c06, c07, c08, c09 and 2 more."
     )
-    assert refusal("a/b") == "'a/b' is not the name of a collection: use at most 200 letters, digits, '_', '-' and '.'."
+    assert refusal("a/b") == (
+        "'a/b' cannot be part of a URL: nothing was done. Give the collection an alias of at most 200 letters, digits, '_', '-' and '.'."
+    )
 
 
 def test_address__options_without_url__are_refused(embedded_qdrant: Path, tmp_path: Path) -> None:
