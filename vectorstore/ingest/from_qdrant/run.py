@@ -32,6 +32,7 @@ from vectorstore.ingest.rejects import RejectsFile, new_rejects_file, require_re
 from vectorstore.ingest.rows import Kind, Rejection
 from vectorstore.ingest.staging import in_transaction, staging
 from vectorstore.projection.validation import printable
+from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.qdrant.pages import Page
 from vectorstore.qdrant.scroll import EMBEDDED_PAGE_SIZE, PAGE_SIZE, pages_at
 from vectorstore.retention.unique_vectors import UniqueVectors, version_floor
@@ -113,6 +114,10 @@ def import_embeddings(
             run = _Run(rules, UniqueVectors(version_floor(dict(source.metadata))), cursor, file, found)
             try:
                 _read_all(run, source, limit_rate, report)
+            except CollectionNotFound as error:
+                raise ImportInterrupted(
+                    UserFacingError(f"The collection {source.collection!r} was deleted meanwhile"), run.found
+                ) from error
             except (UserFacingError, OperationalError, InterfaceError) as error:
                 if run.found.read == 0:
                     raise

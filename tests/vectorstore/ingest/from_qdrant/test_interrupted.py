@@ -189,6 +189,23 @@ def test_import__last_point_was_deleted_in_qdrant__continues_after_it(users: lis
     assert import_all(rejects=interrupted, model="one").imported == 5
 
 
+def test_import__collection_is_deleted_meanwhile__is_said(users: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``init_qdrant`` does not help: the collection is that of another program."""
+    from vectorstore.qdrant.connection import qdrant
+
+    save = Cursor.save
+
+    def save_and_delete(*arguments: Any) -> None:
+        save(*arguments)
+        with qdrant() as client:
+            client.delete_collection(guide())
+
+    monkeypatch.setattr(Cursor, "save", save_and_delete)
+    with pytest.raises(ImportInterrupted) as raised:
+        import_all()
+    assert str(raised.value).startswith(f"The collection '{guide()}' was deleted meanwhile. 2 points were read before that. ")
+
+
 def test_import__page_is_repeated__rejects_are_written_once(users: list[User], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conflict with another session repeats the transaction of a page."""
     from vectorstore.ingest import staging
