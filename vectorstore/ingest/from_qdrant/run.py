@@ -128,7 +128,8 @@ def import_embeddings(
 def _read_all(run: _Run, source: Source, limit_rate: int | None, report: Report) -> None:
     after = None if run.cursor is None else run.cursor.after
     pace = Pace(limit_rate)
-    size = pace.page_size(EMBEDDED_PAGE_SIZE if source.address is None else PAGE_SIZE)
+    most = EMBEDDED_PAGE_SIZE if source.address is None else PAGE_SIZE
+    size = pace.page_size(min(most, source.most_in_a_page or most))
     with closing(pages_at(source.address, source.collection, selection(source.vector), size, after)) as pages:
         for page in pages:
             run.take(page)

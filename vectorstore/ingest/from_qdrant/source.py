@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionParams, Distance, VectorParams
+from qdrant_client.models import CollectionParams, Distance, StrictModeConfigOutput, VectorParams
 
 from findme.core.errors import UserFacingError
 from vectorstore.catalog.alias import collection_names
@@ -30,7 +30,7 @@ class Source:
     """One vector of a real collection.
 
     ``address`` None stands for the embedded store. ``alias`` is the name as given, if it is an alias. ``vector`` is the name of the vector, empty if
-    it has none. ``points`` is an estimate of their number.
+    it has none. ``points`` is an estimate of their number. ``most_in_a_page``: the points that Qdrant sends at once, None without a limit.
     """
 
     address: Address | None
@@ -39,6 +39,7 @@ class Source:
     vector: str
     distance: str
     points: int
+    most_in_a_page: int | None
     metadata: Mapping[str, Any]
 
     @property
@@ -102,12 +103,18 @@ def checked_source(address: Address | None, name: str, vector: str | None) -> So
             chosen,
             distance,
             client.count(collection, exact=False).count,
+            _most_in_a_page(found.config.strict_mode_config),
             found.config.metadata or {},
         )
 
 
 def _aliases(client: QdrantClient) -> dict[str, str]:
     return {alias.alias_name: alias.collection_name for alias in client.get_aliases().aliases}
+
+
+def _most_in_a_page(strict_mode: StrictModeConfigOutput | None) -> int | None:
+    """Return the limit of the collection's strict mode. Qdrant rejects a larger page."""
+    return strict_mode.max_query_limit if strict_mode is not None and strict_mode.enabled else None
 
 
 def _no_collection(address: Address | None, name: str, found: list[str]) -> UserFacingError:

@@ -223,6 +223,15 @@ def test_candidates__nan__is_a_text_in_the_rejects() -> None:
 
 
 @pytest.mark.qdrant_server
+def test_import__strict_mode_limits_queries__reads_smaller_pages(
+    server: QdrantServer, users: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PAGE_SIZE", 500)
+    create((point(user) for user in users), strict_mode_config=models.StrictModeConfig(enabled=True, max_query_limit=2))
+    assert import_all().imported == 5
+
+
+@pytest.mark.qdrant_server
 def test_import__nan_and_missing_vectors__are_rejected(qdrant_server_grpc: QdrantServer, users: list[User], tmp_path: Path) -> None:
     """By gRPC, Qdrant accepts a NaN. A point need not have every named vector."""
     create(vectors_config={"face": COSINE, "voice": COSINE})
