@@ -54,8 +54,9 @@ LOCK_USERS = """
 WITH locked AS MATERIALIZED (
     SELECT id, deleted_at FROM users WHERE id = ANY(%(ids)s::uuid[]) AND id <> '00000000-0000-0000-0000-000000000000' ORDER BY id FOR SHARE
 )
-SELECT given.id, locked.id IS NOT NULL FROM unnest(%(ids)s::uuid[]) AS given(id) LEFT JOIN locked ON locked.id = given.id
-WHERE locked.id IS NULL OR locked.deleted_at IS NOT NULL
+SELECT given.id, CASE WHEN locked.id IS NULL THEN 'unknown user' WHEN locked.deleted_at IS NOT NULL THEN 'deleted user' ELSE 'erased user' END
+FROM unnest(%(ids)s::uuid[]) AS given(id) LEFT JOIN locked ON locked.id = given.id
+WHERE locked.id IS NULL OR locked.deleted_at IS NOT NULL OR EXISTS (SELECT FROM erased_users WHERE erased_users.user_id = given.id)
 """
 LOCK_EMBEDDINGS = "SELECT user_id FROM profile_embeddings WHERE user_id = ANY(%(ids)s::uuid[]) ORDER BY user_id FOR NO KEY UPDATE"
 ALREADY_LOADED = "SELECT user_id FROM embeddings_loaded WHERE user_id = ANY(%(ids)s::uuid[])"
@@ -73,6 +74,13 @@ SET vector = coalesce(staged.vector, stored.vector),
 FROM embeddings_staged AS staged
 WHERE stored.user_id = staged.user_id
 """
+
+
+BARRED = {
+    Kind.UNKNOWN_USER: "no user has the id {}",
+    Kind.DELETED_USER: "the user {} is deleted",
+    Kind.ERASED_USER: "the user {} was anonymized or deleted for good",
+}
 
 
 class _ConcurrentInsert(Exception):
@@ -160,13 +168,13 @@ def _ids(rows: Sequence[Row]) -> dict[str, str]:
     return {"ids": "{" + ",".join([row.content.user_id.hex for row in rows]) + "}"}
 
 
-def _barred(cursor: CursorWrapper, ids: Mapping[str, str]) -> dict[UUID, bool]:
-    """Return the users that must not be loaded: True for a deleted user, False for an unknown one.
+def _barred(cursor: CursorWrapper, ids: Mapping[str, str]) -> dict[UUID, Kind]:
+    """Return the users that must not be loaded, and why.
 
     The rows of the other users are locked until the transaction ends.
     """
     cursor.execute(LOCK_USERS, ids)
-    return dict(cursor.fetchall())
+    return {user_id: Kind(kind) for user_id, kind in cursor.fetchall()}
 
 
 def _found(cursor: CursorWrapper, statement: str, ids: Mapping[str, str]) -> set[UUID]:
@@ -175,7 +183,7 @@ def _found(cursor: CursorWrapper, statement: str, ids: Mapping[str, str]) -> set
 
 
 def _partition(
-    rows: Sequence[Row], barred: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]
+    rows: Sequence[Row], barred: Mapping[UUID, Kind], embedded: set[UUID], loaded: set[UUID]
 ) -> tuple[list[Row], dict[int, Rejection]]:
     """Return the rows to write, and the rejections by position."""
     if not barred and not loaded and _are_plain(rows):
@@ -196,12 +204,10 @@ def _are_plain(rows: Sequence[Row]) -> bool:
     return len({row.content.user_id for row in rows}) == len(rows) and all(row.content.vector is not UNSET for row in rows)
 
 
-def _problem(content: Content, barred: Mapping[UUID, bool], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
+def _problem(content: Content, barred: Mapping[UUID, Kind], embedded: set[UUID], loaded: set[UUID]) -> tuple[Kind, str] | None:
     user_id = content.user_id
     if user_id in barred:
-        if barred[user_id]:
-            return Kind.DELETED_USER, f"the user {str(user_id)!r} is deleted"
-        return Kind.UNKNOWN_USER, f"no user has the id {str(user_id)!r}"
+        return barred[user_id], BARRED[barred[user_id]].format(repr(str(user_id)))
     if user_id in loaded:
         return Kind.SECOND_ROW, f"{str(user_id)!r} was loaded from an earlier row"
     if content.vector is UNSET and user_id not in embedded:

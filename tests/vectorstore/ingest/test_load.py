@@ -138,6 +138,21 @@ def test_load__existing_embedding__updates_updated_at(tmp_path: Path) -> None:
     assert after.created_at.year == 2020 and after.updated_at.year > 2020
 
 
+def test_load__erased_user_who_is_no_longer_deleted__is_rejected(tmp_path: Path) -> None:
+    """The database refuses the data of such a user, also in an existing row. The other rows are loaded."""
+    restored, embedded, good = UserFactory.create(), ProfileEmbeddingFactory.create().user, UserFactory.create()
+    for user in (restored, embedded):
+        ErasedUser.objects.create(user_id=user.pk, deleted=False)
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones()) for user in (restored, embedded, good)])
+    assert upsert_embeddings([path], dry_run=True).loadable == 1
+    loaded = upsert_embeddings([path])
+    assert (loaded.loaded, loaded.reasons) == (1, {"erased user": 2})
+    assert rejected(loaded) == [
+        f"x.jsonl:1: the user '{restored.pk}' was anonymized or deleted for good",
+        f"x.jsonl:2: the user '{embedded.pk}' was anonymized or deleted for good",
+    ]
+
+
 def test_load__bad_rows__are_rejected_and_good_rows_loaded(tmp_path: Path, sync_batches: list[list[UUID]]) -> None:
     good, other, erased = UserFactory.create(), UserFactory.create(), UserFactory.create(deleted=True)
     unknown_id, empty = uuid4(), UserFactory.create()

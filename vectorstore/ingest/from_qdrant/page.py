@@ -85,10 +85,14 @@ def _accepted(candidates: Iterable[Candidate], found: Mapping[UUID, UserState], 
 
 def _problem(user_id: UUID, user: UserState) -> tuple[Kind, str] | None:
     if user.is_erased:
-        return Kind.ERASED_USER, f"the user {str(user_id)!r} was anonymized or deleted for good"
-    if not user.is_known:
-        return Kind.UNKNOWN_USER, f"no user has the id {str(user_id)!r}"
-    return (Kind.DELETED_USER, f"the user {str(user_id)!r} is deleted") if user.is_deleted else None
+        kind = Kind.ERASED_USER
+    elif not user.is_known:
+        kind = Kind.UNKNOWN_USER
+    elif user.is_deleted:
+        kind = Kind.DELETED_USER
+    else:
+        return None
+    return kind, staging.BARRED[kind].format(repr(str(user_id)))
 
 
 def _compared(
