@@ -24,6 +24,8 @@ PINNED = {
     "extra_float_digits": "1",
     # A row that a policy hides looks like a deleted user, and FindMe would delete the point. With "off", PostgreSQL raises an error.
     "row_security": "off",
+    # PostgreSQL's definitions of triggers, constraints and indexes are compared with those of the migrations.
+    "quote_all_identifiers": "off",
     # psycopg sets the isolation level of its transactions, but not of a statement in autocommit.
     "default_transaction_isolation": "read committed",
 }

@@ -116,7 +116,8 @@ def _problems(connection: BaseDatabaseWrapper, expected: TriggerSchema) -> Itera
 
 
 def _function_state(function: TriggerFunction, definer: bool, settings: list[str] | None, body: str, public: bool) -> str | None:
-    paths = [setting.removeprefix("search_path=") for setting in settings or () if setting.startswith("search_path=")]
+    # Restored with quote_all_identifiers, the names in the setting have quotes.
+    paths = [setting.removeprefix("search_path=").replace('"', "") for setting in settings or () if setting.startswith("search_path=")]
     found, expected = (paths[0] if paths else None), function.search_path
     if found != expected:
         return f"its search_path is {found or 'not set'} and should be {expected or 'not set'}"

@@ -21,6 +21,7 @@ ANOTHER_VALUE = {
     "array_nulls": "off",
     "extra_float_digits": "-10",
     "row_security": "on",
+    "quote_all_identifiers": "on",
     "default_transaction_isolation": "serializable",
     "TimeZone": "America/St_Johns",
     "synchronous_commit": "off",

@@ -150,6 +150,14 @@ def test_migrated__has_no_problem_and_no_unknown_trigger_or_function(migrated: D
     assert functions == set(migrated.query(f"SELECT proname::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND {mine}"))
 
 
+def test_migrated__quote_all_identifiers__has_no_problem(migrated: Database) -> None:
+    migrated.execute(f"ALTER DATABASE {migrated.name} SET quote_all_identifiers = on")
+    migrated.execute("ALTER FUNCTION vector_sync_notify() SET search_path = pg_catalog, pg_temp")  # as a restore there would
+    assert migrated.query("SELECT proconfig FROM pg_proc WHERE proname = 'vector_sync_notify'") == [['search_path="pg_catalog", "pg_temp"']]
+    connection.close()
+    assert problems() == []
+
+
 def test_trigger_files__run_again__change_nothing(migrated: Database) -> None:
     before = catalog(migrated)
     for config in apps.get_app_configs():

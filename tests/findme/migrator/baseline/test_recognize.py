@@ -63,6 +63,13 @@ def test_recognize__gen_random_uuid__is_no_difference(empty_guide: Database) -> 
     assert recognize(connection).differences == ()
 
 
+def test_recognize__quote_all_identifiers__is_no_difference(empty_guide: Database) -> None:
+    empty_guide.execute(f"ALTER DATABASE {empty_guide.name} SET quote_all_identifiers = on")
+    connection.close()
+    found = recognize(connection)
+    assert (found.differences, found.kept) == ((), ("table schema_migrations",))
+
+
 def test_recognize__another_schema__is_found_by_search_path(empty: Database) -> None:
     create_guide(empty, schema='"Dating app"')
     empty.execute(f'ALTER DATABASE {empty.name} SET search_path = "Dating app", public')
