@@ -42,13 +42,13 @@ def without_time_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 @contextmanager
-def one_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def one_transaction(connection: BaseDatabaseWrapper, *, durable: bool = False) -> Iterator[None]:
     """Run the block in ``transaction.atomic``, for Django's schema editor.
 
     The editor runs deferred SQL in its ``__exit__``. If that SQL fails, the editor does not exit its own atomic block. Django would then take the
     outer block for the inner one, roll back to a savepoint and leave the transaction open. So this removes the inner blocks from the connection.
     """
-    with transaction.atomic(using=connection.alias):
+    with transaction.atomic(using=connection.alias, durable=durable):
         savepoints, blocks = len(connection.savepoint_ids), len(connection.atomic_blocks)
         try:
             yield

@@ -18,6 +18,7 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
+from findme.core.db.session import one_transaction
 from findme.migrator.baseline.catalog import Table, quoted, read_tables
 
 GUIDE_FOLDER = Path(__file__).parent / "guide"
@@ -142,7 +143,7 @@ def guide_sql(number: int) -> str:
 def _scratch_schema(connection: BaseDatabaseWrapper) -> Iterator[str]:
     """Create a schema in a transaction, put it first in ``search_path``, and roll back at the end of the block."""
     schema = f"baseline_{secrets.token_hex(8)}"
-    with transaction.atomic(using=connection.alias, durable=True), connection.cursor() as cursor:
+    with one_transaction(connection, durable=True), connection.cursor() as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         cursor.execute(f"CREATE SCHEMA {schema}")
         cursor.execute("SELECT set_config('search_path', %s || ', ' || current_setting('search_path'), true)", [schema])

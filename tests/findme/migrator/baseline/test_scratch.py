@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 
+from findme.migrator.baseline import scratch
 from findme.migrator.baseline.catalog import Table, read_tables
 from findme.migrator.baseline.scratch import GUIDE_TABLES, guide_tables, migrated_tables
 from tests.support.database import Database, database, use_database
@@ -49,3 +50,11 @@ def test_guide_tables__of_a_version(empty: Database, version: int) -> None:
     assert found["users"].triggers["update_users_updated_at"].definition == (
         "BEFORE UPDATE FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()"
     )
+
+
+def test_scratch_schema__deferred_statement_fails__leaves_no_transaction(empty: Database) -> None:
+    """Django's schema editor runs its deferred statements when it ends, and does not end its own atomic block if one fails."""
+    with pytest.raises(DataError), scratch._scratch_schema(connection), connection.schema_editor() as editor:
+        editor.deferred_sql.append("SELECT 1 / 0")
+    assert not connection.in_atomic_block
+    assert empty.query("SELECT state FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%%'") == []
