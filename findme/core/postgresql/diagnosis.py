@@ -41,6 +41,13 @@ _SET_BY = """
     AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
     ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1
 """
+TRIGRAMS = "gin_trgm_ops"
+"""The operator class of the extension pg_trgm that an index of the migrations uses."""
+_TRIGRAM_SCHEMA = """
+    SELECT quote_ident(nspname), quote_ident(current_user::text), current_setting('search_path'), has_schema_privilege(n.oid, 'USAGE')
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace
+    WHERE extname = 'pg_trgm' AND nspname <> ALL (current_schemas(true))
+"""
 _SCHEMA = """
     SELECT quote_ident(nspname) FROM pg_namespace s WHERE to_regclass('users') IS NULL
     AND 2 = (SELECT count(*) FROM pg_class WHERE relnamespace = s.oid AND relname IN ('users', 'django_migrations') AND relkind IN ('r', 'p'))
@@ -58,6 +65,9 @@ def refusal_reason(error: BaseException) -> str | None:
         if isinstance(cause, errors.ReadOnlySqlTransaction):
             with _diagnostic_cursor() as cursor:
                 return _read_only_reason(cursor)
+        if isinstance(cause, errors.UndefinedObject) and TRIGRAMS in str(cause):
+            with _diagnostic_cursor() as cursor:
+                return ". ".join(unreachable_trigrams(cursor) or ()) or None
         if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction | errors.InvalidSchemaName):
             with _diagnostic_cursor() as cursor:
                 return wrong_search_path(cursor)
@@ -90,6 +100,37 @@ def wrong_search_path(cursor: CursorWrapper) -> str | None:
     if found is None:
         return None
     return f"{_setting_text(cursor, 'search_path')}, and the tables of FindMe are in the schema {found[0]}. {_undo(cursor, 'search_path')}"
+
+
+def unreachable_trigrams(cursor: CursorWrapper) -> tuple[str, str] | None:
+    """Return the problem and the next step if the extension pg_trgm exists in a schema that the session does not search, or None."""
+    cursor.execute(_TRIGRAM_SCHEMA)
+    found = cursor.fetchone()
+    if found is None:
+        return None
+    schema, role, path, may_use = found
+    where = f"the extension pg_trgm is in the schema {schema}"
+    if not may_use:
+        return f"{where}, which the role {role} may not use", f"Run GRANT USAGE ON SCHEMA {schema} TO {role};"
+    return f"{where}, and search_path is {path!r}", setting_advice(cursor, "search_path", f"{path}, {schema}")
+
+
+def setting_advice(cursor: CursorWrapper, name: str, value: str) -> str:
+    """Return how to change a setting to ``value`` where this session has it from, since a more specific place overrides the database's."""
+    if _is_of_client(cursor, name):
+        return f"Set it to {value} in DATABASE_URL (options=) or in PGOPTIONS, which set it now."
+    cursor.execute(_SET_BY, [name])
+    set_by = cursor.fetchone()
+    if set_by is None:
+        cursor.execute("SELECT 'ALTER DATABASE ' || quote_ident(current_database())")
+        set_by = cursor.fetchone()
+    return f"Run {set_by[0]} SET {name} = {value};"
+
+
+def _is_of_client(cursor: CursorWrapper, name: str) -> bool:
+    cursor.execute("SELECT source = 'client' FROM pg_settings WHERE lower(name) = lower(%s)", [name])
+    source = cursor.fetchone()
+    return source is not None and bool(source[0])
 
 
 def require_search_path(connection: BaseDatabaseWrapper) -> None:
@@ -182,9 +223,7 @@ def _setting_text(cursor: CursorWrapper, name: str) -> str:
 
 
 def _undo(cursor: CursorWrapper, name: str) -> str:
-    cursor.execute("SELECT source FROM pg_settings WHERE lower(name) = lower(%s)", [name])
-    source = cursor.fetchone()
-    if source is not None and source[0] == "client":
+    if _is_of_client(cursor, name):
         return "It is set in DATABASE_URL (options=) or in PGOPTIONS: correct it there."
     cursor.execute(_SET_BY, [name])
     set_by = cursor.fetchone()

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.errors import UserFacingError
-from findme.migrator.baseline.catalog import quoted
+from findme.core.postgresql.diagnosis import setting_advice, unreachable_trigrams
+from findme.migrator.baseline.catalog import EXTENSIONS, quoted
 from findme.migrator.baseline.scratch import GUIDE_TABLES
 from findme.migrator.baseline.taken import UPDATED_AT
 
@@ -57,12 +58,35 @@ def find_schema(connection: BaseDatabaseWrapper) -> str:
         )
     schema = str(schemas[0] if schemas else elsewhere[0])
     if schema != current:
-        first = f"{quoted(connection, schema)}, public" if schema != "public" else "public"
+        _require_usage(connection, schema)
+        with connection.cursor() as cursor:
+            advice = setting_advice(cursor, "search_path", ", ".join(_schemas(connection, schema)))
         raise UserFacingError(
-            f"search_path is {path!r}, and the tables of the guide are in the schema {schema!r}: nothing was changed."
-            f" Run ALTER DATABASE {quoted(connection, database)} SET search_path = {first};"
+            f"search_path is {path!r}, and the tables of the guide are in the schema {schema!r}: nothing was changed. {advice}"
         )
     return schema
+
+
+def _require_usage(connection: BaseDatabaseWrapper, schema: str) -> None:
+    """Raise UserFacingError if the role may not use the schema: PostgreSQL then ignores it in ``search_path``."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user::text, has_schema_privilege(%s::regnamespace, 'USAGE')", [quoted(connection, schema)])
+        role, may_use = cursor.fetchone()
+    if not may_use:
+        raise UserFacingError(
+            f"The role {role!r} may not use the schema {schema!r} with the tables of the guide: nothing was changed."
+            f" Run GRANT USAGE ON SCHEMA {quoted(connection, schema)} TO {quoted(connection, role)};"
+        )
+
+
+def _schemas(connection: BaseDatabaseWrapper, first: str) -> list[str]:
+    """Return the quoted names of the schemas to search: that of the tables, public, and those of the extensions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT nspname::text FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = ANY(%s) ORDER BY 1",
+            [list(EXTENSIONS)],
+        )
+        return [quoted(connection, name) for name in dict.fromkeys((first, "public", *(name for (name,) in cursor.fetchall())))]
 
 
 def golang_version(connection: BaseDatabaseWrapper, schema: str, tables: Collection[str]) -> int | None:
@@ -144,3 +168,6 @@ def require_extension(connection: BaseDatabaseWrapper) -> None:
         )
         if not cursor.fetchone()[0]:
             raise UserFacingError("The server has no extension pg_trgm: nothing was changed. Install the package postgresql-contrib on it.")
+        if found := unreachable_trigrams(cursor):
+            problem, advice = found
+            raise UserFacingError(f"{problem[0].upper()}{problem[1:]}: nothing was changed. {advice}")

@@ -37,6 +37,23 @@ def end_the_holder(database: Database) -> None:
     assert database.query(f"SELECT pg_terminate_backend(pid, 60000) FROM ({HOLDER}) AS held") == [True]
 
 
+# --- An extension in another schema -----------------------------------------------------------------------------------------------
+
+
+def test_migrate__pg_trgm_is_not_in_search_path__names_its_schema(empty: Database) -> None:
+    empty.execute("CREATE SCHEMA extensions; CREATE EXTENSION pg_trgm SCHEMA extensions")
+    with pytest.raises(UserFacingError) as refused:
+        apply_migrations()
+    assert str(refused.value).startswith('accounts.0001_initial was not applied: operator class "gin_trgm_ops" does not exist')
+    assert str(refused.value).endswith(
+        " The extension pg_trgm is in the schema extensions, and search_path is '\"$user\", public'."
+        f' Run ALTER DATABASE {empty.name} SET search_path = "$user", public, extensions; Then run migrate again.'
+    )
+    empty.execute(f'ALTER DATABASE {empty.name} SET search_path = "$user", public, extensions')
+    connection.close()
+    assert apply_migrations().migrations[0] == "accounts.0001_initial"
+
+
 # --- A table that is in use -------------------------------------------------------------------------------------------------------
 
 

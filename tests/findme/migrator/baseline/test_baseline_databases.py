@@ -88,6 +88,40 @@ def test_baseline__after_fake_initial_failed__names_the_records_and_adopts(empty
     assert schema_version().problems == ()
 
 
+@pytest.mark.at_length("ALTER ROLE {role}", "client")
+@pytest.mark.parametrize("where", ["ALTER ROLE {role} IN DATABASE {database}", "ALTER ROLE {role}", "client"])
+def test_plan__wrong_search_path__names_where_it_is_set(where: str, empty: Database) -> None:
+    """A more specific setting overrides that of the database."""
+    create_guide(empty, schema="dating")
+    with role() as (name, password):
+        empty.execute(f"GRANT USAGE ON SCHEMA dating TO {name}")
+        variables = {}
+        if where == "client":
+            variables = {"PGOPTIONS": "-c search_path=other"}
+            advice = 'Set it to "dating", "public" in DATABASE_URL (options=) or in PGOPTIONS, which set it now.'
+        else:
+            statement = where.format(role=name, database=empty.name)
+            empty.execute(f"{statement} SET search_path = other")
+            advice = f'Run {statement} SET search_path = "dating", "public";'
+        code, out, err = Database(empty.name, name, password).manage("baseline", "--plan", **variables)
+        empty.execute(f"DROP OWNED BY {name}")
+    assert (code, out) == (2, "")
+    assert err == f"search_path is 'other', and the tables of the guide are in the schema 'dating': nothing was changed. {advice}\n"
+
+
+@pytest.mark.at_length
+def test_plan__role_may_not_use_the_schema__names_the_grant(empty: Database) -> None:
+    create_guide(empty, schema="dating")
+    empty.execute(f"ALTER DATABASE {empty.name} SET search_path = dating, public")
+    with role() as (name, password):
+        code, _, err = Database(empty.name, name, password).manage("baseline", "--plan")
+    assert code == 2
+    assert err == (
+        f"The role '{name}' may not use the schema 'dating' with the tables of the guide: nothing was changed."
+        f' Run GRANT USAGE ON SCHEMA "dating" TO "{name}";\n'
+    )
+
+
 @pytest.mark.usefixtures("read_once")
 def test_require_trigger_rules__row_since_the_inspection__is_refused(empty_guide: Database) -> None:
     for key, name in ((ANN, "ann"), (BOB, "bob"), (CEM, "cem")):

@@ -395,14 +395,41 @@ def test_recognize__wrong_search_path__names_the_schema(empty: Database) -> None
     create_guide(empty, schema="dating")
     assert refusal() == (
         "search_path is '\"$user\", public', and the tables of the guide are in the schema 'dating': nothing was changed."
-        f' Run ALTER DATABASE "{empty.name}" SET search_path = "dating", public;'
+        f' Run ALTER DATABASE {empty.name} SET search_path = "dating", "public";'
+    )
+
+
+def test_recognize__pg_trgm_is_not_in_search_path__names_its_schema(empty_guide: Database) -> None:
+    empty_guide.execute("CREATE SCHEMA extensions; ALTER EXTENSION pg_trgm SET SCHEMA extensions")
+    assert refusal() == (
+        "The extension pg_trgm is in the schema extensions, and search_path is '\"$user\", public': nothing was changed."
+        f' Run ALTER DATABASE {empty_guide.name} SET search_path = "$user", public, extensions;'
+    )
+    empty_guide.execute(f'ALTER DATABASE {empty_guide.name} SET search_path = "$user", public, extensions')
+    connection.close()
+    assert recognize(connection).differences == ()
+
+
+def test_recognize__pg_trgm_is_in_a_schema_without_permission__names_the_grant(empty_guide: Database) -> None:
+    empty_guide.execute("CREATE SCHEMA extensions; ALTER EXTENSION pg_trgm SET SCHEMA extensions")
+    with role() as (name, _), connection.cursor() as cursor:
+        empty_guide.execute(f"GRANT ALL ON DATABASE {empty_guide.name} TO {name}; GRANT ALL ON SCHEMA public TO {name}")
+        empty_guide.execute("".join(f"ALTER TABLE {table} OWNER TO {name};" for table in GUIDE_TABLES))
+        empty_guide.execute(f"ALTER FUNCTION update_updated_at_column() OWNER TO {name}; GRANT SELECT ON schema_migrations TO {name}")
+        cursor.execute(f"SET ROLE {name}")
+        reason = refusal()
+        connection.close()
+        empty_guide.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}")
+    assert reason == (
+        f"The extension pg_trgm is in the schema extensions, which the role {name} may not use: nothing was changed."
+        f" Run GRANT USAGE ON SCHEMA extensions TO {name};"
     )
 
 
 def test_recognize__new_tables_would_be_in_another_schema__is_refused(empty_guide: Database) -> None:
     empty_guide.execute(f"CREATE SCHEMA other; ALTER DATABASE {empty_guide.name} SET search_path = other, public")
     connection.close()
-    assert refusal().endswith("SET search_path = public;")
+    assert refusal().endswith('SET search_path = "public";')
 
 
 def test_recognize__two_schemas__is_refused(empty: Database) -> None:
