@@ -16,7 +16,7 @@ from vectorstore.ingest import binary_copy, staging
 from vectorstore.ingest.from_qdrant.decision import Decision, decide
 from vectorstore.ingest.from_qdrant.digests import Base
 from vectorstore.ingest.from_qdrant.points import Candidate, rejected, without_data
-from vectorstore.ingest.from_qdrant.stored import Embedding, UserState, bases, embeddings, locked_users
+from vectorstore.ingest.from_qdrant.stored import Embedding, UserState, bases, embeddings, locked_users, may_be_copied
 from vectorstore.ingest.rows import Kind, Rejection
 
 COPY_DIGESTS = "COPY vector_import_digests (user_id, import_id, point, stored) FROM STDIN (FORMAT BINARY)"
@@ -79,7 +79,7 @@ def _accepted(candidates: Iterable[Candidate], found: Mapping[UUID, UserState], 
         else:
             outcome.decisions.pop(candidate.user_id, None)
             rejection = rejected(candidate, rules.collection, *problem)
-            outcome.rejections.append(without_data(rejection) if found[candidate.user_id].is_gone else rejection)
+            outcome.rejections.append(rejection if may_be_copied([found[candidate.user_id]]) else without_data(rejection))
     return accepted
 
 

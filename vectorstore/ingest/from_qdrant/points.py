@@ -83,7 +83,7 @@ def rejected(candidate: Candidate, collection: str, kind: Kind, reason: str) -> 
 def without_data(rejection: Rejection) -> Rejection:
     """Return the rejection with the id of the point only.
 
-    The data of a deleted or erased user must not get into one more file. ``upsert_embeddings`` rejects a row with the field ``shortened``.
+    The data of a deleted, erased or unknown user must not get into one more file. ``upsert_embeddings`` rejects a row with the field ``shortened``.
     """
     original = rejection.original
 

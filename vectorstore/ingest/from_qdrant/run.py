@@ -25,7 +25,7 @@ from vectorstore.ingest.from_qdrant.page import Outcome, Rules, import_page
 from vectorstore.ingest.from_qdrant.points import Candidate, candidates, rejected, selection, users_of, without_data
 from vectorstore.ingest.from_qdrant.results import Imported, increase
 from vectorstore.ingest.from_qdrant.source import Source
-from vectorstore.ingest.from_qdrant.stored import UserState, users_among
+from vectorstore.ingest.from_qdrant.stored import UserState, may_be_copied, users_among
 from vectorstore.ingest.load import checked_model
 from vectorstore.ingest.rejected_lines import Written
 from vectorstore.ingest.rejects import RejectsFile, new_rejects_file, require_rejects_file
@@ -188,8 +188,8 @@ class _Run:
             if self.judge.is_own(page.payloads[index]):
                 found.own += 1
             elif isinstance(entry, Rejection):
-                has_data = not any(users[user_id].is_gone for user_id in users_of_points[index])
-                rejections.append(entry if has_data else without_data(entry))
+                owners = [users[user_id] for user_id in users_of_points[index]]
+                rejections.append(entry if may_be_copied(owners) else without_data(entry))
             else:
                 accepted.append(entry)
         outcome = import_page(accepted, users, self.rules)

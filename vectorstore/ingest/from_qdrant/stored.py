@@ -53,10 +53,16 @@ class UserState:
     date_of_birth: date | None
     today: date
 
-    @property
-    def is_gone(self) -> bool:
-        """Return whether the user's data must not be copied anywhere."""
-        return self.is_deleted or self.is_erased
+
+def may_be_copied(owners: Collection[UserState]) -> bool:
+    """Return whether the data of a point may get into another file, if they may be those of ``owners``.
+
+    The guide's DELETE leaves the point of a user who wants to be forgotten. So the data of unknown users are not copied either, unless a known user
+    is named too, or no user at all.
+    """
+    if any(owner.is_deleted or owner.is_erased for owner in owners):
+        return False
+    return not owners or any(owner.is_known for owner in owners)
 
 
 @dataclass(frozen=True, slots=True)

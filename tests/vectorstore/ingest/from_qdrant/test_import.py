@@ -196,21 +196,27 @@ def test_import__bad_points__are_rejected_and_do_not_stop_the_others(every_store
     assert (line["row"]["interests"], bits(line["row"]["vector"])) == (["sea"], bits(received()["7"]))
 
 
-def test_import__data_of_deleted_and_erased_users__do_not_get_into_the_rejects(every_store: str, users: list[User], tmp_path: Path) -> None:
-    """Neither as a point of such a user, nor as an invalid one, nor as one whose payload names the user."""
+def test_import__data_of_users_who_are_gone__do_not_get_into_the_rejects(every_store: str, users: list[User], tmp_path: Path) -> None:
+    """Neither as a point of such a user, nor as an invalid one, nor as one whose payload names the user. An unknown user may be deleted."""
     deleted, erased, living = users[:3]
     User.objects.filter(pk=deleted.pk).update(deleted_at="2026-01-01T00:00:00Z")
     ErasedUser.objects.create(user_id=erased.pk, deleted=False)
     named = [models.PointStruct(id=str(uuid4()), vector=vector(3), payload={"user_id": str(user.pk)}) for user in (deleted, erased)]
     numbered = models.PointStruct(id=7, vector=vector(7), payload={"user_id": str(erased.pk), "location": BERLIN})
     invalid = models.PointStruct(id=str(erased.pk), vector=[0.0] * 512, payload={"interests": ["sea"]})
+    unknown = [models.PointStruct(id=str(uuid4()), vector=vector(4), payload={"interests": ["sea"]})]
+    unknown.append(models.PointStruct(id=9, vector=vector(4), payload={"user_id": str(uuid4())}))
     kept = models.PointStruct(id=8, vector=vector(8), payload={"user_id": str(living.pk), "location": BERLIN})
-    create([point(deleted, 1), invalid, *named, numbered, kept])
+    also_kept = models.PointStruct(id=str(uuid4()), vector=vector(8), payload={"user_id": str(living.pk), "location": BERLIN})
+    create([point(deleted, 1), invalid, *named, numbered, kept, *unknown, also_kept])
     for dry_run in (True, False):
-        assert import_all(rejects=tmp_path / "rejects", dry_run=dry_run).rejected == 6
+        assert import_all(rejects=tmp_path / "rejects", dry_run=dry_run).rejected == 9
         rows = [json.loads(line)["row"] for line in (tmp_path / "rejects").read_text().splitlines()]
         whole = [row for row in rows if row.keys() != {"user_id", "shortened"}]
-        assert [(row["user_id"], row["location"], bits(row["vector"])) for row in whole] == [(8, BERLIN, bits(received()["8"]))]
+        ids = [8, also_kept.id]
+        assert [(row["user_id"], row["location"], bits(row["vector"])) for row in whole] == [
+            (point_id, BERLIN, bits(received()[str(point_id)])) for point_id in ids
+        ]
 
 
 def test_candidates__nan__is_a_text_in_the_rejects() -> None:
