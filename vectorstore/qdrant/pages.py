@@ -40,7 +40,7 @@ NONE = Points([], [], np.empty((0, VECTOR_SIZE), np.float32), [])
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is read of each point: one vector, and some fields of the payload (None: all).
+    """What is read of each point: one vector, and some fields of the payload (None: all). The embedded store always returns all.
 
     ``vector`` is the name of the vector. The empty name stands for the only vector of a collection without names.
     """

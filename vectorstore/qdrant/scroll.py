@@ -104,9 +104,9 @@ def _scroll_pages(
 
 
 def _embedded_page(client: QdrantClient, collection: str, size: int, offset: Any, selection: Selection) -> tuple[Page, Any]:
-    with_payload = True if selection.fields is None else list(selection.fields)
+    # The whole payload, because the client needs longer to select fields than for all the rest of a page.
     with_vectors = [selection.vector] if selection.vector else True
-    records, following = client.scroll(collection, limit=size, offset=offset, with_payload=with_payload, with_vectors=with_vectors)
+    records, following = client.scroll(collection, limit=size, offset=offset, with_payload=True, with_vectors=with_vectors)
     return _page(records, selection.vector), following
 
 
