@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 NO_SHARED_SESSIONS = "If a pooler shares sessions between clients, connect DATABASE_URL directly to PostgreSQL, or set pool_mode = session."
 
+SAME_SESSION_TRIES = 5
+"""How often two connections compare their sessions. Other clients of a busy pooler can hide it once."""
+
 
 class MigrationLock(AdvisoryLock):
     """The lock, held by a separate connection: an error on the connection that migrates does not release it."""
@@ -69,6 +72,28 @@ def migration_lock(
 
         with lock.held(limit, busy, on_wait):
             yield lock
+
+
+def require_own_session(connection: BaseDatabaseWrapper) -> None:
+    """Raise UserFacingError if a pooler gives each transaction another session. Changes no setting.
+
+    Such a pooler breaks the lock, and gives settings of this session to other clients. If both connections have a session of their own, neither
+    changes it, and they differ.
+    """
+    with closing(connection.copy()) as other:
+        pids = [(_backend_pid(connection), _backend_pid(other)) for _ in range(SAME_SESSION_TRIES)]
+    own, others = ({pair[number] for pair in pids} for number in range(2))
+    if len(own) > 1 or len(others) > 1 or own == others:
+        raise UserFacingError(
+            "A pooler gives each transaction another session: nothing was done."
+            " Connect DATABASE_URL directly to PostgreSQL, or set pool_mode = session."
+        )
+
+
+def _backend_pid(connection: BaseDatabaseWrapper) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
 
 
 def _configure_session(connection: BaseDatabaseWrapper, purpose: str) -> None:

@@ -34,7 +34,7 @@ from findme.core.postgresql.encoding import require_utf8
 from findme.migrator.baseline.guard import require_adopted
 from findme.migrator.earlier_schema import require_current_names
 from findme.migrator.executor import LockedExecutor, Run
-from findme.migrator.lock import migration_lock
+from findme.migrator.lock import migration_lock, require_own_session
 from findme.migrator.timeouts import MigrationTimeouts
 from findme.migrator.undo.guard import Consent, guarded_undo
 from findme.migrator.undo.plan import Key, RollbackPlan, plan_undo
@@ -158,6 +158,7 @@ def migrating(
 @contextmanager
 def running(command: str, *, using: str, timeouts: MigrationTimeouts, on_warning: Callable[[str], None]) -> Iterator[Run]:
     """Hold the lock, and raise Django's errors for a history or a database that cannot be migrated as UserFacingError."""
+    require_own_session(connections[using])
     with (
         migration_lock(command, using=using, seconds=timeouts.wait_seconds, on_warning=on_warning) as lock,
         without_time_limits(connections[using]),

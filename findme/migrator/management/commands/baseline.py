@@ -30,6 +30,7 @@ from findme.migrator.baseline.fixes import (
 )
 from findme.migrator.baseline.inspection import Inspection, Report, inspect, require_trigger_rules
 from findme.migrator.executor import Run
+from findme.migrator.lock import require_own_session
 from findme.migrator.migrate import running
 from findme.migrator.options import add_waiting_arguments, migration_timeouts
 
@@ -60,13 +61,15 @@ class Command(FindmeCommand):
         self.report = Report()
         self.connection = connections[DEFAULT_DB_ALIAS]
         self.timeouts = migration_timeouts(options)
-        with interrupted_by_sigterm(), self._report_printed(), without_time_limits(self.connection):
-            if plan:
-                self._plan(fix)
-            elif fix:
-                self._fix(fix, no_input=no_input)
-            else:
-                self._convert(no_input=no_input)
+        with interrupted_by_sigterm(), self._report_printed():
+            require_own_session(self.connection)
+            with without_time_limits(self.connection):
+                if plan:
+                    self._plan(fix)
+                elif fix:
+                    self._fix(fix, no_input=no_input)
+                else:
+                    self._convert(no_input=no_input)
 
     @contextmanager
     def _report_printed(self) -> Iterator[None]:
