@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from django.db import DataError, IntegrityError, NotSupportedError, ProgrammingError
+from django.db import DataError, IntegrityError, InternalError, NotSupportedError, ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from findme.core.errors import UserFacingError, without_detail
-from findme.core.postgresql.diagnosis import require_search_path
+from findme.core.postgresql.diagnosis import refusal_reason, require_search_path
 from findme.core.postgresql.encoding import require_utf8
 from findme.migrator.baseline.catalog import Table, quoted, read_tables
 from findme.migrator.baseline.differences import differences, kept
@@ -80,6 +80,13 @@ def _possible(guide: Table, tables: Collection[str]) -> Table:
 def _expected(connection: BaseDatabaseWrapper) -> tuple[dict[str, Table], MigratedSchema]:
     try:
         return guide_tables(connection), migrated_schema(connection)
+    except InternalError as error:
+        # PostgreSQL reports a read-only transaction so.
+        if (reason := refusal_reason(error)) is None:
+            raise
+        raise UserFacingError(
+            f"To compare the tables, also with --plan, baseline creates others and rolls them back: nothing was changed. But {reason}"
+        ) from error
     except (DataError, IntegrityError, NotSupportedError, ProgrammingError) as error:
         raise UserFacingError(
             f"The migrations cannot run in a schema of their own: {without_detail(error)}. Nothing was changed."

@@ -64,6 +64,7 @@ def small_standby(open_folder: Path) -> Iterator[Standby]:
 @pytest.mark.long
 def test_standby__without_rows(small_standby: Standby) -> None:
     assert small_standby.run("schema_version", "--check")[::2] == (0, "")
+    assert small_standby.run("baseline", "--plan")[::2] == (0, "")  # nothing to do
     check_that_it_is_refused(small_standby, ["rollback", "1", "--no-input"])
     check_that_it_is_refused(small_standby, ["loaddata", "demo"])
 

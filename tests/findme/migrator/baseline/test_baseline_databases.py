@@ -17,7 +17,7 @@ from findme.migrator.baseline.inspection import inspect, require_trigger_rules
 from findme.migrator.version import schema_version
 from tests.findme.migrator.baseline.empty_guide import create_guide
 from tests.schema.rows import ANN, BOB, CEM, MATCH, insert
-from tests.support.commands import outcome
+from tests.support.commands import outcome, refused
 from tests.support.database import Database, database, role, use_database
 from tests.support.postgresql_versions import installed_versions, server_of_version
 
@@ -107,6 +107,17 @@ def test_plan__wrong_search_path__names_where_it_is_set(where: str, empty: Datab
         empty.execute(f"DROP OWNED BY {name}")
     assert (code, out) == (2, "")
     assert err == f"search_path is 'other', and the tables of the guide are in the schema 'dating': nothing was changed. {advice}\n"
+
+
+def test_plan__read_only_database__is_refused(empty_guide: Database) -> None:
+    """As on a hot standby."""
+    empty_guide.execute(f"ALTER DATABASE {empty_guide.name} SET default_transaction_read_only = on")
+    connection.close()
+    assert refused("baseline", "--plan") == (
+        "To compare the tables, also with --plan, baseline creates others and rolls them back: nothing was changed."
+        f" But default_transaction_read_only is 'on'. To undo it: ALTER DATABASE {empty_guide.name} RESET default_transaction_read_only;"
+        " or use another role in DATABASE_URL."
+    )
 
 
 @pytest.mark.at_length
