@@ -51,15 +51,15 @@ def ends_of(text: str, longest: int = LONGEST_VALUE) -> str:
 
 
 def without_detail(error: BaseException) -> str:
-    """Return the text of ``error`` on one line, without the DETAIL of a PostgreSQL error.
+    """Return the text of ``error`` on one line, without the DETAIL of a PostgreSQL error and without its full stop: the caller's sentence continues.
 
     DETAIL quotes the row, and a log must not contain an e-mail address.
     """
     cause = error.__cause__
     sentence = getattr(getattr(cause, "diag", None), "message_primary", None)
     if sentence is None:
-        return one_line(error)
+        return one_line(error).rstrip(".")
     words = str(error)
     # Django's part of the text, which names the row.
     before = words[: words.find(str(cause))] if str(cause) in words else ""
-    return truncated(" ".join(f"{before}{sentence}".split()))
+    return truncated(" ".join(f"{before}{sentence}".split())).rstrip(".")

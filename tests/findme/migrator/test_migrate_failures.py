@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
@@ -155,6 +155,10 @@ def test_migrate__a_file_of_sql_is_wrong__names_it_and_the_line(
     assert str(refused.value).startswith(
         f"videos.0001_initial was not applied: {why} (videos/migrations/sql/0001.up.sql{line}). It left nothing."
     )
+
+
+def test_without_detail__sentence_of_libpq__has_no_full_stop() -> None:
+    assert without_detail(OperationalError("server closed the connection.\n")) == "server closed the connection"
 
 
 def test_without_detail__conflicting_row__is_not_quoted(migrated: Database) -> None:
