@@ -83,7 +83,7 @@ def test_convert__disk_is_full__is_refused_and_continues(step: str, guide: Datab
             if description == step:
                 fill(folder)
 
-        with pytest.raises(UserFacingError, match="No space left on device|wrote only") as refused:
+        with pytest.raises(UserFacingError, match=r"No space left on device|wrote only") as refused:
             convert_tables(target, on_step=on_step)
         assert "\n" not in str(refused.value)
         (folder / "filler").unlink()
