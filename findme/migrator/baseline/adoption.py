@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import AddField, CreateModel, Migration, SeparateDatabaseAndState
@@ -27,10 +28,10 @@ _DDL = re.compile(r"\b(?:CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _NO_LOCK = re.compile(r"--[^\n]*|(\$\w*\$).*?\1", re.DOTALL)
 """Comments, and bodies of functions."""
 _WORD = re.compile(r"\w+")
-# A word can also be the name of another role's table, for which this role may have no right.
+# A word can also be the name of the owner's own table.
 _NAMED_TABLES = """
-    SELECT relname::text FROM pg_class
-    WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid) AND pg_has_role(relowner, 'USAGE') ORDER BY 1
+    SELECT relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND nspname = current_schema() AND pg_has_role(relowner, 'USAGE') ORDER BY 1
 """
 _DROP = re.compile(r"\bDROP\b", re.IGNORECASE)
 
@@ -175,7 +176,7 @@ def _create_tables_of_many_to_many(schema_editor: BaseDatabaseSchemaEditor, mode
 def _lock_named_tables(
     first: Sequence[str], execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
-    """Wrap ``connection.execute_wrapper``: before DDL, lock the tables ``first``, then those that it names and that exist.
+    """Wrap ``connection.execute_wrapper``: before DDL, lock the tables ``first``, then those of models that it names and that exist.
 
     So no writer fails with a deadlock.
     """
@@ -183,8 +184,13 @@ def _lock_named_tables(
     if connection.in_atomic_block and _DDL.search(text):
         mode = BLOCK_ALL if _DROP.search(text) else BLOCK_WRITES
         with connection.cursor() as cursor:
-            cursor.execute(_NAMED_TABLES, [list(set(_WORD.findall(text)))])
+            cursor.execute(_NAMED_TABLES, [list(_tables_of_models().intersection(_WORD.findall(text)))])
             named = [table for (table,) in cursor.fetchall()]
             modes = dict.fromkeys(first, BLOCK_WRITES) | dict.fromkeys(named, mode)
             lock_tables(cursor, [(quote(table), mode) for table, mode in modes.items()])
     return execute(sql, params, many, context)
+
+
+@cache
+def _tables_of_models() -> frozenset[str]:
+    return frozenset(model._meta.db_table for model in apps.get_models(include_auto_created=True))
