@@ -25,4 +25,9 @@ def lock_tables(cursor: CursorWrapper, locks: Iterable[tuple[str, str]]) -> None
     """
     for table, mode in locks:
         cursor.execute(f"LOCK TABLE {table} IN {mode} MODE")
-        cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)
+        wait_less_than_a_deadlock(cursor)
+
+
+def wait_less_than_a_deadlock(cursor: CursorWrapper) -> None:
+    """Until the transaction ends, wait for a lock no longer than half of ``deadlock_timeout``."""
+    cursor.execute(_WAIT_LESS_THAN_A_DEADLOCK)

@@ -20,6 +20,7 @@ from findme.migrator.baseline.remedies import Remedy
 from findme.migrator.baseline.rules import Rule
 from findme.migrator.diagnostics import oldest_transaction
 from findme.migrator.executor import Run
+from findme.migrator.table_locks import wait_less_than_a_deadlock
 
 BATCH = 5_000
 """Rows of a transaction."""
@@ -112,7 +113,7 @@ def apply_fixes(
     """Change the rows of one table in batches, and return their number by rule. Call ``on_batch`` with the numbers so far after each batch.
 
     A row that breaks several of the rules is changed once: a NOT VALID constraint already refuses a row that keeps only some of them.
-    A batch is one transaction. It waits for a locked row as long as a migration waits for a table, and is tried again. A process that was
+    A batch is one transaction. It waits for a locked row so shortly that no service fails with a deadlock, and is tried again. A process that was
     killed has changed whole batches, and the next run changes the rest. Raises UserFacingError.
     """
     last = None
@@ -172,6 +173,8 @@ def _batch(run: Run, connection: BaseDatabaseWrapper, fixes: Sequence[Fix], last
         transaction.atomic(using=connection.alias),
         connection.cursor() as cursor,
     ):
+        # A service may hold a row of this batch and then need another one.
+        wait_less_than_a_deadlock(cursor)
         # PostgreSQL checks the condition again for a row that a service changes meanwhile. From here on the rows are locked.
         next_rows = f"(%s::uuid IS NULL OR id > %s) AND ({condition}) ORDER BY id LIMIT {BATCH} FOR NO KEY UPDATE"
         cursor.execute(f"SELECT id{broken} FROM {table} WHERE {next_rows}", [last, last])  # noqa: S608  # as above

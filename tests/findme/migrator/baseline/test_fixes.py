@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from findme.migrator.timeouts import MigrationTimeouts
 from tests.schema.rows import ANN, BOB, CEM, MATCH, UNUSED_ID, VIDEO, insert
 from tests.schema.violations import NINE, TEN
 from tests.support.database import Database
+from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("read_once")
 
@@ -221,6 +224,20 @@ def test_fix__row_is_locked__is_tried_again_and_then_refused(found: Inspection, 
         timer.start()
         assert fix(found, "users.verified") == 1
         timer.join()
+    assert broken() == {}
+
+
+def test_fix__service_holds_one_row_and_needs_another__does_not_fail(found: Inspection, empty_guide: Database) -> None:
+    first, second = sorted(insert("users", verified=None) for _ in range(2))
+    with empty_guide.connect() as service:
+        service.execute("BEGIN")
+        service.execute("UPDATE users SET bio = 'x' WHERE id = %s", [second])
+        with in_thread(lambda: fix(found, "users.verified", MigrationTimeouts(30, 100, 100))) as fixing:
+            wait_until(empty_guide.waits_for_a_lock)
+            time.sleep(1.5)  # longer than deadlock_timeout, after which the service would be the one that finds the deadlock
+            service.execute("UPDATE users SET bio = 'x' WHERE id = %s", [first])
+            service.execute("COMMIT")
+            assert fixing.result() == 2
     assert broken() == {}
 
 
