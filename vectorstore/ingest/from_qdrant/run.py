@@ -60,8 +60,9 @@ class ImportInterrupted(UserFacingError):
 
     def __init__(self, error: Exception, imported: Imported) -> None:
         what = (explain_error(error) or "").rstrip(".")
+        place = "begins at the first point" if imported.dry_run else "continues there"
         super().__init__(
-            f"{what}. {counted(imported.read, 'point was', 'points were')} read before that. Repair this, then run the command again: it continues there."
+            f"{what}. {counted(imported.read, 'point was', 'points were')} read before that. Repair this, then run the command again: it {place}."
         )
         self.imported = imported
 

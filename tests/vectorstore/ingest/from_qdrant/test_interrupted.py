@@ -20,6 +20,7 @@ from tests.support.threads import held_in_thread
 from tests.vectorstore.ingest.from_qdrant.guide_points import bits, create, guide, import_all, point, received, stored, vector, write
 from vectorstore.ingest.from_qdrant import run
 from vectorstore.ingest.from_qdrant.cursor import Cursor
+from vectorstore.ingest.from_qdrant.results import Imported
 from vectorstore.ingest.from_qdrant.run import ImportInterrupted
 from vectorstore.models import ImportDigest, VectorImport
 from vectorstore.qdrant import scroll
@@ -111,6 +112,13 @@ def interrupted(users: list[User], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     assert (raised.value.imported.read, raised.value.imported.users_without_point) == (4, None)
     return tmp_path / "rejects"
+
+
+def test_interrupted__dry_run__does_not_promise_to_continue() -> None:
+    found = Imported(read=4, dry_run=True)
+    assert str(ImportInterrupted(StoreUnavailable("Nothing answers."), found)).endswith(
+        " run the command again: it begins at the first point."
+    )
 
 
 @pytest.mark.parametrize("given", ["the same file", "no file"])
