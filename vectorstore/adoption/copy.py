@@ -27,7 +27,7 @@ from vectorstore.catalog import registry
 from vectorstore.catalog.alias import collection_names
 from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, DATABASE, database_id
-from vectorstore.catalog.saved_settings import restore_settings_of_copy
+from vectorstore.catalog.saved_settings import end_strict_mode
 from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import last_allocated
 from vectorstore.qdrant.connection import qdrant
@@ -202,7 +202,7 @@ def _clean(client: QdrantClient, name: str, original: str) -> None:
     Deletions go by the user's id, and leave points with a higher version. So points whose id is a number are removed, and so are all versions.
     Discarded vectors are removed too.
     """
-    restore_settings_of_copy(client, name, original)
+    end_strict_mode(client, name, original)
     client.update_collection(name, metadata={DATABASE: database_id(), ADOPTED_AT: last_allocated()})
     judge = UniqueVectors(None)
     for page in record_pages(name, PAGE_SIZE, with_payload=FIELDS, with_vectors=False):

@@ -22,6 +22,9 @@ from vectorstore.queue.transactions import short_transaction
 Settings: TypeAlias = dict[str, Any]
 """Values of ``SETTINGS`` by name."""
 
+Saved: TypeAlias = Mapping[str, Settings]
+"""Settings to restore by name, each with ``BEFORE`` and ``DURING``."""
+
 BEFORE, DURING = "before", "during"
 """Keys of a saved setting: the value to restore, and the temporary one."""
 
@@ -60,19 +63,20 @@ def saved_settings() -> dict[str, dict[str, Settings]]:
     return found
 
 
-def change_settings(client: QdrantClient, collection: str, settings: Settings) -> None:
-    """Save the old values in PostgreSQL, then apply ``settings`` and read them back. Values that a killed run has saved are not overwritten.
+def change_settings(client: QdrantClient, collection: str, settings: Settings) -> Saved:
+    """Save the old values in PostgreSQL, then apply ``settings`` and read them back. Return what is saved.
 
-    Raises UserFacingError if Qdrant reports other values afterwards.
+    Values that a killed run has saved are not overwritten. Raises UserFacingError if Qdrant reports other values afterwards.
     """
     before = _read(client, collection)
     with short_transaction():
         state = StoreState.locked()
-        known = state.saved_settings.get(collection, {})
+        known: dict[str, Settings] = state.saved_settings.get(collection, {})
         saved = {name: {BEFORE: known.get(name, {}).get(BEFORE, before[name]), DURING: value} for name, value in settings.items()}
-        state.saved_settings[collection] = known | saved
+        state.saved_settings[collection] = saved = known | saved
         state.save(update_fields=["saved_settings"])
     _set(client, collection, settings)
+    return saved
 
 
 def restore_settings(client: QdrantClient, collection: str) -> None:
@@ -83,14 +87,23 @@ def restore_settings(client: QdrantClient, collection: str) -> None:
     saved = saved_settings().get(collection)
     if saved is None:
         return
-    if collection in collection_names(client):
-        _restore(client, collection, saved)
+    restore_values(client, collection, saved)
     forget_settings(collection)
 
 
-def restore_settings_of_copy(client: QdrantClient, copy: str, original: str) -> None:
-    """Give a copy of ``original``, which has its temporary settings too, the settings that are saved for ``original``."""
+def restore_values(client: QdrantClient, collection: str, saved: Saved) -> None:
+    """Restore ``saved`` settings without PostgreSQL. Skips the same as ``restore_settings``."""
+    if collection in collection_names(client):
+        _restore(client, collection, saved)
+
+
+def end_strict_mode(client: QdrantClient, copy: str, original: str) -> None:
+    """Restore in a copy of ``original`` what is saved for ``original``, but switch strict mode off.
+
+    It limits the requests of other programs. FindMe deletes users' points from the copy, which it must not refuse.
+    """
     _restore(client, copy, saved_settings().get(original, {}))
+    _set(client, copy, {"enabled": False})
 
 
 def forget_settings(collection: str) -> None:
@@ -101,7 +114,7 @@ def forget_settings(collection: str) -> None:
             state.save(update_fields=["saved_settings"])
 
 
-def _restore(client: QdrantClient, collection: str, saved: Mapping[str, Settings]) -> None:
+def _restore(client: QdrantClient, collection: str, saved: Saved) -> None:
     now = _read(client, collection)
     ours = {name: _settable(name, one[BEFORE]) for name, one in saved.items() if now[name] == one[DURING]}
     if ours:

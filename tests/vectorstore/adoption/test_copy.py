@@ -165,6 +165,19 @@ def leftovers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         client.create_collection(collection_name(), vectors_config={})
         found.extend(one.name for one in client.list_snapshots(collection_name()))
         client.delete_collection(collection_name())
+@pytest.mark.parametrize("limit", [{"unindexed_filtering_update": False}, {"write_rate_limit": 1}])
+def test_copy__original_has_strict_mode__deletions_reach_it(qdrant_server: object, limit: dict[str, Any]) -> None:
+    """Qdrant Cloud forbids filters without an index by default. FindMe deletes from the copy with such a filter."""
+    users = guide_collection_of(3)
+    with qdrant() as client:
+        client.update_collection(collection_name(), strict_mode_config=models.StrictModeConfig(enabled=True, **limit))
+    adopt()
+    User.objects.filter(pk=users[0]).delete()
+    sync_once(timeout=20)
+    assert_replaced(users[1:], copied=True)
+    assert point_ids(registry.copy_name()) == set(map(str, users[1:]))
+
+
         return point_alias(client, target)
 
     monkeypatch.setattr(replace, "point_alias", list_first)
