@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 import grpc
+from django.db import Error
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as qdrant_grpc
 from qdrant_client.http.exceptions import UnexpectedResponse
@@ -18,8 +19,17 @@ from qdrant_client.models import CollectionInfo, PointsList, PointStruct, Update
 
 from findme.core.errors import UserFacingError, one_line
 from findme.core.waiting import Deadline
+from vectorstore.catalog.alias import collection_names
 from vectorstore.catalog.cluster import CONSENSUS_SECONDS
-from vectorstore.catalog.saved_settings import Settings, change_settings, restore_settings, saved_settings
+from vectorstore.catalog.saved_settings import (
+    Saved,
+    Settings,
+    change_settings,
+    forget_settings,
+    restore_settings,
+    restore_values,
+    saved_settings,
+)
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
@@ -44,14 +54,15 @@ def fenced(nodes: Sequence[Node], collection: str) -> Iterator[None]:
     if is_embedded():
         yield
         return
+    saved: Saved | None = None
     try:
         with qdrant() as client:
-            change_settings(client, collection, FENCE)
+            saved = change_settings(client, collection, FENCE)
         _require_refusal(nodes, collection)
         log.info("%s refuses upserts from now on. Searches continue.", collection)
         yield
     except BaseException as error:
-        _lift_after(error, collection)
+        _lift_after(error, collection, saved)
         raise
 
 
@@ -71,12 +82,21 @@ def interruption() -> str | None:
     return f"{name} refuses upserts since an adoption was interrupted. Run init_qdrant --adopt to finish it, or init_qdrant to lift this."
 
 
-def _lift_after(error: BaseException, collection: str) -> None:
-    """Lift the fence after ``error``. If that fails too, raise an error that says so."""
+def _lift_after(error: BaseException, collection: str, saved: Saved | None) -> None:
+    """Lift the fence after ``error``, without PostgreSQL if that is unavailable. If this fails too, raise an error that says so.
+
+    Without PostgreSQL the ``saved`` settings remain there. The next run finds them restored and forgets them.
+    """
     try:
         with qdrant() as client:
-            lift(client, collection)
-        log.info("%s has its settings from before and accepts upserts again.", collection)
+            if saved is None:
+                lift(client, collection)
+            else:
+                restore_values(client, collection, saved)
+                with suppress(Error):
+                    forget_settings(collection)
+            if collection in collection_names(client):
+                log.info("%s has its settings from before and accepts upserts again.", collection)
     except UserFacingError as failure:
         raise UserFacingError(
             f"{one_line(error)} {collection!r} still refuses upserts ({one_line(failure)}): run manage.py init_qdrant, which restores its settings."

@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import OperationalError, connection
+from django.db.backends.postgresql.base import DatabaseWrapper
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
@@ -162,6 +164,22 @@ def test_fenced__server_is_unavailable_at_the_end__says_that_the_fence_remains(q
     assert is_fenced()
     outcome("init_qdrant")
     assert not is_fenced()
+
+
+def test_fenced__postgresql_is_unavailable_at_the_end__is_lifted(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old services must be able to write again, although the saved settings cannot be read."""
+    guide_collection_of(1)
+
+    def refuse(*_arguments: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as patched, suppress(Stopped), fenced(nodes(), collection_name()):
+        patched.setattr(DatabaseWrapper, "ensure_connection", refuse)
+        connection.close()
+        raise Stopped
+    assert not is_fenced()
+    assert outcome("init_qdrant")[0] == 2
+    assert (saved_settings(), is_fenced()) == ({}, False)
 
 
 def test_adopt__program_writes_during_the_adoption__is_refused(server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
