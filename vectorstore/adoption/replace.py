@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report
-from findme.core.errors import UserFacingError
+from findme.core.errors import UserFacingError, one_line
 from vectorstore.adoption.copy import Copy, delete_snapshots, drop_copy, retain_copy
 from vectorstore.adoption.losses import require_stored
 from vectorstore.adoption.survey import Survey, Vectors
 from vectorstore.catalog import registry
-from vectorstore.catalog.alias import AT_ONCE, collection_names, point_alias
+from vectorstore.catalog.alias import AT_ONCE, point_alias
 from vectorstore.catalog.saved_settings import forget_settings
 from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -59,17 +59,17 @@ def replace_by_alias(
     the ``survey``. After a kill between deletion and alias, the next ``init_qdrant`` sets the alias.
     """
     old = collection_name()
-    gap = 0.0
+    gap, is_deleting = 0.0, False
     deleted: tuple[str, ...] = ()
 
     def switch(client: QdrantClient, target: str, retain: timedelta | None) -> None:
-        nonlocal gap, deleted
+        nonlocal gap, deleted, is_deleting
         now = survey.with_changes(vectors.changes(report))
         require_stored(now, limit, old, f"{old!r} was not changed. Another program wrote to it meanwhile")
         registry.prepare(target, retain)
         deleted = tuple(one.name for one in delete_snapshots(nodes, old))
         note_deletion_time()
-        begun = time.monotonic()
+        begun, is_deleting = time.monotonic(), True
         client.delete_collection(old, timeout=DROP_SECONDS)
         point_alias(client, target)
         gap = time.monotonic() - begun
@@ -82,15 +82,20 @@ def replace_by_alias(
     copied = retain_copy(nodes, old, vectors.vector, copy, report) if copy is not None else None
     try:
         promote(accepted, retain=AT_ONCE, limit=limit, switch=switch)
-    except BaseException:
-        _drop_unneeded_copy(old, nodes)
+    except BaseException as error:
+        if not is_deleting:
+            _drop_unneeded_copy(nodes)
+        elif isinstance(error, UserFacingError):
+            raise UserFacingError(
+                f"{one_line(error)} Searches may fail now. Run manage.py init_qdrant --adopt, which sets the alias."
+            ) from error
+        # A service may have created a collection with this name again. The copy is then all that is left of the old one.
         raise
     row = registry.rows().filter(name=copied).first()
     return Replaced(collection, accepted.users, accepted.points, gap, copied, row.retain_until if row else None, deleted)
 
 
-def _drop_unneeded_copy(original: str, nodes: Sequence[Node]) -> None:
-    """Drop the copy after an error if the original still exists. If this fails, the next run drops it."""
+def _drop_unneeded_copy(nodes: Sequence[Node]) -> None:
+    """Drop the copy after an error, while the original still exists. If this fails, the next run drops it."""
     with suppress(UserFacingError), qdrant() as client:
-        if original in collection_names(client):
-            drop_copy(client, nodes)
+        drop_copy(client, nodes)

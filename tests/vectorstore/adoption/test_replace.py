@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from pytest_django import Settings
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from findme.core.errors import UserFacingError
 from tests.factories import ProfileEmbeddingFactory
@@ -18,8 +18,10 @@ from tests.vectorstore.adoption.guide import OTHER_VECTOR, VECTORS, create_guide
 from tests.vectorstore.adoption.test_adopt import kill_adoption
 from tests.vectorstore.retention.unique_points import point_ids
 from vectorstore.adoption.adopt import Options, adopt
+from vectorstore.adoption import replace
 from vectorstore.catalog import registry
 from vectorstore.catalog.saved_settings import saved_settings
+from vectorstore.catalog.alias import point_alias
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.backfill import BackfillResult, backfill
@@ -145,6 +147,25 @@ def test_adopt__embedded_store_with_retain__is_refused(embedded_qdrant: object, 
 
 
 REPLACEMENT = [
+@pytest.mark.qdrant_server
+def test_adopt__service_creates_the_collection_in_the_gap__keeps_the_copy(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's program creates its collection when it starts. The copy is then all that is left of the old one."""
+    users = guide_collection_of(2)
+
+    def create_first(client: QdrantClient, target: str) -> str | None:
+        client.create_collection(collection_name(), vectors_config=VECTORS)
+        return point_alias(client, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replace, "point_alias", create_first)
+        code, line = outcome("init_qdrant", "--adopt")
+    assert (code, "Searches may fail now. Run manage.py init_qdrant --adopt, which sets the alias." in line) == (2, True)
+    assert rows() == {"_v1": "ready", "_before_adoption": "retained"}
+    assert point_ids(registry.copy_name()) == set(map(str, users))
+    assert outcome("init_qdrant", "--adopt") == (0, "")
+    assert point_ids() == set(map(str, users))
+
+
     "change_settings",
     "_require_refusal",
     "backfill",
