@@ -36,8 +36,8 @@ def require_no_foreign_vectors(survey: Survey, limit: DiscardLimit, collection: 
     if survey.different and total > limit.limit:
         raise VectorsNotStored(
             f"{counted(survey.different, 'point')} without a version in {collection!r} {plural(survey.different, 'differs', 'differ')} from PostgreSQL's"
-            f" vectors: nothing was changed. Run manage.py import_embeddings --from-collection {collection}, then this again, or add"
-            f" --discard-vectors {total}.",
+            f" vectors: nothing was changed. Run manage.py import_embeddings --from-collection {collection}, then rerun this"
+            f" command, or add --discard-vectors {total}.",
             survey,
         )
 
@@ -49,9 +49,10 @@ def discardable(survey: Survey) -> int:
 
 def describe(survey: Survey, collection: str) -> str:
     """Return how many vectors are at risk, and why, as the beginning of a sentence."""
+    what_differs = "" if survey.unique_vectors else " from PostgreSQL's"
     parts = [
         f"{survey.unique_vectors:,} {plural(survey.unique_vectors, 'is', 'are')} missing in PostgreSQL" if survey.unique_vectors else "",
-        f"{survey.different:,} {plural(survey.different, 'differs', 'differ')} there" if survey.different else "",
+        f"{survey.different:,} {plural(survey.different, 'differs', 'differ')}{what_differs}" if survey.different else "",
         f"{survey.unusable:,} cannot be imported" if survey.unusable else "",
     ]
     *others, last = filter(None, parts)
@@ -63,6 +64,6 @@ def next_step(survey: Survey, collection: str) -> str:
     """Return what the operator types next."""
     discard = f"--discard-vectors {discardable(survey)}"
     if not survey.unique_vectors and not survey.different:
-        return f"Run it again with {discard}."
-    remaining = f", with {discard} for those that remain" if discardable(survey) else ""
-    return f"Run manage.py import_embeddings --from-collection {collection}, then this again{remaining}."
+        return f"Rerun with {discard}."
+    again = f"rerun with {discard}" if discardable(survey) else "rerun this command"
+    return f"Run manage.py import_embeddings --from-collection {collection}, then {again}."

@@ -62,7 +62,7 @@ def test_adopt__both_were_changed_since_the_import__is_refused_unless_discarded(
     ProfileEmbedding.objects.filter(pk=users[0]).update(vector=OTHER_VECTOR)
     fill([point(users[0], vector=unit_vector(99))])
     code, line = outcome("init_qdrant", "--adopt")
-    assert (code, "1 differs there" in line) == (2, True)
+    assert (code, "1 differs from PostgreSQL's" in line) == (2, True)
     assert imported()[0] == 1
     assert adopt(Options(discard_vectors=1)).survey.different == 1
     assert ProfileEmbedding.objects.get(pk=users[0]).vector == OTHER_VECTOR

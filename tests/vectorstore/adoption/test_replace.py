@@ -116,7 +116,7 @@ def test_adopt__vector_written_past_the_fence__stops(store: str, monkeypatch: py
     code, line = outcome("init_qdrant", "--adopt")
     assert code == 2
     assert line.startswith(
-        f"Of 2 vectors in {collection_name()!r}, 1 differs there: {collection_name()!r} was not changed. Another program wrote to it"
+        f"Of 2 vectors in {collection_name()!r}, 1 differs from PostgreSQL's: {collection_name()!r} was not changed. Another program wrote to it"
     )
     assert point_ids(collection_name()) == set(map(str, users))
     assert "_before_adoption" not in collections()

@@ -29,7 +29,7 @@ ZEROS = [0.0] * 512
 
 
 def importing(collection: str = "") -> str:
-    return f"Run manage.py import_embeddings --from-collection {collection or collection_name()}, then this again"
+    return f"Run manage.py import_embeddings --from-collection {collection or collection_name()}, then rerun"
 
 
 def refusal(points: int, reasons: str, next_step: str, *, what: str = "nothing was changed") -> tuple[int, str]:
@@ -40,7 +40,7 @@ def test_adopt__vectors_missing_in_postgresql__is_always_refused(every_store: st
     create_guide_collection(map(point, missing := users_without_embedding(50)))
     before = all_state()
     for arguments in ([], ["--force"], ["--max-changes", "1000"], ["--discard-vectors", "1000"]):
-        assert outcome("init_qdrant", "--adopt", *arguments) == refusal(50, "50 are missing in PostgreSQL", importing())
+        assert outcome("init_qdrant", "--adopt", *arguments) == refusal(50, "50 are missing in PostgreSQL", f"{importing()} this command")
     assert all_state() == before
     assert point_ids() == as_strings(missing)
 
@@ -48,7 +48,7 @@ def test_adopt__vectors_missing_in_postgresql__is_always_refused(every_store: st
 @pytest.mark.at_length
 def test_init_qdrant__adopt_with_missing_vectors__exits_2_in_a_process(embedded_qdrant: object) -> None:
     create_guide_collection(map(point, missing := users_without_embedding(120)))
-    code, line = refusal(120, "120 are missing in PostgreSQL", importing())
+    code, line = refusal(120, "120 are missing in PostgreSQL", f"{importing()} this command")
     assert manage("init_qdrant", "--adopt", "--force")[::2] == (code, f"{line}\n")
     assert point_ids() == as_strings(missing)
 
@@ -56,7 +56,7 @@ def test_init_qdrant__adopt_with_missing_vectors__exits_2_in_a_process(embedded_
 def test_adopt__vector_differs__is_refused_unless_discarded(every_store: str) -> None:
     users = guide_collection_of(3)
     fill([point(users[1], vector=OTHER_VECTOR)])
-    expected = refusal(3, "1 differs there", f"{importing()}, with --discard-vectors 1 for those that remain")
+    expected = refusal(3, "1 differs from PostgreSQL's", f"{importing()} with --discard-vectors 1")
     assert outcome("init_qdrant", "--adopt", "--force") == expected
     result = adopt(Options(discard_vectors=1))
     assert (result.survey.different, result.survey.examples, result.removed) == (1, {"different": [str(users[1])]}, 0)
@@ -85,7 +85,7 @@ def test_adopt__vectors_that_cannot_be_imported__need_discard_vectors(every_stor
             point(uuid4(), user_id=str(unstored)),
         ]
     )
-    expected = refusal(5, "4 cannot be imported", "Run it again with --discard-vectors 4")
+    expected = refusal(5, "4 cannot be imported", "Rerun with --discard-vectors 4")
     assert outcome("init_qdrant", "--adopt", "--discard-vectors", "3") == expected
     assert adopt(Options(discard_vectors=4)).removed == 4
     assert point_ids() == as_strings([known, other])
@@ -96,7 +96,7 @@ def test_adopt__collection_with_another_vector_size__needs_discard_vectors(store
     with qdrant() as client:
         client.create_collection(collection_name(), vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE))
     fill(models.PointStruct(id=str(user), vector=[1.0, 2.0, 3.0, 4.0]) for user in users)
-    assert outcome("init_qdrant", "--adopt") == refusal(2, "2 cannot be imported", "Run it again with --discard-vectors 2")
+    assert outcome("init_qdrant", "--adopt") == refusal(2, "2 cannot be imported", "Rerun with --discard-vectors 2")
     assert outcome("init_qdrant", "--adopt", "--discard-vectors", "2") == (0, "")
     assert point_ids() == as_strings(users)
 
@@ -106,9 +106,11 @@ def test_adopt__all_reasons__are_counted_apart(store: str, capsys: pytest.Captur
     missing, zeros = users_without_embedding(2)
     fill([point(different, vector=OTHER_VECTOR), point(missing), point(zeros, vector=ZEROS), point(9)])
     before = all_state()
-    reasons = "1 is missing in PostgreSQL, 1 differs there and 1 cannot be imported"
-    next_step = f"{importing()}, with --discard-vectors 2 for those that remain"
-    assert outcome("init_qdrant", "--adopt", "--discard-vectors", "5") == refusal(5, reasons, next_step)
+    reasons = "1 is missing in PostgreSQL, 1 differs and 1 cannot be imported"
+    next_step = f"{importing()} with --discard-vectors 2"
+    refused = refusal(5, reasons, next_step)
+    assert outcome("init_qdrant", "--adopt", "--discard-vectors", "5") == refused
+    assert len(refused[1].split()) <= 30
     assert outcome("init_qdrant", "--adopt", "--plan") == (0, "")
     printed = capsys.readouterr().out
     assert (
@@ -149,8 +151,8 @@ def test_adopt_in_place__vector_of_another_program_differs__is_refused(store: st
     assert outcome("init_qdrant", "--adopt", "--force") == (
         2,
         (
-            f"1 point without a version in {version(1)!r} differs from PostgreSQL's vectors: nothing was changed. {importing(version(1))}, or add"
-            " --discard-vectors 1."
+            f"1 point without a version in {version(1)!r} differs from PostgreSQL's vectors: nothing was changed. {importing(version(1))} this command, or"
+            " add --discard-vectors 1."
         ),
     )
     assert all_state() == before
