@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -17,11 +18,11 @@ from tests.support.commands import outcome
 from tests.vectorstore.adoption.guide import OTHER_VECTOR, VECTORS, create_guide_collection, fill, guide_collection_of, point
 from tests.vectorstore.adoption.test_adopt import kill_adoption
 from tests.vectorstore.retention.unique_points import point_ids
-from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.adoption import replace
+from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.catalog import registry
-from vectorstore.catalog.saved_settings import saved_settings
 from vectorstore.catalog.alias import point_alias
+from vectorstore.catalog.saved_settings import saved_settings
 from vectorstore.models import ProfileEmbedding, QueueEntry, StoreState, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.rebuild.backfill import BackfillResult, backfill
@@ -146,7 +147,6 @@ def test_adopt__embedded_store_with_retain__is_refused(embedded_qdrant: object, 
     assert_replaced(users, copied=False)
 
 
-REPLACEMENT = [
 @pytest.mark.qdrant_server
 def test_adopt__service_creates_the_collection_in_the_gap__keeps_the_copy(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's program creates its collection when it starts. The copy is then all that is left of the old one."""
@@ -166,6 +166,7 @@ def test_adopt__service_creates_the_collection_in_the_gap__keeps_the_copy(qdrant
     assert point_ids() == set(map(str, users))
 
 
+REPLACEMENT = [
     "change_settings",
     "_require_refusal",
     "backfill",
@@ -222,6 +223,7 @@ def test_adopt__plan__shows_all_and_changes_nothing(qdrant_server: object, capsy
         made = client.create_snapshot(collection_name(), wait=True)
         before = client.get_collection(collection_name()).config
         assert made is not None
+    time.sleep(1)  # Qdrant names snapshots by the second
     assert outcome("init_qdrant", "--adopt", "--plan", "--retain", "3d", "--temporary-folder", "/var/tmp") == (0, "")
     printed = capsys.readouterr().out.splitlines()
     assert printed[-5:-1] == [
