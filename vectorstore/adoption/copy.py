@@ -35,7 +35,7 @@ from vectorstore.qdrant.scroll import record_pages
 from vectorstore.retention.drop import drop
 from vectorstore.retention.unique_vectors import FIELDS, PAGE_SIZE, DiscardLimit, UniqueVectors
 from vectorstore.snapshots.archive import Contents, read_complete
-from vectorstore.snapshots.downloads import download_folder, require_room
+from vectorstore.snapshots.downloads import download_folder, note_snapshot, require_room
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.repository import SECONDS, Snapshot, delete_on, shard_snapshots_of, snapshots_of
 from vectorstore.snapshots.transfer import download, make
@@ -158,7 +158,7 @@ def _copy_points(nodes: Sequence[Node], collection: str, name: str, settings: Co
     made: list[tuple[Node, Snapshot]] = []
     with download_folder(settings.folder) as folder:
         try:
-            made += ((node, _make(node, collection, settings.seconds)) for node in nodes)
+            made += ((node, _make(node, collection, folder, settings.seconds)) for node in nodes)
             sums = [_download(node, one, folder, report) for node, one in made]
             contents = read_complete([folder / one.name for _, one in made])
             with qdrant() as client:
@@ -169,8 +169,8 @@ def _copy_points(nodes: Sequence[Node], collection: str, name: str, settings: Co
                 delete_on([node], [one])
 
 
-def _make(node: Node, collection: str, seconds: float) -> Snapshot:
-    """Create a snapshot on the node. Raises UserFacingError if the node does not list it: another node has made it."""
+def _make(node: Node, collection: str, folder: Path, seconds: float) -> Snapshot:
+    """Create a snapshot on the node, for a file in ``folder``. Raises UserFacingError if the node does not list it: another node has made it."""
     name = run_with_open_session(lambda: make(node.address, collection, seconds=seconds))
     found = next((one for one in snapshots_of(node, collection) if one.name == name), None)
     if found is None:
@@ -187,6 +187,7 @@ def _download(node: Node, one: Snapshot, folder: Path, report: Report) -> str:
     with atomic_write(folder / one.name, force=False) as file:
         sha256 = run_with_open_session(
             lambda: download(node.address, one.collection, one.name, file, size=one.size, report=ignore_progress)
+    note_snapshot(folder, node.address.url, name)
         )
     report(one.size, one.size)
     if one.sha256 and sha256 != one.sha256:

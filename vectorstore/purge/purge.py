@@ -103,6 +103,9 @@ def purge(
     refuse_embedded("segments, logs and snapshots that could be purged")
     with collection_lock(), qdrant() as client:
         servers = every_node(client, nodes)
+        if not dry_run:
+            # First, because a killed adoption may leave no live collection.
+            delete_downloads()
         live_collection(client)
         reconcile_alias(client)
         _refuse_retained(log=log, drop_retained=drop_retained)
@@ -119,7 +122,6 @@ def purge(
             return _result(client, remaining, found, _to_be_dropped(log=log, drop_retained=drop_retained), limit, dry_run=True)
         for collection in saved_settings():
             restore_settings(client, collection)
-        delete_downloads()
         dropped = drop_all_but_live(client, limit=limit) if log or drop_retained else drop(client, registry.expired(), limit)
         if log:
             dropped += reindex(timeout=seconds, limit=limit, report=report).dropped

@@ -1,7 +1,7 @@
 """Downloaded snapshots that a command needs for some minutes, each in a folder of its own.
 
 The folder has mode 0700, and the file in it 0600. It holds a copy of every point, so it is noted in PostgreSQL before it is created. After a kill a
-later run on the same machine deletes it.
+later run on the same machine deletes it. The snapshots on the servers, from which the files are downloaded, are noted and deleted too.
 """
 
 from __future__ import annotations
@@ -14,24 +14,31 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
 from vectorstore.models import StoreState
+from vectorstore.qdrant.address import server_address
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.queue.transactions import short_transaction
+from vectorstore.snapshots.nodes import Node
+from vectorstore.snapshots.repository import delete_on, snapshots_of
 
 PREFIX = "findme-snapshot-"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Download:
-    """A folder on ``host`` that holds, or may hold, a downloaded snapshot for the collections of ``alias``."""
+    """A folder on ``host`` that holds, or may hold, a downloaded snapshot for the collections of ``alias``.
+
+    ``snapshots`` were made for it and may still be on the servers: the URL of each server, and the name.
+    """
 
     host: str
     folder: str
     alias: str
+    snapshots: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -66,16 +73,31 @@ def download_parent(parent: Path | None) -> Path:
 
 def downloads() -> tuple[Download, ...]:
     """Return the folders that no run has deleted yet."""
-    found = (Download(**one) for one in StoreState.current().downloads)
+    found = (Download(**one | {"snapshots": tuple(map(tuple, one.get("snapshots", [])))}) for one in StoreState.current().downloads)
     return tuple(sorted(one for one in found if one.alias == collection_name()))
 
 
 def delete_downloads() -> tuple[Download, ...]:
-    """Delete the folders of killed runs on this machine. Return those that remain on other machines. Only under ``collection_lock``."""
+    """Delete the folders of killed runs on this machine. Return those that remain on other machines. Only under ``collection_lock``.
+
+    Snapshots that these runs made are deleted on the servers, whichever machine the folder is on.
+    """
     for one in downloads():
+        for url, name in one.snapshots:
+            _delete_snapshot(url, one.alias, name)
         if one.is_here:
             delete_download(one)
     return downloads()
+
+
+def note_snapshot(folder: Path, url: str, name: str) -> None:
+    """Note a snapshot that was made on the server at ``url`` to be downloaded into the folder."""
+    with short_transaction():
+        state = StoreState.locked()
+        for one in state.downloads:
+            if (one["host"], one["folder"]) == (socket.gethostname(), str(folder)):
+                one["snapshots"] = [*one.get("snapshots", []), (url, name)]
+        state.save(update_fields=["downloads"])
 
 
 def delete_download(download: Download) -> None:
@@ -92,7 +114,7 @@ def delete_download(download: Download) -> None:
             ) from error
     with short_transaction():
         state = StoreState.locked()
-        state.downloads = [one for one in state.downloads if one != asdict(download)]
+        state.downloads = [one for one in state.downloads if (one["host"], one["folder"]) != (download.host, download.folder)]
         state.save(update_fields=["downloads"])
 
 
@@ -104,6 +126,11 @@ def require_room(folder: Path, size: int) -> None:
             f"The snapshot needs {size:,} bytes in {str(folder.parent)!r}, which has {free:,} left. Make room, or name another folder with"
             " --temporary-folder."
         )
+
+
+def _delete_snapshot(url: str, collection: str, name: str) -> None:
+    node = Node(0, replace(server_address(), url=url, grpc_port=0))
+    delete_on([node], [one for one in snapshots_of(node, collection) if one.name == name])
 
 
 def _require_ours(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.collections import version
 from tests.support.commands import outcome, run_python
 from tests.support.threads import in_thread
 from tests.vectorstore.adoption.guide import OTHER_VECTOR, VECTORS, fill, guide_collection_of, point
+from tests.vectorstore.adoption.test_adopt import kill_adoption
 from tests.vectorstore.adoption.test_replace import assert_replaced, collections
 from tests.vectorstore.retention.unique_points import point_ids, users_without_embedding
 from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, one_wrong_bit
@@ -413,6 +415,22 @@ def watched_modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_adopt__downloaded_file__is_readable_for_its_account_only_and_is_deleted(
     qdrant_server: object, tmp_path: Path, watched_modes: list[str]
+@pytest.mark.parametrize("command", ["init_qdrant", "purge_qdrant"])
+def test_adopt__killed_with_a_snapshot_on_the_server__next_command_deletes_it(qdrant_server: object, command: str) -> None:
+    """The operator may decide not to adopt the collection after all. The snapshot that they made before stays."""
+    users = guide_collection_of(2)
+    with qdrant() as client:
+        own = client.create_snapshot(collection_name(), wait=True)
+        assert own is not None
+    time.sleep(1)  # Qdrant names snapshots by the second
+    kill_adoption("download")
+    assert len(snapshots()) == 2
+    outcome(command)
+    assert snapshots() == [own.name]
+    assert StoreState.current().downloads == []
+    assert point_ids(collection_name()) == set(map(str, users))
+
+
 ) -> None:
     guide_collection_of(1)
     adopt(Options(folder=tmp_path))
