@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from qdrant_client import QdrantClient
@@ -78,7 +78,7 @@ def retain_copy(nodes: Sequence[Node], collection: str, vector: ImportedVector, 
         registry.reserve(name, "")
     try:
         _copy_points(nodes, collection, name, settings, report)
-        points = compare_collections(collection, name, vector, report)
+        found = compare_collections(collection, name, vector, report)
         with qdrant() as client:
             _clean(client, name, collection)
         registry.retain_copy(name, settings.retain)
@@ -87,7 +87,9 @@ def retain_copy(nodes: Sequence[Node], collection: str, vector: ImportedVector, 
         with suppress(UserFacingError), qdrant() as client:
             drop_copy(client, nodes)
         raise
-    log.info("%s holds a copy of the %s of %s.", name, counted(points, "point"), collection)
+    log.info("%s holds a copy of the %s of %s.", name, counted(found.points, "point"), collection)
+    if found.other_payloads:
+        log.info("Another program changed the payload of %s after the snapshot.", counted(found.other_payloads, "point"))
     return name
 
 
@@ -111,42 +113,55 @@ def snapshots_to_delete(nodes: Sequence[Node], collection: str) -> tuple[Snapsho
     return tuple(one for node in nodes for one in (*snapshots_of(node, collection), *shard_snapshots_of(node, collection)))
 
 
-def compare_collections(original: str, copy: str, compared: ImportedVector, report: Report = ignore_progress) -> int:
-    """Check that ``copy`` has every point of ``original`` with the same ``compared`` vector. Return the number of points of ``original``.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How many points the original has, and how many of them have another payload in the copy."""
 
-    The copy may have points that another program has deleted from the original since, which no fence prevents. Raises UserFacingError at the first
+    points: int
+    other_payloads: int
+
+
+def compare_collections(original: str, copy: str, compared: ImportedVector, report: Report = ignore_progress) -> Compared:
+    """Check that ``copy`` has every point of ``original`` with the same ``compared`` vector, and count those with another payload.
+
+    Another payload is no error: no fence prevents a program from changing payloads after the snapshot. The copy may have points that another program has deleted from the original since, which no fence prevents. Raises UserFacingError at the first
     point that is missing or has another vector.
     """
-    points = 0
+    points = other_payloads = 0
     copied = _flat(copy, compared)
-    key, vector = BEGIN
-    for expected, expected_vector in _flat(original, compared):
+    key, vector, payload = BEGIN
+    for expected, expected_vector, expected_payload in _flat(original, compared):
         while key < expected:
-            key, vector = next(copied, END)
+            key, vector, payload = next(copied, END)
         if key != expected or vector != expected_vector:
             raise UserFacingError(
                 f"The copy {copy!r} {'has another vector of' if key == expected else 'lacks'} the point {_id(expected)!r}: {original!r} was not"
                 " changed. End the programs that write to it, then run the command again."
             )
         points += 1
+        other_payloads += payload != expected_payload
         if points % REPORT_EVERY == 0:
             report(points)
-    return points
+    return Compared(points, other_payloads)
 
 
 Key: TypeAlias = tuple[int, int]
 """Sorts as Qdrant does: points whose id is a number first, then UUIDs by their bytes."""
 
-BEGIN: tuple[Key, bytes] = (-1, -1), b""
-END: tuple[Key, bytes] = (2, 0), b""
+FlatPoint: TypeAlias = tuple[Key, bytes, dict[str, Any]]
+"""The key of a point, the bytes of its vector, and its payload."""
+
+BEGIN: FlatPoint = (-1, -1), b"", {}
+END: FlatPoint = (2, 0), b"", {}
 
 
-def _flat(collection: str, compared: ImportedVector) -> Iterator[tuple[Key, bytes]]:
-    """Yield each point with the bytes of its vector, which are not read for a point whose id is a number."""
-    for page in compared.pages(collection):
+def _flat(collection: str, compared: ImportedVector) -> Iterator[FlatPoint]:
+    """Yield each point. The vector is not read for a point whose id is a number."""
+    for page in compared.pages(collection, whole=True):
         points = page.points()
-        yield from (((0, number), b"") for number in points.numbers)
-        yield from (((1, user.int), vector.tobytes()) for user, vector in zip(points.ids, points.vectors, strict=True))
+        yield from (((0, number), b"", payload) for number, payload in zip(points.numbers, page.payloads, strict=False))
+        users = zip(points.ids, points.vectors, points.payloads, strict=True)
+        yield from (((1, user.int), vector.tobytes(), payload) for user, vector, payload in users)
 
 
 def _id(key: Key) -> str:
@@ -172,6 +187,7 @@ def _copy_points(nodes: Sequence[Node], collection: str, name: str, settings: Co
 def _make(node: Node, collection: str, folder: Path, seconds: float) -> Snapshot:
     """Create a snapshot on the node, for a file in ``folder``. Raises UserFacingError if the node does not list it: another node has made it."""
     name = run_with_open_session(lambda: make(node.address, collection, seconds=seconds))
+    note_snapshot(folder, node.address.url, name)
     found = next((one for one in snapshots_of(node, collection) if one.name == name), None)
     if found is None:
         raise UserFacingError(
@@ -187,7 +203,6 @@ def _download(node: Node, one: Snapshot, folder: Path, report: Report) -> str:
     with atomic_write(folder / one.name, force=False) as file:
         sha256 = run_with_open_session(
             lambda: download(node.address, one.collection, one.name, file, size=one.size, report=ignore_progress)
-    note_snapshot(folder, node.address.url, name)
         )
     report(one.size, one.size)
     if one.sha256 and sha256 != one.sha256:
@@ -198,7 +213,7 @@ def _download(node: Node, one: Snapshot, folder: Path, report: Report) -> str:
 
 
 def _clean(client: QdrantClient, name: str, original: str) -> None:
-    """Make the copy one that every deletion reaches, give it this database's id, and lift the fence that it has inherited.
+    """Make the copy one that every deletion reaches, give it this database's id, and end the strict mode that it has inherited.
 
     Deletions go by the user's id, and leave points with a higher version. So points whose id is a number are removed, and so are all versions.
     Discarded vectors are removed too.

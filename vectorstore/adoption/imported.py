@@ -17,7 +17,7 @@ from vectorstore.ingest.from_qdrant.stored import bases
 from vectorstore.models import VECTOR_SIZE, VectorImport
 from vectorstore.qdrant.address import Address, server_address
 from vectorstore.qdrant.connection import is_embedded
-from vectorstore.qdrant.pages import Page
+from vectorstore.qdrant.pages import Page, Selection
 from vectorstore.qdrant.scroll import EMBEDDED_PAGE_SIZE, PAGE_SIZE, pages_at
 
 
@@ -28,11 +28,15 @@ class ImportedVector:
     name: str = ""
     import_id: int | None = None
 
-    def pages(self, collection: str) -> Iterator[Page]:
-        """Read every point with this vector, in the order of the ids. Keep the session with the collection lock open."""
+    def pages(self, collection: str, *, whole: bool = False) -> Iterator[Page]:
+        """Read every point with this vector, in the order of the ids. Keep the session with the collection lock open.
+
+        The payloads have only the fields that are imported, unless ``whole`` is true.
+        """
         address = _address()
         size = EMBEDDED_PAGE_SIZE if address is None else PAGE_SIZE
-        with closing(pages_at(address, collection, selection(self.name), size, None)) as pages:
+        selected = Selection(self.name) if whole else selection(self.name)
+        with closing(pages_at(address, collection, selected, size, None)) as pages:
             for page in pages:
                 keep_session()
                 yield page

@@ -26,7 +26,7 @@ from tests.vectorstore.retention.unique_points import point_ids, users_without_e
 from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, one_wrong_bit
 from vectorstore.adoption import copy, replace
 from vectorstore.adoption.adopt import Options, adopt
-from vectorstore.adoption.copy import compare_collections
+from vectorstore.adoption.copy import Compared, compare_collections
 from vectorstore.adoption.imported import ImportedVector
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import point_alias
@@ -109,12 +109,29 @@ def test_copy__deletions__reach_it_and_no_other_write_does(server: object) -> No
     assert verify().clean
 
 
+def test_adopt__payload_changes_after_the_snapshot__is_reported(
+    server: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fence does not refuse it, so it must not end the adoption."""
+    users = guide_collection_of(3)
+    fill([point(7, note="a number")])
+    upload = recover_shards
+
+    def meanwhile(client: Any, nodes: Any, name: str, *arguments: Any, **options: Any) -> None:
+        upload(client, nodes, name, *arguments, **options)
+        client.set_payload(collection_name(), {"note": {"of": ["them"]}}, points=[str(users[1]), 7], wait=True)
+
+    monkeypatch.setattr(copy, "recover_shards", meanwhile)
+    assert outcome("init_qdrant", "--adopt") == (0, "")
+    assert "Another program changed the payload of 2 points after the snapshot.\n" in capsys.readouterr().out
+
+
 def test_copy__user_is_deleted_while_it_is_made__is_not_in_it(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker finishes the deletion before the copy is registered, and does not know the copy yet."""
     users = guide_collection_of(3)
     compare = copy.compare_collections
 
-    def meanwhile(*arguments: Any) -> int:
+    def meanwhile(*arguments: Any) -> Compared:
         User.objects.filter(pk=users[1]).delete()
         in_thread(lambda: sync_users([users[1]])).result()
         assert not QueueEntry.objects.filter(user_id=users[1]).exists()
@@ -148,6 +165,19 @@ def test_copy__discarded_points_and_numbers__are_not_in_it(qdrant_server: object
     assert_replaced(users, copied=True)
 
 
+@pytest.mark.parametrize("limit", [{"unindexed_filtering_update": False}, {"write_rate_limit": 1}])
+def test_copy__original_has_strict_mode__deletions_reach_it(qdrant_server: object, limit: dict[str, Any]) -> None:
+    """Qdrant Cloud forbids filters without an index by default. FindMe deletes from the copy with such a filter."""
+    users = guide_collection_of(3)
+    with qdrant() as client:
+        client.update_collection(collection_name(), strict_mode_config=models.StrictModeConfig(enabled=True, **limit))
+    adopt()
+    User.objects.filter(pk=users[0]).delete()
+    sync_once(timeout=20)
+    assert_replaced(users[1:], copied=True)
+    assert point_ids(registry.copy_name()) == set(map(str, users[1:]))
+
+
 def test_copy__retention_is_over__worker_drops_it(qdrant_server: object) -> None:
     users = guide_collection_of(2)
     adopt(Options(retain=timedelta(hours=1)))
@@ -167,19 +197,6 @@ def leftovers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         client.create_collection(collection_name(), vectors_config={})
         found.extend(one.name for one in client.list_snapshots(collection_name()))
         client.delete_collection(collection_name())
-@pytest.mark.parametrize("limit", [{"unindexed_filtering_update": False}, {"write_rate_limit": 1}])
-def test_copy__original_has_strict_mode__deletions_reach_it(qdrant_server: object, limit: dict[str, Any]) -> None:
-    """Qdrant Cloud forbids filters without an index by default. FindMe deletes from the copy with such a filter."""
-    users = guide_collection_of(3)
-    with qdrant() as client:
-        client.update_collection(collection_name(), strict_mode_config=models.StrictModeConfig(enabled=True, **limit))
-    adopt()
-    User.objects.filter(pk=users[0]).delete()
-    sync_once(timeout=20)
-    assert_replaced(users[1:], copied=True)
-    assert point_ids(registry.copy_name()) == set(map(str, users[1:]))
-
-
         return point_alias(client, target)
 
     monkeypatch.setattr(replace, "point_alias", list_first)
@@ -386,7 +403,7 @@ def test_compare_collections__point_is_missing_or_has_another_vector__is_found(q
         client.create_collection(other, vectors_config=VECTORS)
     fill([point(user, gender="female") for user in users], other)
     fill([point(2), point(uuid4())], other)
-    assert compare_collections(collection_name(), other, ImportedVector()) == 3
+    assert compare_collections(collection_name(), other, ImportedVector()) == Compared(3, 3)
     if change == "number":
         fill([point(3)])
     elif change == "vector":
@@ -396,6 +413,22 @@ def test_compare_collections__point_is_missing_or_has_another_vector__is_found(q
             client.delete(other, models.PointIdsList(points=[str(users[1 if change == "point" else 2])]), wait=True)
     with pytest.raises(UserFacingError, match=f"{problem}.*was not changed"):
         compare_collections(collection_name(), other, ImportedVector())
+
+
+@pytest.mark.parametrize("command", ["init_qdrant", "purge_qdrant"])
+def test_adopt__killed_with_a_snapshot_on_the_server__next_command_deletes_it(qdrant_server: object, command: str) -> None:
+    """The operator may decide not to adopt the collection after all. The snapshot that they made before stays."""
+    users = guide_collection_of(2)
+    with qdrant() as client:
+        own = client.create_snapshot(collection_name(), wait=True)
+        assert own is not None
+    time.sleep(1)  # Qdrant names snapshots by the second
+    kill_adoption("download")
+    assert len(snapshots()) == 2
+    outcome(command)
+    assert snapshots() == [own.name]
+    assert StoreState.current().downloads == []
+    assert point_ids(collection_name()) == set(map(str, users))
 
 
 @pytest.fixture
@@ -415,22 +448,6 @@ def watched_modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_adopt__downloaded_file__is_readable_for_its_account_only_and_is_deleted(
     qdrant_server: object, tmp_path: Path, watched_modes: list[str]
-@pytest.mark.parametrize("command", ["init_qdrant", "purge_qdrant"])
-def test_adopt__killed_with_a_snapshot_on_the_server__next_command_deletes_it(qdrant_server: object, command: str) -> None:
-    """The operator may decide not to adopt the collection after all. The snapshot that they made before stays."""
-    users = guide_collection_of(2)
-    with qdrant() as client:
-        own = client.create_snapshot(collection_name(), wait=True)
-        assert own is not None
-    time.sleep(1)  # Qdrant names snapshots by the second
-    kill_adoption("download")
-    assert len(snapshots()) == 2
-    outcome(command)
-    assert snapshots() == [own.name]
-    assert StoreState.current().downloads == []
-    assert point_ids(collection_name()) == set(map(str, users))
-
-
 ) -> None:
     guide_collection_of(1)
     adopt(Options(folder=tmp_path))
