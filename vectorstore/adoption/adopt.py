@@ -171,7 +171,7 @@ def _replace(
 ) -> Adopted:
     """Replace the real collection that has the alias's name. It is fenced against upserts from here until it is deleted, or until an error."""
     fence = nullcontext() if dry_run else fenced(intended.nodes, planned.alias)
-    with Vectors(planned.alias, replaced=True) as vectors, fence:
+    with Vectors(planned.alias, replaced=True, folder=options.folder) as vectors, fence:
         survey = vectors.survey(report)
         done = Adopted(planned, survey, intended=intended)
         if dry_run:
@@ -191,7 +191,7 @@ def _adopt_in_place(planned: Plan, options: Options, limit: DiscardLimit, dry_ru
     """Adopt the collection behind the alias, or the one that the alias shall point to. Its points stay until workers write them again."""
     survey = Survey()
     if planned.is_to_be_adopted:
-        with Vectors(planned.collection, replaced=False) as vectors:
+        with Vectors(planned.collection, replaced=False, folder=options.folder) as vectors:
             survey = vectors.survey(report)
         limit.counts[planned.collection] = survey.unique_vectors
     if not dry_run:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from pathlib import Path
 from typing import IO
 from uuid import UUID
 
+from findme.core.errors import UserFacingError
 from vectorstore.qdrant.pages import Points
 
 ID, HASH = 16, 16
@@ -16,22 +20,37 @@ LAST = b"\xff" * (ID + HASH + 1)
 
 
 class Fingerprints:
-    """The fingerprints of all points whose id is a UUID, in the order of the ids, in an anonymous temporary file."""
+    """The fingerprints of all points whose id is a UUID, in the order of the ids, in an anonymous temporary file in ``folder``."""
 
-    def __init__(self) -> None:
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``close``
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        with self._one_line_error():
+            self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by ``close``
 
     def add(self, page: Points) -> None:
-        """Add the points of the next page."""
-        self.file.write(b"".join(_of(page)))
+        """Add the points of the next page. Raises UserFacingError if the folder has no room."""
+        with self._one_line_error():
+            self.file.write(b"".join(_of(page)))
 
     def read(self) -> Known:
-        """Return the fingerprints from the beginning."""
-        self.file.seek(0)
+        """Return the fingerprints from the beginning. Raises UserFacingError if the folder has no room."""
+        with self._one_line_error():
+            self.file.seek(0)
         return Known(self.file)
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # what a full disk did not take
+            self.file.close()
+
+    @contextmanager
+    def _one_line_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserFacingError(
+                f"The folder {str(self.folder or tempfile.gettempdir())!r} cannot take a temporary file: {error.strerror or error}. Make room, or"
+                " name another folder with --temporary-folder."
+            ) from error
 
 
 class Known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -77,11 +78,11 @@ class Vectors(AbstractContextManager["Vectors"]):
     overwrite them. There only a vector in a point without a version counts: no FindMe database wrote it.
     """
 
-    def __init__(self, collection: str, *, replaced: bool) -> None:
+    def __init__(self, collection: str, *, replaced: bool, folder: Path | None = None) -> None:
         self.collection, self.replaced = collection, replaced
         with qdrant() as client:
             self.vector = imported_vector(client, collection)
-        self.fingerprints = Fingerprints()
+        self.fingerprints = Fingerprints(folder)
         self.numbers = Survey()
 
     def survey(self, report: Report) -> Survey:

@@ -360,7 +360,7 @@ def test_adopt__server_has_no_room__keeps_the_collection(qdrant_server: object, 
 def test_adopt__temporary_folder_does_not_exist__is_refused(qdrant_server: object, tmp_path: Path) -> None:
     users = guide_collection_of(1)
     code, line = outcome("init_qdrant", "--adopt", "--temporary-folder", str(tmp_path / "missing"))
-    assert (code, "cannot be created: No such file or directory. Name another one with --temporary-folder." in line) == (2, True)
+    assert (code, "cannot take a temporary file: No such file or directory. Make room, or name another folder" in line) == (2, True)
     assert_untouched(users)
 
 

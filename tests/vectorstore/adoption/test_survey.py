@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -60,6 +61,21 @@ def test_adopt__vector_differs__is_refused_unless_discarded(every_store: str) ->
     assert outcome("init_qdrant", "--adopt", "--force") == expected
     result = adopt(Options(discard_vectors=1))
     assert (result.survey.different, result.survey.examples, result.removed) == (1, {"different": [str(users[1])]}, 0)
+    assert point_ids() == as_strings(users)
+
+
+def test_adopt__no_room_for_temporary_files__is_refused(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = guide_collection_of(3)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_options: Path("/dev/full").open("w+b", buffering=0))  # noqa: SIM115
+    code, line = outcome("init_qdrant", "--adopt", "--temporary-folder", str(tmp_path))
+    assert (code, line) == (
+        2,
+        (
+            f"The folder {str(tmp_path)!r} cannot take a temporary file: No space left on device. Make room, or name another folder with"
+            " --temporary-folder."
+        ),
+    )
+    fill([point(users[0])])  # the fence is lifted
     assert point_ids() == as_strings(users)
 
 

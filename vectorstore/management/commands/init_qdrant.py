@@ -68,7 +68,7 @@ class Command(FindmeCommand):
             "--temporary-folder",
             type=Path,
             metavar="DIR",
-            help="with --adopt: where to download the snapshot for the copy (default: the system's folder for temporary files)",
+            help="with --adopt: where to download the snapshot for the copy, and for other temporary files (default: the system's folder for temporary files)",
         )
         parser.add_argument(
             "--node",
