@@ -22,6 +22,8 @@ from findme.core.waiting import Deadline
 from vectorstore.catalog.alias import collection_names
 from vectorstore.catalog.cluster import CONSENSUS_SECONDS
 from vectorstore.catalog.saved_settings import (
+    LIMITS,
+    UNLIMITED,
     Saved,
     Settings,
     change_settings,
@@ -57,7 +59,7 @@ def fenced(nodes: Sequence[Node], collection: str) -> Iterator[None]:
     saved: Saved | None = None
     try:
         with qdrant() as client:
-            saved = change_settings(client, collection, FENCE)
+            saved = change_settings(client, collection, FENCE | _dormant_limits(client, collection))
         _require_refusal(nodes, collection)
         log.info("%s refuses upserts from now on. Searches continue.", collection)
         yield
@@ -80,6 +82,17 @@ def interruption() -> str | None:
     if name not in saved_settings():
         return None
     return f"{name} refuses upserts since an adoption was interrupted. Run init_qdrant --adopt to finish it, or init_qdrant to lift this."
+
+
+def _dormant_limits(client: QdrantClient, collection: str) -> Settings:
+    """Return unlimited values for the limits of a strict mode that is off: the fence switches it on, and searches must continue."""
+    found = client.http.collections_api.get_collection(collection).result
+    assert found is not None
+    mode = found.config.strict_mode_config
+    if mode is None or mode.enabled:
+        return {}
+    limits = {name: getattr(mode, name) for name in sorted(LIMITS - FENCE.keys())}
+    return {name: True if isinstance(limit, bool) else UNLIMITED for name, limit in limits.items() if limit is not None}
 
 
 def _lift_after(error: BaseException, collection: str, saved: Saved | None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdrant_client import QdrantClient
-from qdrant_client.models import CollectionConfig, UpdateCollection
+from qdrant_client.models import CollectionConfig, StrictModeConfig, UpdateCollection
 
 from findme.core.errors import UserFacingError
 from findme.core.waiting import Deadline
@@ -41,12 +41,14 @@ OPTIMIZER = _Part(lambda config: config.optimizer_config, "optimizers_config")
 PARAMETERS = _Part(lambda config: config.params, "params")
 STRICT_MODE = _Part(lambda config: config.strict_mode_config, "strict_mode_config")
 
+LIMITS = frozenset(StrictModeConfig.model_fields) - {"enabled", "multivector_config", "sparse_config", "max_resident_memory_percent"}
+"""The limits of strict mode that one number or one boolean says."""
+
 SETTINGS: Mapping[str, _Part] = {
     "deleted_threshold": OPTIMIZER,
     "vacuum_min_vector_number": OPTIMIZER,
     "on_disk_payload": PARAMETERS,
-    "enabled": STRICT_MODE,
-    "upsert_max_batchsize": STRICT_MODE,
+    **dict.fromkeys(["enabled", *sorted(LIMITS)], STRICT_MODE),
 }
 """The settings that can be changed temporarily. Those of strict mode limit the requests of clients."""
 

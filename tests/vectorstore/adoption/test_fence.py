@@ -95,6 +95,25 @@ def test_fenced__block_fails__settings_of_the_operator_are_restored(qdrant_serve
     assert saved_settings() == {}
 
 
+@pytest.mark.parametrize("limit", [{"max_query_limit": 2}, {"unindexed_filtering_retrieve": False, "search_allow_exact": False}])
+def test_fenced__limits_of_a_strict_mode_that_is_off__stay_off(qdrant_server: QdrantServer, limit: dict[str, Any]) -> None:
+    users = guide_collection_of(3)
+    name = collection_name()
+    with qdrant() as client:
+        client.update_collection(name, strict_mode_config=models.StrictModeConfig(enabled=False, upsert_max_batchsize=7, **limit))
+        before = client.get_collection(name).config
+    of_note = models.Filter(must_not=[models.FieldCondition(key="note", match=models.MatchValue(value="none"))])
+    exact = models.SearchParams(exact=True)
+    with suppress(Stopped), fenced(nodes(), name):
+        assert is_fenced()
+        with qdrant() as client:
+            found = client.query_points(name, query=OTHER_VECTOR, query_filter=of_note, search_params=exact, limit=3).points
+        assert len(found) == len(users)
+        raise Stopped
+    with qdrant() as client:
+        assert client.get_collection(name).config == before
+
+
 def test_fenced__test_write_is_accepted__stops_and_changes_nothing(qdrant_server: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server without this strict mode would accept the write, which updates no point."""
     users = guide_collection_of(2)
