@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.qdrant import QdrantServer
-from tests.support.commands import outcome
+from tests.support.commands import outcome, run_python
 from tests.vectorstore.adoption.guide import OTHER_VECTOR, fill, guide_collection_of, point
 from tests.vectorstore.retention.unique_points import point_ids, users_without_embedding
 from tests.vectorstore.snapshots.snapshot_proxy import silent_proxy
@@ -29,6 +29,16 @@ from vectorstore.rebuild.backfill import backfill
 from vectorstore.snapshots.nodes import Node, every_node
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qdrant_server]
+
+
+TERMINATED_ADOPTION = """
+import os, signal, sys
+from findme.cli import main
+from vectorstore.adoption import replace
+
+replace.build = lambda **_options: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(main(["manage.py", "init_qdrant", "--adopt"]))
+"""
 
 
 class Stopped(Exception):
@@ -136,6 +146,14 @@ def test_init_qdrant__adoption_was_killed_under_the_fence__lifts_it(qdrant_serve
     assert outcome(*command)[0] == 2
     assert not is_fenced()
     assert saved_settings() == {}
+
+
+def test_init_qdrant__sigterm_under_the_fence__lifts_it(qdrant_server: QdrantServer) -> None:
+    """A shutdown of the machine must not keep the old services from writing."""
+    guide_collection_of(1)
+    code, _, stderr = run_python(TERMINATED_ADOPTION)
+    assert (code, "interrupted. Run it again" in stderr) == (130, True), stderr
+    assert (saved_settings(), is_fenced()) == ({}, False)
 
 
 def test_init_qdrant__check_and_plan_under_the_fence__report_it(qdrant_server: QdrantServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from django.db import connection
 from findme.core.commands.arguments import add_after_restore, add_discard_vectors, duration, number, seconds
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import ignore_progress, progress
+from findme.core.commands.signals import interrupted_by_sigterm
 from findme.core.plurals import counted, plural
 from findme.core.program import NOT_DONE
 from findme.core.triggers.problems import trigger_problems
@@ -154,7 +155,8 @@ class Command(FindmeCommand):
 
     def _adopt(self, options: dict[str, Any]) -> None:
         try:
-            with progress("Comparing points") as report, self.printed_steps("findme.vectorstore", as_json=options["json"]):
+            steps = self.printed_steps("findme.vectorstore", as_json=options["json"])
+            with progress("Comparing points") as report, steps, interrupted_by_sigterm():
                 done = adopt(
                     Options(
                         max_changes=options["max_changes"],
