@@ -111,8 +111,9 @@ def _lift_after(error: BaseException, collection: str, saved: Saved | None) -> N
             if collection in collection_names(client):
                 log.info("%s has its settings from before and accepts upserts again.", collection)
     except UserFacingError as failure:
+        why = "" if one_line(failure) == one_line(error) else f" ({one_line(failure)})"
         raise UserFacingError(
-            f"{one_line(error)} {collection!r} still refuses upserts ({one_line(failure)}): run manage.py init_qdrant, which restores its settings."
+            f"{one_line(error)} {collection!r} still refuses upserts{why}: run manage.py init_qdrant, which restores its settings."
         ) from error
 
 
