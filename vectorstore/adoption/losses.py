@@ -61,9 +61,12 @@ def describe(survey: Survey, collection: str) -> str:
 
 
 def next_step(survey: Survey, collection: str) -> str:
-    """Return what the operator types next."""
+    """Return what the operator types next.
+
+    As long as an import helps for certain, ``--discard-vectors`` is not named: it would cover vectors that a service writes after the import.
+    """
     discard = f"--discard-vectors {discardable(survey)}"
     if not survey.unique_vectors and not survey.different:
         return f"Rerun with {discard}."
-    again = f"rerun with {discard}" if discardable(survey) else "rerun this command"
+    again = "rerun this command" if survey.unique_vectors else f"rerun, with {discard} for the rest"
     return f"Run manage.py import_embeddings --from-collection {collection}, then {again}."

@@ -57,7 +57,7 @@ def test_init_qdrant__adopt_with_missing_vectors__exits_2_in_a_process(embedded_
 def test_adopt__vector_differs__is_refused_unless_discarded(every_store: str) -> None:
     users = guide_collection_of(3)
     fill([point(users[1], vector=OTHER_VECTOR)])
-    expected = refusal(3, "1 differs from PostgreSQL's", f"{importing()} with --discard-vectors 1")
+    expected = refusal(3, "1 differs from PostgreSQL's", f"{importing()}, with --discard-vectors 1 for the rest")
     assert outcome("init_qdrant", "--adopt", "--force") == expected
     result = adopt(Options(discard_vectors=1))
     assert (result.survey.different, result.survey.examples, result.removed) == (1, {"different": [str(users[1])]}, 0)
@@ -123,7 +123,7 @@ def test_adopt__all_reasons__are_counted_apart(store: str, capsys: pytest.Captur
     fill([point(different, vector=OTHER_VECTOR), point(missing), point(zeros, vector=ZEROS), point(9)])
     before = all_state()
     reasons = "1 is missing in PostgreSQL, 1 differs and 1 cannot be imported"
-    next_step = f"{importing()} with --discard-vectors 2"
+    next_step = f"{importing()} this command"
     refused = refusal(5, reasons, next_step)
     assert outcome("init_qdrant", "--adopt", "--discard-vectors", "5") == refused
     assert len(refused[1].split()) <= 30
