@@ -12,12 +12,12 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 
 from findme.core.commands.progress import ignore_progress
+from findme.core.commands.shutdown import GracefulShutdown
 from findme.core.errors import UserFacingError
 from findme.core.waiting import Deadline
 from vectorstore.consistency.capture_check import CaptureCheck
 from vectorstore.sync.batch import BATCH_SIZE
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import POLL_SECONDS, OnBatch, OnUnavailable, Worker
 
 SLEEP_SECONDS = 1.0

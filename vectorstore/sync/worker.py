@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 
 from findme.core.commands.explanations import explain_error
 from findme.core.commands.progress import ignore_progress
+from findme.core.commands.shutdown import GracefulShutdown, ShutdownRequested
 from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
 from findme.core.waiting import StallTimeout
@@ -30,7 +31,6 @@ from vectorstore.sync.leases import database_clock, expire_leases, release_all
 from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.settings import check_settings
-from vectorstore.sync.shutdown import GracefulShutdown, ShutdownRequested
 
 TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.2

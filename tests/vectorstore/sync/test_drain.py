@@ -11,6 +11,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from accounts.models import User
+from findme.core.commands.shutdown import GracefulShutdown
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import free_port
@@ -29,7 +30,6 @@ from vectorstore.sync.claims import Claim, claim_due
 from vectorstore.sync.leases import finish
 from vectorstore.sync.results import BatchResult
 from vectorstore.sync.settings import WrongSetting
-from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import Worker, sync_once
 
 EMPTY = Backlog(0, None, 0, 0)

@@ -25,6 +25,7 @@ from django.db import connection
 from django.utils.timezone import now
 from pytest_django import Settings
 
+from findme.core.commands.shutdown import GracefulShutdown
 from tests.qdrant import QdrantServer, freeze, started_qdrant, thaw
 from tests.schema.rows import ask
 from tests.support.commands import started, watching
@@ -41,7 +42,6 @@ from vectorstore.models import QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue
 from vectorstore.schema.initialize import initialize
 from vectorstore.sync import watch
-from vectorstore.sync.shutdown import GracefulShutdown
 from vectorstore.sync.worker import Worker, sync_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -19,6 +19,7 @@ from findme.core.commands.arguments import add_discard_vectors, seconds_of_a_day
 from findme.core.commands.base import FindmeCommand
 from findme.core.commands.progress import ignore_progress
 from findme.core.commands.running import log_batch, note_counts
+from findme.core.commands.shutdown import GracefulShutdown, ShutdownRequested
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.plurals import counted
 from findme.core.postgresql.statement_limit import statement_limit
@@ -30,7 +31,6 @@ from vectorstore.queue.entries import Backlog, backlog
 from vectorstore.retention.unique_vectors import points_hold
 from vectorstore.sync.batch import BATCH_SIZE, LARGEST_BATCH
 from vectorstore.sync.results import BatchResult, SyncResult
-from vectorstore.sync.shutdown import GracefulShutdown, ShutdownRequested
 from vectorstore.sync.watch import watch
 from vectorstore.sync.worker import TIMEOUT_SECONDS, sync_once
 

@@ -11,17 +11,17 @@ import pytest
 from django.db import connection
 
 from accounts.models import User
+from findme.core.commands import shutdown
+from findme.core.commands.shutdown import GracefulShutdown
 from tests.support.commands import run_python
 from tests.support.users import create_users
-from vectorstore.sync import shutdown
-from vectorstore.sync.shutdown import GracefulShutdown
 
 SIGNAL = signal.SIGUSR1
 
 STUCK = """
 import os, signal, threading, time
 from django.db import DatabaseError, connection
-from vectorstore.sync import shutdown
+from findme.core.commands import shutdown
 
 shutdown.GRACE_SECONDS, shutdown.RELEASE_SECONDS = 0.3, {release_seconds}
 gate, rejected = threading.Event(), threading.Event()
