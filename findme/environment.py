@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
+from datetime import date
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
 from environ import ImproperlyConfigured
@@ -108,6 +111,38 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
                     f"{var} has {part!r}: it must be an IP address, or a network such as 10.0.0.0/8 without host bits{others}."
                 ) from None
         return parts
+
+    def names(self, var: str) -> list[str]:
+        """Return names of small letters, digits, ``-`` and ``_``, separated by commas. Raise ImproperlyConfigured."""
+        names: list[str] = self.list(var, default=[])
+        for name in names:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+                raise ImproperlyConfigured(
+                    f"{var} has {name!r}: a name has at most 40 small letters, digits, '-' and '_', and begins with a letter."
+                )
+        return list(dict.fromkeys(names))
+
+    def days(self, var: str) -> list[str]:
+        """Return days separated by commas: ``YYYY-MM-DD``, or ``MM-DD`` for every year. Raise ImproperlyConfigured."""
+        days: list[str] = self.list(var, default=[])
+        for day in days:
+            try:
+                # 2000 was a leap year.
+                date.fromisoformat(day if len(day) == 10 else f"2000-{day}")
+            except ValueError:
+                raise ImproperlyConfigured(
+                    f"{var} has {day!r}: it must be a day such as 2027-03-29, or such as 12-25 for every year."
+                ) from None
+        return days
+
+    def time_zone(self, var: str, default: str) -> str:
+        """Return the name of a time zone. Raise ImproperlyConfigured."""
+        name: str = self.str(var, default=default)
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            raise ImproperlyConfigured(f"{var} is {name!r}: it must be a time zone such as Europe/Berlin.") from None
+        return name
 
     def folder(self, var: str, default: str) -> Path:
         """Return the folder. A relative one is inside the checkout, whatever the working folder of the command."""

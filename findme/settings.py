@@ -59,6 +59,16 @@ SYNC_LEASE_SECONDS = env.float("SYNC_LEASE_SECONDS", default=60.0)
 SYNC_RECHECK_SECONDS = env.float("SYNC_RECHECK_SECONDS", default=30.0)
 EMBEDDING_MODEL = env.str("EMBEDDING_MODEL", default="")
 
+# --- Requests of data subjects ----------------------------------------------------------------------------------------------------
+REQUEST_TIME_ZONE = env.time_zone("REQUEST_TIME_ZONE", default="UTC")
+"""The time zone of the dates of requests."""
+REQUEST_HOLIDAYS = env.days("REQUEST_HOLIDAYS")
+"""Days on which no deadline ends: ``YYYY-MM-DD``, or ``MM-DD`` for every year."""
+REQUEST_RECIPIENTS = env.names("REQUEST_RECIPIENTS")
+"""The recipients of personal data, which must be informed of a rectification, an erasure or a restriction."""
+REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095)
+"""For how many days after the end of a request its contact address is kept."""
+
 # --- Django -----------------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "findme",

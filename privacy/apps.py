@@ -6,7 +6,11 @@ from django.utils.module_loading import autodiscover_modules
 class PrivacyConfig(AppConfig):
     name = "privacy"
     verbose_name = "Privacy"
-    trigger_files = (("0001_erased_users", "0001_erased_users"), ("0002_audit_log", "0002_audit_log"))
+    trigger_files = (
+        ("0001_erased_users", "0001_erased_users"),
+        ("0002_audit_log", "0002_audit_log"),
+        ("0005_requests", "0005_requests"),
+    )
 
     def ready(self) -> None:
         from privacy.checks.run import check_owners

@@ -1,4 +1,4 @@
-"""Audit log: exports, anonymizations, deletions, retries and adoptions, with actor and outcome.
+"""Audit log: exports, anonymizations, deletions, retries, adoptions and the steps of requests, with actor and outcome.
 
 An action that removes a user is recorded in its own transaction, so neither is committed without the other. A failure is recorded afterwards.
 The rows contain users as UUIDs without a foreign key, and no other personal data.
@@ -21,7 +21,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, QuerySet, Value
 from django.db.models.functions import Now
 
 from findme.core.errors import UserFacingError
-from privacy.models import AuditEntry
+from privacy.models import AuditEntry, DataSubjectRequest
 
 Action: TypeAlias = AuditEntry.Action
 Outcome: TypeAlias = AuditEntry.Outcome
@@ -49,7 +49,7 @@ def record(action: Action, target_id: UUID, outcome: Outcome = Outcome.DONE, *, 
 
 def record_each(action: Action, target_ids: Collection[UUID], outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None) -> None:
     """Add an entry for each target, as ``record`` does."""
-    actor = _actor(actor_id)
+    actor = actor_columns(actor_id)
     AuditEntry.objects.bulk_create(
         [AuditEntry(action=action, target_id=target_id, outcome=outcome, **actor) for target_id in target_ids], batch_size=1000
     )
@@ -63,6 +63,23 @@ def record_failure_of(action: Action, target_id: UUID, *, actor_id: UUID | None)
     except BaseException as error:
         with _log_if_not_recorded(error, action, target_id):
             record(action, target_id, outcome_of(error), actor_id=actor_id)
+        raise
+
+
+def record_step(action: Action, request: DataSubjectRequest, outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None) -> None:
+    """Add an entry for a step of a request in the current transaction."""
+    actor = actor_columns(actor_id)
+    AuditEntry.objects.create(action=action, target_id=request.user_id, request_id=request.pk, outcome=outcome, **actor)
+
+
+@contextmanager
+def record_failure_of_step(action: Action, request: DataSubjectRequest, *, actor_id: UUID | None) -> Iterator[None]:
+    """Add an entry if the block raises, as ``record_failure_of`` does."""
+    try:
+        yield
+    except BaseException as error:
+        with _log_if_not_recorded(error, action, request.pk):
+            record_step(action, request, outcome_of(error), actor_id=actor_id)
         raise
 
 
@@ -83,7 +100,7 @@ def record_adoption(collection: str) -> Iterator[None]:
 
 
 def _record_adoption(collection: str, outcome: Outcome) -> None:
-    AuditEntry.objects.create(action=Action.ADOPT, collection=collection, outcome=outcome, **_actor(None))
+    AuditEntry.objects.create(action=Action.ADOPT, collection=collection, outcome=outcome, **actor_columns(None))
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -110,8 +127,9 @@ def _log_if_not_recorded(failure: BaseException, action: Action, target: UUID | 
         logger.error("The audit log has no entry for this action: %s of %s failed (%s).", action, target, kind)  # noqa: TRY400
 
 
-def _actor(user_id: UUID | None) -> dict[str, UUID | str]:
-    return {"actor_account": operating_system_account()} if user_id is None else {"actor_id": user_id}
+def actor_columns(user_id: UUID | None, prefix: str = "actor") -> dict[str, UUID | str]:
+    """Return the column for the actor: ``{prefix}_id`` for a staff member, ``{prefix}_account`` for a command."""
+    return {f"{prefix}_account": operating_system_account()} if user_id is None else {f"{prefix}_id": user_id}
 
 
 def operating_system_account() -> str:

@@ -62,6 +62,7 @@ class LinkKind(StrEnum):
     ID = "id without a foreign key"
     TEXT = "text that contains the id or a digest of the address"
     CONTENT = "encoded content that names the user"
+    ROW = "foreign key to a row that leads to the user"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
-"""Personal data of ``privacy``: ids of anonymized or deleted users, and the audit log."""
+"""Personal data of ``privacy``: ids of anonymized or deleted users, requests of data subjects, and the audit log."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
-from privacy.models import AuditEntry, ErasedUser
-from privacy.purposes import ACCOUNTABILITY
+from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, RequestRecipient
+from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
 
 UNTIL_UNDONE = Retention("until the erasure is undone")
@@ -70,6 +72,124 @@ class Erasures(PersonalDataOwner):
         return []
 
 
+WITH_REQUEST = Retention("until the operator deletes the request, three years after its end at the earliest")
+OF_STAFF = (
+    *("recorded_by_id", "recorded_by_account", "identity_confirmed_by_id", "identity_confirmed_by_account"),
+    *("approved_by_id", "approved_by_account"),
+)
+OF_REQUEST = (
+    *("id", "recorded_at", "kind", "state", "user_id", "processing", "received_on", "due_on", "identity_asked_on", "identity_confirmed_on"),
+    *("identity_method", "extension_informed_on", "extension_reason", "approved_at", "stopped_on", "refusal_ground"),
+    *("informed_of_remedies", "withdrawal_reason", "closed_on"),
+)
+OF_RECIPIENT = ("recipient", "informed_on", "not_informed_reason")
+
+
+class Requests(PersonalDataOwner):
+    """Owns the requests of data subjects. A request outlives the user as a proof of the answer (GDPR, article 5, paragraph 2).
+
+    Its contact address stays until the time for complaints is over: without it, the data subject could not receive the answer to an erasure.
+    ``manage.py process_requests`` deletes it.
+    """
+
+    section = "requests"
+    is_last = True
+    tables = {
+        "privacy.DataSubjectRequest": TableDeclaration(
+            links=(
+                Link("user_id", LinkKind.ID),
+                Link("recorded_by_id", LinkKind.ID),
+                Link("identity_confirmed_by_id", LinkKind.ID),
+                Link("approved_by_id", LinkKind.ID),
+            ),
+            data=(
+                PersonalData(
+                    fields=OF_REQUEST,
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=REQUESTS,
+                    retention=WITH_REQUEST,
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("contact",),
+                    category=Category.CONTACT,
+                    purpose=REQUESTS,
+                    retention=Retention(f"until {settings.REQUEST_CONTACT_DAYS} days after the end of the request"),
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=OF_STAFF,
+                    category=Category.STAFF_ACTIONS,
+                    purpose=REQUESTS,
+                    retention=WITH_REQUEST,
+                    export=Export.NEVER,
+                    reason="the actor is another person, and the audit log has the steps of a member of staff",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        ),
+        "privacy.RequestRecipient": TableDeclaration(
+            links=(Link("request", LinkKind.ROW),),
+            data=(
+                PersonalData(
+                    fields=OF_RECIPIENT,
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=REQUESTS,
+                    retention=WITH_REQUEST,
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("id", "request"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=REQUESTS,
+                    retention=WITH_REQUEST,
+                    export=Export.NEVER,
+                    reason="the recipients are exported as a part of their request",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        ),
+    }
+
+    def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
+        """Yield the user's requests with their recipients. The staff who handled them are not exported."""
+        recipients: defaultdict[UUID, list[dict[str, Any]]] = defaultdict(list)
+        rows = RequestRecipient.objects.filter(request__user_id=user_id).order_by("recipient")
+        for request_id, *values in rows.values_list("request_id", *OF_RECIPIENT):
+            recipients[request_id].append(dict(zip(OF_RECIPIENT, values, strict=True)))
+        for request in _requests(user_id).order_by("received_on", "pk").values(*OF_REQUEST, "contact").iterator():
+            yield {**request, "recipients": recipients[request["id"]]}
+
+    def anonymize(self, user_id: UUID) -> None:
+        """Change nothing: the answer must still reach the data subject, and be proven."""
+
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        effects = (
+            Effect("requests, by id", _requests(user_id).count(), Disposition.KEPT),
+            Effect(
+                "contact addresses of requests, until the time for complaints is over",
+                _requests(user_id).filter(contact__isnull=False).count(),
+                Disposition.KEPT,
+            ),
+        )
+        return [effect for effect in effects if effect.count]
+
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return self.after_anonymization(user_id)
+
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
+        return []
+
+
+def _requests(user_id: UUID) -> QuerySet[DataSubjectRequest]:
+    return DataSubjectRequest.objects.filter(user_id=user_id)
+
+
 class AuditLog(PersonalDataOwner):
     """Owns the audit log. Entries outlive the user until their retention ends (GDPR, articles 5 (2) and 30)."""
 
@@ -80,7 +200,7 @@ class AuditLog(PersonalDataOwner):
             links=(Link("target_id", LinkKind.ID), Link("actor_id", LinkKind.ID)),
             data=(
                 PersonalData(
-                    fields=("recorded_at", "action", "target_id", "outcome"),
+                    fields=("recorded_at", "action", "target_id", "request_id", "outcome"),
                     category=Category.PRIVACY_RECORDS,
                     purpose=ACCOUNTABILITY,
                     retention=Retention("the action", audit.RETENTION),
@@ -103,7 +223,7 @@ class AuditLog(PersonalDataOwner):
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         """Yield the entries about the user and, for staff, by the user. The actor is not exported."""
-        columns = ("recorded_at", "action", "target_id", "outcome")
+        columns = ("recorded_at", "action", "target_id", "request_id", "outcome")
         yield from _entries(user_id).order_by("pk").values(*columns).iterator()
 
     def anonymize(self, user_id: UUID) -> None:
@@ -128,4 +248,5 @@ def _entries(user_id: UUID) -> QuerySet[AuditEntry]:
 
 
 registry.register(Erasures())
+registry.register(Requests())
 registry.register(AuditLog())

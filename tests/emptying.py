@@ -14,7 +14,12 @@ from django.test import TransactionTestCase
 
 KEPT = {"django_content_type", "auth_permission"}
 """Tables whose rows the migrations insert, and no test changes."""
-AUDIT_LOG = '"audit_log"'
+APPEND_ONLY = {
+    '"audit_log"': ("audit_log_append_only",),
+    '"data_subject_requests"': ("data_subject_requests_not_truncated",),
+    '"request_recipients"': ("request_recipients_not_truncated",),
+}
+"""Tables that refuse a deletion, with the triggers that refuse to truncate them."""
 SMALL = 1 << 19
 """Bytes of a table with its long values and its deleted rows."""
 
@@ -41,8 +46,8 @@ def empty_the_tables() -> None:
         if max(size for _, size in found) > SMALL or not _without_triggers(cursor):
             _truncate(cursor, names)
         else:
-            if AUDIT_LOG in {names[number] for number, _ in found}:  # its triggers refuse a deletion
-                _truncate(cursor, [AUDIT_LOG])
+            if {names[number] for number, _ in found} & APPEND_ONLY.keys():
+                _truncate(cursor, list(APPEND_ONLY))
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in names))
             cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
@@ -50,9 +55,10 @@ def empty_the_tables() -> None:
 
 
 def _truncate(cursor: CursorWrapper, names: list[str]) -> None:
-    cursor.execute("ALTER TABLE audit_log DISABLE TRIGGER audit_log_append_only")
+    triggers = [(table, trigger) for table, triggers in APPEND_ONLY.items() for trigger in triggers]
+    cursor.execute("; ".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in triggers))
     cursor.execute(f"TRUNCATE {', '.join(names)}")
-    cursor.execute("ALTER TABLE audit_log ENABLE ALWAYS TRIGGER audit_log_append_only")
+    cursor.execute("; ".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in triggers))
 
 
 def _without_triggers(cursor: CursorWrapper) -> bool:

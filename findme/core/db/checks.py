@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
@@ -72,7 +73,7 @@ class ValidateChecks(Operation):
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
-        check_existing_rows(schema_editor, model, self._constraints(model))
+        check_existing_rows(schema_editor, model, checks_named(model, self.names))
         validate = ", ".join(f"VALIDATE CONSTRAINT {schema_editor.quote_name(name)}" for name in self.names)
         schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(model._meta.db_table)} {validate}")
 
@@ -81,16 +82,55 @@ class ValidateChecks(Operation):
     ) -> None:
         """Make the constraints NOT VALID again. PostgreSQL can do that only if they are created again."""
         model = from_state.apps.get_model(app_label, self.model_name)
-        for constraint in self._constraints(model):
+        for constraint in checks_named(model, self.names):
             schema_editor.execute(str(constraint.remove_sql(model, schema_editor)))
             schema_editor.execute(f"{constraint.create_sql(model, schema_editor)} NOT VALID", params=None)
 
-    def _constraints(self, model: type[Model]) -> list[CheckConstraint]:
-        by_name = {one.name: one for one in model._meta.constraints if isinstance(one, CheckConstraint)}
-        return [by_name[name] for name in self.names]
-
     def describe(self) -> str:
         return f"Validate {len(self.names)} checks on {self.model_name}"
+
+
+class RemoveChecks(Operation):
+    """Remove CHECK constraints that later rows may break.
+
+    The reverse adds them again, and as ``NOT VALID`` if rows break them: such rows stay.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, model_name: str, names: Sequence[str]) -> None:
+        self.model_name, self.names = model_name, list(names)
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        for name in self.names:
+            state.remove_constraint(app_label, self.model_name.lower(), name)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        for constraint in checks_named(model, self.names):
+            schema_editor.execute(str(constraint.remove_sql(model, schema_editor)))
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        for constraint in checks_named(model, self.names):
+            schema_editor.execute(f"{constraint.create_sql(model, schema_editor)} NOT VALID", params=None)
+            with suppress(UserFacingError):
+                check_existing_rows(schema_editor, model, [constraint])
+                table, name = schema_editor.quote_name(model._meta.db_table), schema_editor.quote_name(constraint.name)
+                schema_editor.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+
+    def describe(self) -> str:
+        return f"Remove {len(self.names)} checks on {self.model_name}"
+
+
+def checks_named(model: type[Model], names: Sequence[str]) -> list[CheckConstraint]:
+    by_name = {one.name: one for one in model._meta.constraints if isinstance(one, CheckConstraint)}
+    return [by_name[name] for name in names]
 
 
 def check_existing_rows(schema_editor: BaseDatabaseSchemaEditor, model: type[Model], constraints: Sequence[CheckConstraint]) -> None:

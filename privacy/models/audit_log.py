@@ -1,4 +1,4 @@
-"""Anonymized and deleted users, and the audit log."""
+"""The audit log."""
 
 from __future__ import annotations
 
@@ -10,32 +10,16 @@ from django.db.models import Q
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
 
-
-class ErasedUser(models.Model):
-    """A user who was anonymized or, with ``deleted``, deleted for good.
-
-    Triggers add the row, and reject data of the user in every table. There is no foreign key, because the row outlives the user. To undo an
-    erasure, the role that owns the table deletes the row. ``flush`` keeps the rows, because they protect users against copies of their data
-    outside the database.
-    """
-
-    user_id = models.UUIDField(primary_key=True)
-    erased_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
-    deleted = models.BooleanField(db_default=False, default=False)
-
-    kept_by_flush = True
-
-    class Meta:
-        db_table = "erased_users"
-        default_permissions = ("view",)
-        constraints = [*supported_dates("erased_users", "erased_at")]
-
-    def __str__(self) -> str:
-        return str(self.user_id)
+OF_USERS = ["export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"]
+OF_REQUESTS = [
+    *("request_record", "request_ask", "request_identify", "request_extend", "request_approve", "request_refuse", "request_stop"),
+    *("request_answer", "request_withdraw", "request_inform", "request_contact", "request_forget"),
+]
+"""Actions on a user, and steps of a request. The data subject of a request need not be a user."""
 
 
 class AuditEntry(models.Model):
-    """One action on a user's data or on a collection of the vector store, with actor, time and outcome.
+    """One action on a user's data, on a request of a data subject or on a collection of the vector store, with actor, time and outcome.
 
     There is no foreign key, so the entry outlives both users. Triggers reject a change of an entry, and a deletion before its retention ends.
     """
@@ -48,6 +32,18 @@ class AuditEntry(models.Model):
         UNDO_ERASURE = "undo_erasure", "Undo an erasure"
         RETRY = "retry", "Retry"
         ADOPT = "adopt", "Adopt a collection"
+        REQUEST_RECORD = "request_record", "Record a request"
+        REQUEST_ASK = "request_ask", "Ask for the identity"
+        REQUEST_IDENTIFY = "request_identify", "Confirm the identity"
+        REQUEST_EXTEND = "request_extend", "Extend the deadline"
+        REQUEST_APPROVE = "request_approve", "Approve a request"
+        REQUEST_REFUSE = "request_refuse", "Refuse a request"
+        REQUEST_STOP = "request_stop", "Stop a processing"
+        REQUEST_ANSWER = "request_answer", "Answer a request"
+        REQUEST_WITHDRAW = "request_withdraw", "Withdraw a request"
+        REQUEST_INFORM = "request_inform", "Inform a recipient"
+        REQUEST_CONTACT = "request_contact", "Correct a contact address"
+        REQUEST_FORGET = "request_forget", "Delete a contact address"
 
     class Outcome(models.TextChoices):
         STARTED = "started", "Started"
@@ -67,6 +63,7 @@ class AuditEntry(models.Model):
     )
     action = models.CharField(max_length=20, choices=Action.choices)
     target_id = models.UUIDField(null=True, help_text="The user")
+    request_id = models.UUIDField(null=True, help_text="The request of a data subject")
     collection = models.CharField(max_length=255, default="", db_default="", help_text="The collection that was adopted")
     outcome = models.CharField(max_length=20, choices=Outcome.choices)
 
@@ -78,10 +75,11 @@ class AuditEntry(models.Model):
             models.Index(fields=["target_id"], name="audit_log_target_id_idx"),
             models.Index(fields=["actor_id"], name="audit_log_actor_id_idx"),
             models.Index(fields=["recorded_at"], name="audit_log_recorded_at_idx"),
+            models.Index(fields=["request_id"], name="audit_log_request_id_idx", condition=Q(request_id__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(action__in=["export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry", "adopt"]),
+                condition=Q(action__in=[*OF_USERS, "adopt", *OF_REQUESTS]),
                 name="audit_log_action_check",
             ),
             models.CheckConstraint(
@@ -92,12 +90,13 @@ class AuditEntry(models.Model):
                 name="audit_log_actor_check",
             ),
             models.CheckConstraint(
-                condition=Q(action="adopt", target_id__isnull=True, collection__gt="")
-                | (~Q(action="adopt") & Q(target_id__isnull=False, collection="")),
+                condition=Q(action="adopt", target_id__isnull=True, request_id__isnull=True, collection__gt="")
+                | Q(action__in=OF_USERS, target_id__isnull=False, request_id__isnull=True, collection="")
+                | Q(action__in=OF_REQUESTS, request_id__isnull=False, collection=""),
                 name="audit_log_target_check",
             ),
             *supported_dates("audit_log", "recorded_at"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.action} of {self.target_id or self.collection}: {self.outcome}"
+        return f"{self.action} of {self.target_id or self.request_id or self.collection}: {self.outcome}"

@@ -1,0 +1,1 @@
+"""Requests of data subjects: states, deadlines, steps and jobs."""
