@@ -9,7 +9,7 @@ import time_machine
 from django.db import connection
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from findme.core.errors import UserFacingError
 from privacy.requests.deadlines import LONGEST_PAUSE, Holidays, add_months, due_date, next_working_day, today
@@ -111,7 +111,7 @@ def test_next_working_day__without_one_within_ten_days() -> None:
         next_working_day(date(2027, 3, 2), closed)
 
 
-def test_today__is_the_date_of_the_setting(settings: SettingsWrapper) -> None:
+def test_today__is_the_date_of_the_setting(settings: Settings) -> None:
     with time_machine.travel(datetime(2026, 12, 31, 23, 30, tzinfo=UTC), tick=False):
         for name, day in (("UTC", date(2026, 12, 31)), ("Europe/Berlin", date(2027, 1, 1)), ("America/New_York", date(2026, 12, 31))):
             settings.REQUEST_TIME_ZONE = name

@@ -1,0 +1,296 @@
+"""``privacy_request ACTION``: record a request of a data subject and take it through its steps."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+from django.db.models import Q, TextChoices
+
+from findme.core.commands.arguments import at_least_one
+from findme.core.commands.base import FindmeCommand
+from findme.core.plurals import counted
+from privacy.models import DataSubjectRequest
+from privacy.models.request_choices import (
+    ExtensionReason,
+    Ground,
+    Kind,
+    Method,
+    NotInformedReason,
+    Processing,
+    State,
+    WithdrawalReason,
+)
+from privacy.requests import steps
+from privacy.requests.deadlines import today
+from privacy.requests.summary import RequestSummary, late, listed, open_requests, summarize, summarize_each
+from privacy.users import find_user_id
+
+LISTED = 1000
+
+
+class Command(FindmeCommand):
+    help = "Record a request of a data subject (GDPR, articles 15 to 21 and 7 (3)), show requests, and take one through its steps."
+    after_interrupt = "privacy_request show ID shows the state of the request."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", metavar=" | ".join(ACTIONS), required=True)
+        for name, (about, add) in ACTIONS.items():
+            one = actions.add_parser(name, help=about, description=about)
+            # The parser of the command reports an error in one line.
+            one.error = lambda message: parser.error(message)  # type: ignore[method-assign]
+            add(one)
+            one.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, f"_{options['action'].replace('-', '_')}")(options)
+
+    def _record(self, options: dict[str, Any]) -> None:
+        request = steps.record(
+            Kind(options["kind"]),
+            user_id=find_user_id(options["user"]) if options["user"] else None,
+            contact=_contact(options["contact"]) if options["contact"] else None,
+            processing=Processing(options["processing"]) if options["processing"] else None,
+            received_on=options["received_on"],
+        )
+        self._show_request(request, options)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        condition = Q() if options["all"] or options["state"] or options["late"] else open_requests()
+        if options["state"]:
+            condition &= Q(state=options["state"])
+        if options["kind"]:
+            condition &= Q(kind=options["kind"])
+        if options["late"]:
+            condition &= late(today())
+        found = listed().filter(condition)
+        summaries = list(summarize_each(found[: options["limit"]]))
+        total = found.count()
+        if options["json"]:
+            self.print_json({"requests": summaries, "total": total})
+            return
+        for one in summaries:
+            self.print_line(_line(one))
+        more = f", the first {len(summaries):,} are shown" if len(summaries) < total else ""
+        self.print_line(f"{counted(total, 'request')}{more}.")
+
+    def _show(self, options: dict[str, Any]) -> None:
+        request = steps.require(options["id"])
+        self._show_request(request, options, contact=options["contact"])
+
+    def _ask_identity(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.ask_identity(options["id"], asked_on=options["on"]), options)
+
+    def _confirm_identity(self, options: dict[str, Any]) -> None:
+        user_id = find_user_id(options["user"]) if options["user"] else None
+        request = steps.confirm_identity(options["id"], Method(options["method"]), user_id=user_id, confirmed_on=options["on"])
+        self._show_request(request, options)
+
+    def _extend(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.extend(options["id"], ExtensionReason(options["reason"]), informed_on=options["informed_on"]), options)
+
+    def _approve(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.approve(options["id"]), options)
+
+    def _refuse(self, options: dict[str, Any]) -> None:
+        request = steps.refuse(
+            options["id"],
+            Ground(options["ground"]),
+            informed_of_remedies=options["informed_of_remedies"],
+            informed_on=options["informed_on"],
+        )
+        self._show_request(request, options)
+
+    def _stop(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.stop(options["id"], stopped_on=options["on"]), options)
+
+    def _answer(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.answer(options["id"], answered_on=options["on"]), options)
+
+    def _withdraw(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.withdraw(options["id"], WithdrawalReason(options["reason"]), withdrawn_on=options["on"]), options)
+
+    def _tell_recipient(self, options: dict[str, Any]) -> None:
+        not_informed = NotInformedReason(options["not_informed"]) if options["not_informed"] else None
+        row = steps.inform_recipient(options["id"], options["recipient"], informed_on=options["on"], not_informed=not_informed)
+        self._show_request(row.request, options)
+
+    def _set_contact(self, options: dict[str, Any]) -> None:
+        self._show_request(steps.correct_contact(options["id"], _contact(options["contact"])), options)
+
+    def _show_request(self, request: DataSubjectRequest, options: dict[str, Any], *, contact: bool = False) -> None:
+        """Print the request. Only with ``contact`` the output has personal data."""
+        summary = summarize(request)
+        if options["json"]:
+            self.print_json(asdict(summary) | ({"contact": request.contact} if contact else {}))
+            return
+        for line in _lines(summary):
+            self.print_line(line)
+        if contact:
+            self.print_line(f"  contact: {request.contact or 'none'}")
+
+
+def _line(one: RequestSummary) -> str:
+    when = f"closed on {one.closed_on}" if one.closed_on else "paused" if one.is_paused else f"due on {one.due_on}"
+    return f"{one.id}  {one.kind}  {one.state}  {when}{'  LATE' if one.is_late else ''}  user {one.user_id or 'none'}"
+
+
+def _lines(one: RequestSummary) -> Iterator[str]:
+    yield _line(one)
+    for name, value in asdict(one).items():
+        if name in ("id", "kind", "state", "user_id", "closed_on", "recipients", "task", "next", "is_late", "is_paused"):
+            continue
+        if value not in (None, 0):
+            yield f"  {name}: {value}"
+    for row in one.recipients:
+        outcome = f"informed on {row.informed_on}" if row.informed_on else row.not_informed_reason or "not informed yet"
+        yield f"  recipient {row.recipient}: {outcome}"
+    if one.task:
+        yield f"To do: {one.task}"
+    if one.next:
+        yield f"Next: {one.next}"
+
+
+def _contact(text: str) -> str:
+    """Return the text, or for ``-`` the first line of standard input, which no other account can see."""
+    return sys.stdin.readline() if text == "-" else text
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a day such as 2026-12-31") from None
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not the UUID of a request; manage.py privacy_request list shows them") from None
+
+
+def _add_choice(parser: ArgumentParser, name: str, choices: type[TextChoices], about: str, *, required: bool = True) -> None:
+    parser.add_argument(
+        name, choices=choices.values, required=required, metavar=name.lstrip("-").upper(), help=f"{about}: {', '.join(choices.values)}"
+    )
+
+
+def _add_day(parser: ArgumentParser, name: str, about: str) -> None:
+    parser.add_argument(name, type=_day, metavar="DATE", help=f"{about} (default: today)")
+
+
+def _add_id(parser: ArgumentParser) -> None:
+    parser.add_argument("id", type=_uuid, metavar="ID", help="the UUID of the request")
+
+
+def _add_record(parser: ArgumentParser) -> None:
+    _add_choice(parser, "--kind", Kind, "the right that is used")
+    parser.add_argument("--user", metavar="USER", help="the data subject, if it is a user: a UUID, or an e-mail address")
+    parser.add_argument(
+        "--contact",
+        metavar="ADDRESS",
+        help="the address for the answer; - reads it from standard input (default: the account's address for an erasure, else none)",
+    )
+    _add_choice(parser, "--processing", Processing, "what an objection or a withdrawal of consent is about", required=False)
+    _add_day(parser, "--received-on", "when the request arrived")
+
+
+def _add_list(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="also closed requests")
+    parser.add_argument("--late", action="store_true", help="only requests that are open or were closed after their deadline")
+    _add_choice(parser, "--state", State, "only this state", required=False)
+    _add_choice(parser, "--kind", Kind, "only this kind", required=False)
+    parser.add_argument("--limit", type=at_least_one, default=LISTED, metavar="N", help="show at most N (default %(default)s)")
+
+
+def _add_show(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    parser.add_argument("--contact", action="store_true", help="also show the contact address, which is personal data")
+
+
+def _add_ask_identity(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_day(parser, "--on", "when the data subject was asked")
+
+
+def _add_confirm_identity(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_choice(parser, "--method", Method, "how the identity was confirmed")
+    parser.add_argument("--user", metavar="USER", help="the user that the data subject is, if the request names none yet")
+    _add_day(parser, "--on", "when it was confirmed")
+
+
+def _add_extend(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_choice(parser, "--reason", ExtensionReason, "the reason")
+    _add_day(parser, "--informed-on", "when the data subject was informed")
+
+
+def _add_refuse(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_choice(parser, "--ground", Ground, "the article")
+    parser.add_argument(
+        "--informed-of-remedies",
+        action="store_true",
+        help="the data subject was informed of the ground, of the right to complain, and of the judicial remedy",
+    )
+    _add_day(parser, "--informed-on", "when the data subject was informed")
+
+
+def _add_stop(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_day(parser, "--on", "when the processing was stopped")
+
+
+def _add_answer(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_day(parser, "--on", "when the data subject was answered")
+
+
+def _add_withdraw(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    _add_choice(parser, "--reason", WithdrawalReason, "the reason")
+    _add_day(parser, "--on", "when it was withdrawn")
+
+
+def _add_tell_recipient(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    parser.add_argument("recipient", metavar="RECIPIENT", help="a name of REQUEST_RECIPIENTS")
+    outcome = parser.add_mutually_exclusive_group()
+    outcome.add_argument("--on", type=_day, metavar="DATE", help="when the recipient was informed (default: today)")
+    outcome.add_argument(
+        "--not-informed",
+        choices=NotInformedReason.values,
+        metavar="REASON",
+        help=f"why the recipient is not informed: {', '.join(NotInformedReason.values)}",
+    )
+
+
+def _add_set_contact(parser: ArgumentParser) -> None:
+    _add_id(parser)
+    parser.add_argument("contact", metavar="ADDRESS", help="the address for the answer; - reads it from standard input")
+
+
+ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "record": ("record a request, and print its deadline", _add_record),
+    "list": ("list the open requests by their deadline, without personal data", _add_list),
+    "show": ("show one request", _add_show),
+    "ask-identity": ("note that the data subject was asked for proof of identity: the deadline pauses", _add_ask_identity),
+    "confirm-identity": ("note how the identity was confirmed: the deadline runs on", _add_confirm_identity),
+    "extend": ("extend the deadline by two months", _add_extend),
+    "approve": ("approve a request that another account recorded", _add_id),
+    "refuse": ("refuse a request", _add_refuse),
+    "stop": ("note that the processing of an objection or a withdrawal of consent is stopped", _add_stop),
+    "answer": ("close a request that was answered", _add_answer),
+    "withdraw": ("close a request that was withdrawn or recorded wrongly", _add_withdraw),
+    "tell-recipient": ("tick off a recipient of the data", _add_tell_recipient),
+    "set-contact": ("correct the contact address", _add_set_contact),
+}
+"""Help, and the arguments of each action."""

@@ -1,0 +1,98 @@
+"""``process_requests``: delete contact addresses whose time is over, and remind the officer of deadlines."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from findme.core.commands.base import FindmeCommand
+from findme.core.commands.running import log_batch, note_counts
+from findme.core.commands.shutdown import GracefulShutdown, ShutdownRequested
+from findme.core.plurals import counted
+from findme.core.postgresql.statement_limit import statement_limit
+from findme.core.program import INTERRUPTED
+from privacy.requests.jobs import Processed, Reminder, process, watch
+
+STATEMENT_SECONDS = 30.0
+"""Limit for one statement: after it, PostgreSQL counts as unavailable."""
+
+
+NOTHING = Processed(0, (), (), (), ())
+
+
+class Command(FindmeCommand):
+    help = (
+        "Delete contact addresses of requests after the time for complaints, and name requests that are late or due within 7 days."
+        " Several can run at the same time, on any machine."
+    )
+    after_interrupt = "Deleted addresses stay deleted: run this again for the rest."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--once", action="store_true", help="run every job once, then exit (the default)")
+        how.add_argument("--watch", action="store_true", help="run until SIGTERM or Ctrl-C, even while PostgreSQL is unavailable")
+        parser.add_argument("--json", action="store_true", help="print one JSON document, or with --watch one per line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.as_json, self.last = options["json"], NOTHING
+        shutdown = GracefulShutdown({signal.SIGTERM: 0, signal.SIGINT: 0 if options["watch"] else INTERRUPTED})
+        results: list[Processed] = []
+        with statement_limit(STATEMENT_SECONDS), shutdown.signals_handled(), suppress(ShutdownRequested):
+            if options["watch"]:
+                self.print_line(json.dumps({"watching": "requests"}) if self.as_json else "Watching the requests. Ctrl-C ends it.")
+                self.stdout.flush()
+                shutdown.run(lambda: watch(shutdown.requested, self._print_change, self._report_unavailable))
+                return
+            shutdown.run(lambda: results.append(process(shutdown.requested)))
+        if not results:
+            return
+        note_counts(results[0])
+        if self.as_json:
+            self.print_json(results[0])
+        else:
+            self._print_lines(results[0])
+        if results[0].late:
+            self.exit_with_findings()
+
+    def _print_change(self, result: Processed) -> None:
+        """Print a run that deleted something, or whose reminders differ from those of the last run."""
+        reminders = replace(result, contacts_deleted=0)
+        if reminders == self.last and not result.contacts_deleted:
+            return
+        self.last = reminders
+        log_batch(result)
+        if self.as_json:
+            self.print_line(json.dumps(asdict(result), default=str))
+        else:
+            self._print_lines(result)
+        self.stdout.flush()
+
+    def _print_lines(self, result: Processed) -> None:
+        for line in _lines(result):
+            self.print_line(line)
+
+    def _report_unavailable(self, why: str) -> None:
+        self.stderr.write(f"{why.rstrip('.')}. Trying again.")
+        self.stderr.flush()
+
+
+def _lines(result: Processed) -> Iterator[str]:
+    yield f"{counted(result.contacts_deleted, 'contact address', 'contact addresses')} deleted."
+    for one in result.late:
+        yield f"{_named(one)}: late by {counted(-one.days, 'day')}, due on {one.due_on}."
+    for one in result.due_soon:
+        yield f"{_named(one)}: due on {one.due_on}, in {counted(one.days, 'day')}."
+    for one in result.waiting:
+        yield f"{_named(one)}: waits for proof of identity since {counted(one.days, 'day')}."
+    for request_id in result.recipients_open:
+        yield f"{request_id}: answered, but not every recipient is informed."
+
+
+def _named(one: Reminder) -> str:
+    return f"{one.id} ({one.kind}, {one.state})"

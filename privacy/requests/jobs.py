@@ -1,0 +1,130 @@
+"""What waits in the requests: contact addresses to delete, and reminders of deadlines.
+
+Any number of processes can run the jobs at the same time. A process skips the rows that another one works on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from threading import Event
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db.models import Q
+
+from findme.core.errors import UserFacingError, one_line
+from privacy.audit import Action, record_step
+from privacy.models import DataSubjectRequest
+from privacy.models.request_choices import State
+from privacy.requests.deadlines import LONG_WAIT, SOON, today
+
+BATCH = 100
+"""Rows of one transaction."""
+PAUSE_SECONDS = 60.0
+"""Pause between two runs with ``--watch``. The dates change once a day."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A request that needs the officer. ``days`` are the days to the deadline, negative after it, or since the question for the identity."""
+
+    id: UUID
+    kind: str
+    state: str
+    due_on: date
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """``late`` and ``due_soon`` are open requests. ``waiting`` are those whose data subject was asked for their identity long ago.
+
+    ``recipients_open`` are answered requests with recipients that are neither informed nor excused.
+    """
+
+    contacts_deleted: int
+    late: tuple[Reminder, ...]
+    due_soon: tuple[Reminder, ...]
+    waiting: tuple[Reminder, ...]
+    recipients_open: tuple[UUID, ...]
+
+
+def process(should_stop: Event | None = None) -> Processed:
+    """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction."""
+    should_stop = should_stop or Event()
+    deleted = _repeat(delete_expired_contacts, should_stop)
+    return Processed(deleted, *reminders(), recipients_open())
+
+
+def watch(
+    should_stop: Event,
+    on_processed: Callable[[Processed], None],
+    on_unavailable: Callable[[str], None],
+    *,
+    pause_seconds: float = PAUSE_SECONDS,
+) -> None:
+    """Run every job again and again until ``should_stop`` is set. An unavailable PostgreSQL is reported once."""
+    unavailable = False
+    while not should_stop.is_set():
+        try:
+            processed = process(should_stop)
+        except (DatabaseError, InterfaceError, UserFacingError) as error:
+            connection.close()
+            if not unavailable:
+                on_unavailable(one_line(error))
+            unavailable = True
+        else:
+            unavailable = False
+            on_processed(processed)
+        should_stop.wait(pause_seconds)
+
+
+def _repeat(job: Callable[[], int], should_stop: Event) -> int:
+    """Run a job until it finds no row, and return the number of rows."""
+    done = 0
+    while not should_stop.is_set() and (rows := job()):
+        done += rows
+    return done
+
+
+def delete_expired_contacts() -> int:
+    """Delete the contact addresses of a batch of requests after the time for complaints, and return their number.
+
+    A request that another transaction has locked is skipped.
+    """
+    closed_before = today() - timedelta(days=settings.REQUEST_CONTACT_DAYS)
+    with transaction.atomic():
+        expired = DataSubjectRequest.objects.filter(contact__isnull=False, closed_on__lt=closed_before)
+        requests = list(expired.order_by("closed_on").select_for_update(skip_locked=True, no_key=True)[:BATCH])
+        for request in requests:
+            request.contact = None
+            request.save(update_fields=["contact"])
+            record_step(Action.REQUEST_FORGET, request, actor_id=None)
+    return len(requests)
+
+
+def reminders() -> tuple[tuple[Reminder, ...], tuple[Reminder, ...], tuple[Reminder, ...]]:
+    """Return the requests that are late, due soon, and waiting for the identity."""
+    day = today()
+    is_due = Q(closed_on__isnull=True, due_on__lte=day + SOON) & ~Q(state=State.IDENTITY_ASKED)
+    is_waiting = Q(state=State.IDENTITY_ASKED, identity_asked_on__lte=day - LONG_WAIT)
+    rows = DataSubjectRequest.objects.filter(is_due).order_by("due_on", "pk")
+    due = [Reminder(row.pk, row.kind, row.state, row.due_on, (row.due_on - day).days) for row in rows]
+    waiting = [
+        Reminder(row.pk, row.kind, row.state, row.due_on, (day - row.identity_asked_on).days)
+        for row in DataSubjectRequest.objects.filter(is_waiting).order_by("identity_asked_on", "pk")
+        if row.identity_asked_on is not None
+    ]
+    late, soon = [one for one in due if one.days < 0], [one for one in due if one.days >= 0]
+    return tuple(late), tuple(soon), tuple(waiting)
+
+
+def recipients_open() -> tuple[UUID, ...]:
+    rows = DataSubjectRequest.objects.filter(state=State.ANSWERED, recipients__informed_on__isnull=True, recipients__not_informed_reason="")
+    return tuple(rows.order_by("closed_on", "pk").values_list("pk", flat=True).distinct())
