@@ -1,0 +1,185 @@
+"""The jobs of ``process_requests``: contact addresses, reminders, several processes, and the end after a signal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from subprocess import Popen
+from threading import Event
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from pytest_django import Settings
+
+from privacy.models import AuditEntry, DataSubjectRequest, RequestRecipient
+from privacy.models.request_choices import State
+from privacy.requests import jobs
+from privacy.requests.deadlines import due_date, today
+from privacy.requests.jobs import BATCH, Processed, process, watch
+from tests.privacy.requests.rows import request_in, update
+from tests.support.commands import manage_here, started
+from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
+
+NOTHING = Processed(0, (), (), (), ())
+DAY = timedelta(days=1)
+
+
+def closed(days_ago: int, state: State = State.WITHDRAWN, **columns: Any) -> DataSubjectRequest:
+    """Return a request that was closed this many days ago."""
+    request_id = request_in(state, received_on=today() - (days_ago + 1) * DAY, contact="ann@example.com", **columns)
+    return DataSubjectRequest.objects.get(pk=request_id)
+
+
+def contacts() -> int:
+    return DataSubjectRequest.objects.filter(contact__isnull=False).count()
+
+
+@pytest.mark.django_db
+def test_contacts__are_deleted_when_their_time_is_over(settings: Settings) -> None:
+    old, young, still_open = closed(1096), closed(1095), request_in(State.RECEIVED, contact="ann@example.com")
+    assert process().contacts_deleted == 1
+    assert not DataSubjectRequest.objects.get(pk=old.pk).contact
+    assert contacts() == 2
+    assert list(AuditEntry.objects.values_list("action", "request_id", "target_id", "outcome")) == [
+        ("request_forget", old.pk, old.user_id, "done")
+    ]
+    settings.REQUEST_CONTACT_DAYS = 30
+    assert process().contacts_deleted == 1
+    assert DataSubjectRequest.objects.get(contact__isnull=False).pk == still_open
+    assert DataSubjectRequest.objects.get(pk=young.pk).state == State.WITHDRAWN
+
+
+@pytest.mark.django_db
+def test_contacts__several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    for _ in range(5):
+        closed(1200)
+    assert process().contacts_deleted == 5
+    assert process() == NOTHING
+    assert BATCH == 100
+
+
+@pytest.mark.django_db
+def test_contacts__stop_after_the_current_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "BATCH", 1)
+    closed(1200)
+    should_stop = Event()
+    should_stop.set()
+    assert process(should_stop).contacts_deleted == 0
+    assert contacts() == 1
+
+
+@pytest.mark.django_db
+def test_reminders() -> None:
+    """A paused request is never late. It is named when its data subject has not answered for 30 days."""
+    day = today()
+    for days_ago in range(100):
+        received_on = day - days_ago * DAY
+        request_in(State.APPROVED, received_on=received_on, user_id=None, contact="a@example.com")
+        request_in(State.ANSWERED, received_on=received_on)
+    paused = request_in(State.IDENTITY_ASKED, received_on=day - 90 * DAY)
+    request_in(State.IDENTITY_ASKED, received_on=day - 30 * DAY)
+    found = process()
+    due = {one.id: one.due_on for one in DataSubjectRequest.objects.filter(state=State.APPROVED)}
+    assert [one.id for one in found.late] == [key for key in [one.id for one in found.late] if due[key] < day]
+    assert {one.id for one in found.late} == {key for key, due_on in due.items() if due_on < day}
+    assert {one.id for one in found.due_soon} == {key for key, due_on in due.items() if day <= due_on <= day + 7 * DAY}
+    assert all((one.due_on - day).days == one.days for one in (*found.late, *found.due_soon))
+    assert [(one.id, one.days) for one in found.waiting] == [(paused, 89)]
+
+
+@pytest.mark.django_db
+def test_recipients__that_are_still_open_after_the_answer() -> None:
+    request = DataSubjectRequest.objects.get(pk=request_in(State.APPROVED, kind="rectification"))
+    for name in ("bank", "film-storage"):
+        RequestRecipient.objects.create(request=request, recipient=name)
+    assert process().recipients_open == ()
+    update(request.pk, state="answered", closed_on=today())
+    assert process().recipients_open == (request.pk,)
+    RequestRecipient.objects.update(informed_on=today())
+    assert process().recipients_open == ()
+
+
+@pytest.mark.django_db
+def test_command__lines_and_exit_code() -> None:
+    assert manage_here("process_requests") == (0, "0 contact addresses deleted.\n", "")
+    day = today()
+    late = request_in(State.IDENTIFIED, received_on=day - 100 * DAY)
+    due_on = due_date(day - 100 * DAY, closed=())
+    code, out, err = manage_here("process_requests", "--once")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[1:] == [f"{late} (access, identified): late by {(day - due_on).days} days, due on {due_on}."]
+    code, out, err = manage_here("process_requests", "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["late"] == [
+        {"id": str(late), "kind": "access", "state": "identified", "due_on": str(due_on), "days": (due_on - day).days}
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_processes__each_address_is_deleted_once() -> None:
+    """The second skips the rows of the first, and does not wait for them."""
+    first, second = closed(1300), closed(1200)
+    with transaction.atomic():
+        DataSubjectRequest.objects.select_for_update().get(pk=first.pk)
+        assert in_thread(process).result().contacts_deleted == 1
+    assert process().contacts_deleted == 1
+    assert set(AuditEntry.objects.values_list("request_id", flat=True)) == {first.pk, second.pk}
+    assert AuditEntry.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_watch__reports_an_unavailable_store_once_and_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: Iterator[OperationalError | Processed] = iter(
+        [OperationalError("gone"), OperationalError("gone"), NOTHING, OperationalError("gone again"), NOTHING]
+    )
+    should_stop, seen = Event(), list[object]()
+
+    def answer(_should_stop: Event) -> Processed:
+        found = next(answers, None)
+        if found is None:
+            should_stop.set()
+            return NOTHING
+        if isinstance(found, OperationalError):
+            raise found
+        return found
+
+    monkeypatch.setattr(jobs, "process", answer)
+    monkeypatch.setattr(connection, "close", lambda: None)
+    watch(should_stop, seen.append, seen.append, pause_seconds=0)
+    assert seen == ["gone", NOTHING, "gone again", NOTHING, NOTHING]
+
+
+@contextmanager
+def watching(*options: str) -> Iterator[Popen[str]]:
+    process = started("process_requests", "--watch", *options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_watch__two_processes_delete_each_address_once_and_stop_at_a_signal() -> None:
+    for _ in range(2 * BATCH):
+        closed(1200)
+    with watching("--json") as first, watching() as second:
+        wait_until(lambda: contacts() == 0)
+        ends = []
+        for one in (first, second):
+            begun = time.monotonic()
+            one.send_signal(signal.SIGTERM)
+            out, err = one.communicate(timeout=60)
+            ends.append((one.returncode, err, time.monotonic() - begun < 10))
+            assert out.splitlines()[0] in ('{"watching": "requests"}', "Watching the requests. Ctrl-C ends it.")
+    assert ends == [(0, "", True)] * 2
+    forgotten = list(AuditEntry.objects.filter(action="request_forget").values_list("request_id", flat=True))
+    assert len(forgotten) == len(set(forgotten)) == 2 * BATCH
