@@ -29,9 +29,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ("Quarantined users", "person_alert", "vectorstore.QuarantinedUser"),
         ),
     ),
+    ("Privacy", (("Requests", "gavel", "privacy.DataSubjectRequest"), ("Audit log", "policy", "privacy.AuditEntry"))),
     (
         "Staff",
-        (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry"), ("Audit log", "policy", "privacy.AuditEntry")),
+        (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry")),
     ),
 )
 """Title of each section, then title, icon and model of each link. A fourth value names another page than the list."""

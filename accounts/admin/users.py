@@ -59,6 +59,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         Related("Matches", "matching.Match", ("user", "matched_user")),
         Related("Calls", "calls.VideoCall", ("caller", "callee")),
         Related("Embedding", "vectorstore.ProfileEmbedding", ("user",)),
+        Related("Requests", "privacy.DataSubjectRequest", ("user_id",)),
         Related("Audit log", "privacy.AuditEntry", ("target_id", "actor_id")),
     )
 

@@ -1,6 +1,6 @@
 """End of a session: 12 hours after the login (SESSION_COOKIE_AGE, also the age of the cookie).
 
-For staff who may export or erase, a session also ends after 30 minutes without a request.
+For staff who may export or erase, or who handle requests, a session also ends after 30 minutes without a request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ ACTIVITY_UPDATE_SECONDS = 60
 """How often an active session stores its last use. Each time costs an UPDATE."""
 
 STARTED_AT, SEEN_AT = "login_at", "seen_at"
-EXPORT_OR_ERASE = ("accounts.export_personal_data", "accounts.anonymize_user", "accounts.erase_user")
+SENSITIVE = (
+    *("accounts.export_personal_data", "accounts.anonymize_user", "accounts.erase_user"),
+    *("privacy.handle_requests", "privacy.decide_requests"),
+)
 
 
 def start_session(request: HttpRequest | None = None, **_rest: Any) -> None:
@@ -43,11 +46,11 @@ def limit_sessions(get_response: Callable[[HttpRequest], HttpResponseBase]) -> C
 def _check(request: HttpRequest) -> None:
     now = int(time.time())
     used_seconds, idle_seconds = (now - request.session.get(name, 0) for name in (STARTED_AT, SEEN_AT))
-    if used_seconds >= settings.SESSION_COOKIE_AGE or (idle_seconds >= IDLE_SECONDS and _may_export_or_erase(request)):
+    if used_seconds >= settings.SESSION_COOKIE_AGE or (idle_seconds >= IDLE_SECONDS and _has_sensitive_permission(request)):
         logout(request)
     elif idle_seconds >= ACTIVITY_UPDATE_SECONDS:
         request.session[SEEN_AT] = now
 
 
-def _may_export_or_erase(request: HttpRequest) -> bool:
-    return any(request.user.has_perm(permission) for permission in EXPORT_OR_ERASE)
+def _has_sensitive_permission(request: HttpRequest) -> bool:
+    return any(request.user.has_perm(permission) for permission in SENSITIVE)

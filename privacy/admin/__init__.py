@@ -1,3 +1,3 @@
-"""Privacy actions, admin log and audit log in the admin."""
+"""Privacy actions, requests, admin log and audit log in the admin."""
 
-from privacy.admin import admin_log, audit_log  # noqa: F401  # they register their models
+from privacy.admin import admin_log, audit_log, requests  # noqa: F401  # they register their models

@@ -16,16 +16,16 @@ COLORS = {"started": "info", "done": "success", "failed": "danger", "unknown": "
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(UuidSearchAdmin[AuditEntry]):
-    """Read-only list of the entries of the privacy actions, retries and adoptions."""
+    """Read-only list of the entries of the privacy actions, steps of requests, retries and adoptions."""
 
     declared_permissions = ("view",)
     list_display = ("recorded_at", "actor", "action", "target", "shown_outcome")
     list_filter = ("action", "outcome")
     sortable_by = ()
     ordering = ("-pk",)  # as they were written
-    search_help_text = "UUID of the staff member or of the user"
-    uuid_lookups = ("actor_id", "target_id")
-    fields = ("recorded_at", "actor", "action", "target", "outcome")
+    search_help_text = "UUID of the staff member, of the user or of the request"
+    uuid_lookups = ("actor_id", "target_id", "request_id")
+    fields = ("recorded_at", "actor", "action", "target", "request_id", "outcome")
 
     @admin.display(description="By")
     def actor(self, entry: AuditEntry) -> str:
@@ -33,7 +33,9 @@ class AuditEntryAdmin(UuidSearchAdmin[AuditEntry]):
 
     @admin.display(description="Of")
     def target(self, entry: AuditEntry) -> str:
-        return str(entry.target_id) if entry.target_id else entry.collection
+        if entry.target_id:
+            return str(entry.target_id)
+        return f"request {entry.request_id}" if entry.request_id else entry.collection
 
     @labeled("Outcome", COLORS)
     def shown_outcome(self, entry: AuditEntry) -> tuple[str, str]:

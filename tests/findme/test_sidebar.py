@@ -18,7 +18,8 @@ def test_sidebar__superuser_sees_every_list() -> None:
         "": ["Users"],
         "User data": ["Videos", "Matches", "Calls", "Embeddings"],
         "Vector store": ["State", "Quarantined users"],
-        "Staff": ["Groups", "Log", "Audit log"],
+        "Privacy": ["Requests", "Audit log"],
+        "Staff": ["Groups", "Log"],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
@@ -56,7 +56,7 @@ class FindmeModelAdmin(_ModelAdmin[M]):
     show_full_result_count = False
     # A facet counts the whole table.
     show_facets = ShowFacets.NEVER
-    ordering = ("-created_at",)
+    ordering: ClassVar[tuple[str, ...]] = ("-created_at",)
 
     declared_permissions: tuple[str, ...] = ("view", "add", "change")
     """The Django permissions that this admin checks."""

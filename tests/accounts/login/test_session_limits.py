@@ -12,7 +12,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
-from accounts.login.session_limits import EXPORT_OR_ERASE, STARTED_AT
+from accounts.login.session_limits import SENSITIVE, STARTED_AT
 from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
@@ -41,8 +41,8 @@ def test_session__ends_twelve_hours_after_the_login_also_in_use(clock: Any) -> N
     assert Session.objects.count() == 0
 
 
-@pytest.mark.parametrize("permission", EXPORT_OR_ERASE)
-def test_session__of_staff_who_may_export_or_erase__ends_after_half_an_hour_idle(clock: Any, permission: str) -> None:
+@pytest.mark.parametrize("permission", SENSITIVE)
+def test_session__of_staff_with_a_sensitive_permission__ends_after_half_an_hour_idle(clock: Any, permission: str) -> None:
     client = signed_in(staff(permission))
     clock.shift(timedelta(minutes=29))
     assert is_in(client)

@@ -24,8 +24,10 @@ from findme.core.admin import pagination
 from findme.core.admin.model_admin import FindmeModelAdmin
 from findme.core.admin.pagination import BoundedPaginator, bounded_count
 from matching.models import Match
-from privacy.models import AuditEntry
+from privacy.models import AuditEntry, DataSubjectRequest
+from privacy.models.request_choices import State
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.privacy.requests.rows import request_in
 from tests.support.staff import signed_in, staff, superuser
 from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from videos.models import Video
@@ -56,6 +58,11 @@ def make_audit_entries(size: int) -> list[AuditEntry]:
     ]
 
 
+def make_requests(size: int) -> list[DataSubjectRequest]:
+    made = [request_in(State.RECEIVED, user_id=UserFactory.create().pk) for _ in range(size)]
+    return list(DataSubjectRequest.objects.filter(pk__in=made))
+
+
 ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     User: UserFactory.create_batch,
     Video: VideoFactory.create_batch,
@@ -66,6 +73,7 @@ ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     Group: make_groups,
     LogEntry: make_log,
     AuditEntry: make_audit_entries,
+    DataSubjectRequest: make_requests,
 }
 LISTS = pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
 

@@ -56,11 +56,19 @@ SHOWN: dict[str, set[str]] = {
     "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
     "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "quarantined_at"},
     "auth.Group": {"name", "permissions"},
-    "privacy.AuditEntry": {"recorded_at", "action", "outcome"},
+    "privacy.AuditEntry": {"recorded_at", "action", "request_id", "outcome"},
+    "privacy.DataSubjectRequest": {
+        *("id", "kind", "processing", "state", "due_on", "received_on", "user_id", "recorded_at"),
+        *("identity_asked_on", "identity_confirmed_on", "identity_method", "extension_informed_on", "extension_reason"),
+        *("approved_at", "refusal_ground", "informed_of_remedies", "withdrawal_reason", "stopped_on", "closed_on"),
+    },
     "admin.LogEntry": {"action_time", "user", "action_flag", "content_type", "object_id"},
 }
 """The fields on the pages of a user who may only view the model, without arrays and JSON."""
-SUPERUSER: dict[str, set[str]] = SHOWN | {"accounts.User": PERSON | {"is_superuser", "groups", "user_permissions"}}
+SUPERUSER: dict[str, set[str]] = SHOWN | {
+    "accounts.User": PERSON | {"is_superuser", "groups", "user_permissions"},
+    "privacy.DataSubjectRequest": SHOWN["privacy.DataSubjectRequest"] | {"contact"},
+}
 ODD_LOOKUPS = ("range", "regex", "iregex", "search", "unaccent", "trigram_similar", "week", "len", "0", "511__gt", "has_key", "isempty", "")
 
 

@@ -1,0 +1,280 @@
+"""The steps of a request in the admin: one page for each step. GET shows its form, POST runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from findme.core.admin.links import change_page_url
+from findme.core.errors import UserFacingError, one_line
+from privacy.admin.request_forms import (
+    AnswerForm,
+    ApproveForm,
+    AskIdentityForm,
+    ConfirmIdentityForm,
+    ContactForm,
+    ExtendForm,
+    RecipientForm,
+    RecordForm,
+    RefuseForm,
+    StepForm,
+    StopForm,
+    WithdrawForm,
+)
+from privacy.models import DataSubjectRequest
+from privacy.models.request_choices import (
+    STOPPING,
+    WITH_RECIPIENTS,
+    ExtensionReason,
+    Ground,
+    Kind,
+    Method,
+    NotInformedReason,
+    Processing,
+    State,
+    WithdrawalReason,
+)
+from privacy.requests import steps
+from privacy.requests.lifecycle import is_allowed
+from privacy.requests.officer_tasks import officers_task
+
+HANDLE, DECIDE = "privacy.handle_requests", "privacy.decide_requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``perform`` takes the id of the request, the cleaned form, and the id of the staff member."""
+
+    slug: str
+    title: str
+    explanation: str
+    permission: str
+    form: type[StepForm]
+    is_possible: Callable[[DataSubjectRequest], bool]
+    perform: Callable[[UUID, dict[str, Any], UUID | None], object]
+    closes: bool = False
+    """Whether the request never changes after the step."""
+
+
+def _to(state: State) -> Callable[[DataSubjectRequest], bool]:
+    return lambda row: is_allowed(row.state, state)
+
+
+STEPS = {
+    step.slug: step
+    for step in (
+        Step(
+            "ask-identity",
+            "Ask for the identity",
+            "The data subject was asked for proof of their identity. The deadline does not run until the identity is confirmed.",
+            HANDLE,
+            AskIdentityForm,
+            _to(State.IDENTITY_ASKED),
+            lambda key, form, actor: steps.ask_identity(key, asked_on=form["on"], actor_id=actor),
+        ),
+        Step(
+            "confirm-identity",
+            "Confirm the identity",
+            "Note how the identity was confirmed. Never keep a copy of an identity document.",
+            HANDLE,
+            ConfirmIdentityForm,
+            _to(State.IDENTIFIED),
+            lambda key, form, actor: steps.confirm_identity(
+                key, Method(form["method"]), user_id=form["user_id"], confirmed_on=form["on"], actor_id=actor
+            ),
+        ),
+        Step(
+            "extend",
+            "Extend the deadline",
+            "Adds two months. First inform the data subject of the extension and of its reason.",
+            HANDLE,
+            ExtendForm,
+            lambda row: row.is_open and row.extension_informed_on is None and row.kind != Kind.CONSENT_WITHDRAWAL,
+            lambda key, form, actor: steps.extend(key, ExtensionReason(form["reason"]), informed_on=form["on"], actor_id=actor),
+        ),
+        Step(
+            "approve",
+            "Approve",
+            "The request is granted. Neither the member of staff who recorded it nor the data subject may approve it.",
+            DECIDE,
+            ApproveForm,
+            _to(State.APPROVED),
+            lambda key, _form, actor: steps.approve(key, actor_id=actor),
+        ),
+        Step(
+            "stop",
+            "Note the stop",
+            "The processing that the request is about was stopped.",
+            HANDLE,
+            StopForm,
+            lambda row: row.kind in STOPPING and row.state == State.APPROVED and row.stopped_on is None,
+            lambda key, form, actor: steps.stop(key, stopped_on=form["on"], actor_id=actor),
+        ),
+        Step(
+            "recipient",
+            "Tick off a recipient",
+            "A recipient of the data was informed, or need not be.",
+            HANDLE,
+            RecipientForm,
+            lambda row: bool(settings.REQUEST_RECIPIENTS) and row.kind in WITH_RECIPIENTS and row.state in (State.APPROVED, State.ANSWERED),
+            lambda key, form, actor: steps.inform_recipient(
+                key,
+                form["recipient"],
+                informed_on=form["on"],
+                not_informed=NotInformedReason(form["not_informed"]) if form["not_informed"] else None,
+                actor_id=actor,
+            ),
+        ),
+        Step(
+            "answer",
+            "Answer",
+            "The data subject received the answer. The request is then closed.",
+            HANDLE,
+            AnswerForm,
+            lambda row: is_allowed(row.state, State.ANSWERED) and (row.kind not in STOPPING or row.stopped_on is not None),
+            lambda key, form, actor: steps.answer(key, answered_on=form["on"], actor_id=actor),
+            closes=True,
+        ),
+        Step(
+            "refuse",
+            "Refuse",
+            "The data subject was informed of the refusal. The request is then closed.",
+            DECIDE,
+            RefuseForm,
+            _to(State.REFUSED),
+            lambda key, form, actor: steps.refuse(
+                key, Ground(form["ground"]), informed_of_remedies=form["informed_of_remedies"], informed_on=form["on"], actor_id=actor
+            ),
+            closes=True,
+        ),
+        Step(
+            "withdraw",
+            "Withdraw",
+            "The data subject withdrew the request, or it was recorded wrongly. The request is then closed.",
+            HANDLE,
+            WithdrawForm,
+            _to(State.WITHDRAWN),
+            lambda key, form, actor: steps.withdraw(key, WithdrawalReason(form["reason"]), withdrawn_on=form["on"], actor_id=actor),
+            closes=True,
+        ),
+        Step(
+            "contact",
+            "Correct the contact address",
+            "Replaces the address for the answer.",
+            HANDLE,
+            ContactForm,
+            lambda row: row.is_open,
+            lambda key, form, actor: steps.correct_contact(key, form["contact"], actor_id=actor),
+        ),
+    )
+}
+
+
+def links(request: HttpRequest, row: DataSubjectRequest) -> Iterator[dict[str, Any]]:
+    """Yield title and URL of each step that is possible now and that the user may run."""
+    for step in STEPS.values():
+        if request.user.has_perm(step.permission) and step.is_possible(row):
+            yield {"title": step.title, "url": step_url(row, step), "is_final": step.closes}
+
+
+def step_url(row: DataSubjectRequest, step: Step) -> str:
+    return reverse("admin:privacy_datasubjectrequest_step", args=[row.pk, step.slug])
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def record_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> HttpResponse:
+    """Record a request."""
+    _require_permission(request, model_admin, HANDLE)
+    form = RecordForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
+        return _render(request, model_admin, form, title=RECORD, explanation=RECORD_EXPLANATION)
+    cleaned = form.cleaned_data
+    try:
+        row = steps.record(
+            Kind(cleaned["kind"]),
+            user_id=cleaned["user_id"],
+            contact=cleaned["contact"] or None,
+            processing=Processing(cleaned["processing"]) if cleaned["processing"] else None,
+            received_on=cleaned["received_on"],
+            actor_id=request.user.pk,
+        )
+    except UserFacingError as error:
+        return _render(request, model_admin, form, title=RECORD, explanation=RECORD_EXPLANATION, problem=one_line(error))
+    messages.success(request, f"Recorded. The answer is due on {row.due_on}.")
+    return HttpResponseRedirect(change_page_url(DataSubjectRequest, row.pk))
+
+
+RECORD = "Record a request"
+RECORD_EXPLANATION = "The deadline is computed from the day on which the request arrived."
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def step_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any], request_id: UUID, slug: str) -> HttpResponse:
+    """Show the form of a step, or run it."""
+    step, row = STEPS.get(slug), DataSubjectRequest.objects.filter(pk=request_id).first()
+    if step is None or row is None:
+        raise Http404(f"There is no step {slug!r}, or no such request.")
+    _require_permission(request, model_admin, step.permission)
+    show = partial(_render, request, model_admin, title=step.title, explanation=step.explanation, row=row, closes=step.closes)
+    if not step.is_possible(row):
+        messages.error(
+            request, f"{step.title} is not possible for a request that is {row.get_state_display().lower()!r}: nothing was changed."
+        )
+        return HttpResponseRedirect(change_page_url(DataSubjectRequest, row.pk))
+    form = step.form(request.POST if request.method == "POST" else None, row=row)
+    if not form.is_valid():
+        return show(form)
+    try:
+        step.perform(row.pk, form.cleaned_data, request.user.pk)
+    except UserFacingError as error:
+        return show(form, problem=one_line(error))
+    row.refresh_from_db()
+    messages.success(request, f"{step.title}: done.")
+    if step.slug == "approve":
+        messages.info(request, officers_task(row))
+    return HttpResponseRedirect(change_page_url(DataSubjectRequest, row.pk))
+
+
+def _require_permission(request: HttpRequest, model_admin: admin.ModelAdmin[Any], permission: str) -> None:
+    if not request.user.has_perm(permission) or not model_admin.has_view_permission(request):
+        raise PermissionDenied
+
+
+def _render(
+    request: HttpRequest,
+    model_admin: admin.ModelAdmin[Any],
+    form: StepForm,
+    *,
+    title: str,
+    explanation: str,
+    row: DataSubjectRequest | None = None,
+    closes: bool = False,
+    problem: str = "",
+) -> HttpResponse:
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": title,
+        "opts": model_admin.opts,
+        "original": None,
+        "explanation": explanation,
+        "row": row,
+        "closes": closes,
+        "problem": problem,
+        "form": form,
+        "back": change_page_url(DataSubjectRequest, row.pk) if row else reverse("admin:privacy_datasubjectrequest_changelist"),
+    }
+    return TemplateResponse(request, "admin/privacy/step.html", context)
