@@ -82,7 +82,7 @@ OF_REQUEST = (
     *("identity_method", "extension_informed_on", "extension_reason", "approved_at", "stopped_on", "refusal_ground"),
     *("informed_of_remedies", "withdrawal_reason", "closed_on"),
 )
-OF_RECIPIENT = ("recipient", "informed_on", "not_informed_reason")
+OF_RECIPIENT = ("id", "recipient", "informed_on", "not_informed_reason")
 
 
 class Requests(PersonalDataOwner):
@@ -143,12 +143,12 @@ class Requests(PersonalDataOwner):
                     erase=Disposition.KEPT,
                 ),
                 PersonalData(
-                    fields=("id", "request"),
+                    fields=("request",),
                     category=Category.PRIVACY_RECORDS,
                     purpose=REQUESTS,
                     retention=WITH_REQUEST,
                     export=Export.NEVER,
-                    reason="the recipients are exported as a part of their request",
+                    reason="the recipients are in their request",
                     anonymize=Disposition.KEPT,
                     erase=Disposition.KEPT,
                 ),

@@ -25,6 +25,7 @@ ENTRIES = {
     "vector_sync.json": 1,
     "vector_import.json": 1,
     "erasure.json": 1,
+    "requests.json": 0,
     "audit_log.json": 0,
 }
 """Files of an export of ``full_life``, with the number of entries in each."""

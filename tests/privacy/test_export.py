@@ -176,7 +176,18 @@ def test_write_zip__to_a_file_object(shelf: Shelf) -> None:
 def test_export_sections__in_memory(shelf: Shelf) -> None:
     person = full_life()
     sections = export_sections(person.pk)
-    assert list(sections) == ["log_ins", "profile", "videos", "matches", "calls", "vector_sync", "vector_import", "erasure", "audit_log"]
+    assert list(sections) == [
+        "log_ins",
+        "profile",
+        "videos",
+        "matches",
+        "calls",
+        "vector_sync",
+        "vector_import",
+        "erasure",
+        "requests",
+        "audit_log",
+    ]
     assert sections["profile"]["date_of_birth"] == person.date_of_birth
     assert [len(sections[name]) for name in ("videos", "matches", "calls")] == [2, 2, 2]
 
