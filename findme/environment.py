@@ -127,6 +127,8 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         days: list[str] = self.list(var, default=[])
         for day in days:
             try:
+                if not re.fullmatch(r"(\d{4}-)?\d{2}-\d{2}", day, re.ASCII):
+                    raise ValueError(day)
                 # 2000 was a leap year.
                 date.fromisoformat(day if len(day) == 10 else f"2000-{day}")
             except ValueError:

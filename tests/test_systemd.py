@@ -106,7 +106,7 @@ def verified(paths: list[Path]) -> tuple[int, str]:
 def test_daily__each_command_succeeds(migrated: Database, memory_path: Path) -> None:
     """systemd skips the commands after one that fails. The commands that delete personal data come first."""
     lines = values("findme-daily.service", "ExecStart")
-    assert [line.split()[-1] for line in lines] == ["apply_retention", "clearsessions", "refresh_ages"]
+    assert [line.split()[-1] for line in lines] == ["apply_retention", "clearsessions", "refresh_ages", "process_requests"]
     for line in lines:
         command = [sys.executable, *shlex.split(line)[1:]]
         ran = subprocess.run(

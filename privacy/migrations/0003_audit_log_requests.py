@@ -107,7 +107,6 @@ class Migration(migrations.Migration):
                                 ],
                             ),
                             ("collection", ""),
-                            ("request_id__isnull", False),
                         ),
                         _connector="OR",
                     ),

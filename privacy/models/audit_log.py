@@ -92,7 +92,8 @@ class AuditEntry(models.Model):
             models.CheckConstraint(
                 condition=Q(action="adopt", target_id__isnull=True, request_id__isnull=True, collection__gt="")
                 | Q(action__in=OF_USERS, target_id__isnull=False, request_id__isnull=True, collection="")
-                | Q(action__in=OF_REQUESTS, request_id__isnull=False, collection=""),
+                # A rollback drops the ids of requests and keeps the entries, so they must be valid without an id.
+                | Q(action__in=OF_REQUESTS, collection=""),
                 name="audit_log_target_check",
             ),
             *supported_dates("audit_log", "recorded_at"),

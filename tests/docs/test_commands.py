@@ -27,6 +27,8 @@ from privacy.actions.outcome import Outcome
 from privacy.management.commands.apply_retention import Applied
 from privacy.management.commands.undo_erasure import Undone
 from privacy.processing_register import ProcessingRegister
+from privacy.requests.jobs import Processed
+from privacy.requests.summary import RequestSummary
 from tests.docs.pages import DOCS, blocks, code, page, rows, sections, typed
 from tests.docs.source import is_printed, texts
 from vectorstore.ingest.from_qdrant.results import Imported
@@ -60,10 +62,16 @@ RESULTS: dict[str, list[type]] = {
     "undo_erasure": [Undone],
     "processing_register": [ProcessingRegister],
     "apply_retention": [Applied],
+    "privacy_request": [RequestSummary],
+    "process_requests": [Processed],
     "unlock_login": [Unlocked],
 }
 """Results that the commands print with ``--json``."""
-MORE = {"purge_qdrant": {"clean", "purged"}, "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"}}
+MORE = {
+    "privacy_request": {"requests", "total", "contact"},
+    "purge_qdrant": {"clean", "purged"},
+    "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
+}
 """Further keys on the page: those around a result, and names of actions."""
 OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "loaddata", "sqlflush"}
 COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.")
@@ -148,7 +156,9 @@ def test_commands__keys_of_json_are_those_of_the_result(name: str) -> None:
 
 
 def test_commands__only_two_others_have_json() -> None:
-    with_json = {name for name, parser in commands().items() if "--json" in options(parser) or name == "qdrant_snapshot"}
+    with_json = {
+        name for name, parser in commands().items() if all("--json" in options(one) for one in [*subparsers(parser).values()] or [parser])
+    }
     assert with_json == RESULTS.keys() | {"init_qdrant", "search_profiles"}
 
 

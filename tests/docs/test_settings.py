@@ -16,7 +16,15 @@ from tests.docs.pages import page, rows, sections
 from tests.support.untraced import untraced
 
 PAGE = page("reference/settings.md")
-TABLES = ("Production", "Web server", "PostgreSQL", "Qdrant", "Sync and embeddings", "Register of processing activities")
+TABLES = (
+    "Production",
+    "Web server",
+    "PostgreSQL",
+    "Qdrant",
+    "Sync and embeddings",
+    "Register of processing activities",
+    "Requests of data subjects",
+)
 ROWS = {row[0].strip("`"): row[1:] for section in TABLES for row in rows(sections(PAGE)[section])}
 RANGES = {
     "bool": "on or off",
@@ -25,6 +33,9 @@ RANGES = {
     "float": r"number, 0 or more.*|number above \d+, at most \d+|above `\w+`, at most \d+|\d+ to \d+",
     "list": ".*separated by commas",
     "networks": ".*separated by commas",
+    "names": ".*separated by commas",
+    "days": ".*separated by commas",
+    "time_zone": "a time zone such as .+",
     "folder": "folder.*",
     "choice": "`text` or `json`",
 }

@@ -272,3 +272,43 @@ def test_networks__wrong_value(text: str) -> None:
     with pytest.raises(ImproperlyConfigured) as raised:
         env.networks("X", words=("unix",))
     assert str(raised.value) == (f"X has {text!r}: it must be an IP address, or a network such as 10.0.0.0/8 without host bits, or 'unix'.")
+
+
+def test_names() -> None:
+    os.environ["X"] = "film-storage, call_service,film-storage"
+    assert env.names("X") == ["film-storage", "call_service"]
+
+
+@pytest.mark.parametrize("text", ["Film", "a b", "-a", "ann@example.com", "a" * 41])
+def test_names__wrong_value(text: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(ImproperlyConfigured, match=f"^X has '{text}': a name has at most 40 small letters"):
+        env.names("X")
+
+
+def test_days() -> None:
+    os.environ["X"] = "12-25, 2027-03-29,02-29"
+    assert env.days("X") == ["12-25", "2027-03-29", "02-29"]
+
+
+@pytest.mark.parametrize("text", ["2027-02-29", "13-01", "25.12.", "2027", "x", "20270329", "2027-W01-1"])
+def test_days__wrong_value(text: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(
+        ImproperlyConfigured, match=f"^X has '{text}': it must be a day such as 2027-03-29, or such as 12-25 for every year"
+    ):
+        env.days("X")
+
+
+def test_time_zone() -> None:
+    os.environ["X"] = "Europe/Berlin"
+    assert env.time_zone("X", default="UTC") == "Europe/Berlin"
+    os.environ["X"] = ""
+    assert env.time_zone("X", default="UTC") == "UTC"
+
+
+@pytest.mark.parametrize("text", ["Berlin", "../etc/passwd", "/etc/localtime", "Europe", "x\n"])
+def test_time_zone__wrong_value(text: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(ImproperlyConfigured, match="it must be a time zone such as Europe/Berlin"):
+        env.time_zone("X", default="UTC")

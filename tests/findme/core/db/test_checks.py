@@ -81,3 +81,20 @@ def test_migrate__names_the_embeddings_that_are_too_large(migrated: Database) ->
     apply_migrations()
     checks = "SELECT convalidated FROM pg_constraint WHERE conname ~ '^profile_embeddings_.*(interests|features)_(count|length)_check$'"
     assert migrated.query(checks) == [True] * 3
+
+
+@pytest.mark.at_length
+@pytest.mark.long
+def test_rollback__keeps_rows_that_break_a_constraint_of_before(migrated: Database) -> None:
+    """The audit log is append-only, so entries of requests stay after the columns of requests are gone."""
+    entry = "INSERT INTO audit_log (actor_account, action, request_id, outcome) VALUES ('ann', 'request_record', gen_random_uuid(), 'done')"
+    valid = "SELECT convalidated FROM pg_constraint WHERE conname IN ('audit_log_action_check', 'audit_log_target_check')"
+    undo_from("privacy.0003_audit_log_requests")
+    assert migrated.query(valid) == [True, True]
+    apply_migrations()
+    migrated.execute(entry)
+    undo_from("privacy.0003_audit_log_requests")
+    assert migrated.query("SELECT action FROM audit_log") == ["request_record"]
+    assert migrated.query(valid) == [False, False]
+    apply_migrations()
+    assert migrated.query(valid) == [True, True]
