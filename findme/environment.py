@@ -52,6 +52,17 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _is_day(text: str) -> bool:
+    """Return whether the text is a day ``YYYY-MM-DD``, or ``MM-DD`` of a leap year."""
+    if not re.fullmatch(r"(\d{4}-)?\d{2}-\d{2}", text, re.ASCII):
+        return False
+    try:
+        date.fromisoformat(text if len(text) == 10 else f"2000-{text}")
+    except ValueError:
+        return False
+    return True
+
+
 READERS: dict[type, tuple[Callable[[str], Any], str]] = {
     str: (str, "text"),
     bool: (_switch, "on or off"),
@@ -126,15 +137,8 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         """Return days separated by commas: ``YYYY-MM-DD``, or ``MM-DD`` for every year. Raise ImproperlyConfigured."""
         days: list[str] = self.list(var, default=[])
         for day in days:
-            try:
-                if not re.fullmatch(r"(\d{4}-)?\d{2}-\d{2}", day, re.ASCII):
-                    raise ValueError(day)
-                # 2000 was a leap year.
-                date.fromisoformat(day if len(day) == 10 else f"2000-{day}")
-            except ValueError:
-                raise ImproperlyConfigured(
-                    f"{var} has {day!r}: it must be a day such as 2027-03-29, or such as 12-25 for every year."
-                ) from None
+            if not _is_day(day):
+                raise ImproperlyConfigured(f"{var} has {day!r}: it must be a day such as 2027-03-29, or such as 12-25 for every year.")
         return days
 
     def time_zone(self, var: str, default: str) -> str:
