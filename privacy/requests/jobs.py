@@ -19,7 +19,7 @@ from django.db.models import Q
 from findme.core.errors import UserFacingError, one_line
 from privacy.audit import Action, record_step
 from privacy.models import DataSubjectRequest
-from privacy.models.request_choices import State
+from privacy.models.request_choices import State, WithdrawalReason
 from privacy.requests.deadlines import LONG_WAIT, SOON, today
 
 BATCH = 100
@@ -94,13 +94,15 @@ def _repeat(job: Callable[[], int], should_stop: Event) -> int:
 
 
 def delete_expired_contacts() -> int:
-    """Delete the contact addresses of a batch of requests after the time for complaints, and return their number.
+    """Delete the contact addresses of a batch of requests, and return their number.
 
-    A request that another transaction has locked is skipped.
+    The time for complaints is over, or the request was recorded twice or by mistake, so there is no answer to complain about. A request that another
+    transaction has locked is skipped.
     """
-    closed_before = today() - timedelta(days=settings.REQUEST_CONTACT_DAYS)
+    is_over = Q(closed_on__lt=today() - timedelta(days=settings.REQUEST_CONTACT_DAYS))
+    is_wrong = Q(withdrawal_reason__in=[WithdrawalReason.DUPLICATE, WithdrawalReason.MISTAKE])
     with transaction.atomic():
-        expired = DataSubjectRequest.objects.filter(contact__isnull=False, closed_on__lt=closed_before)
+        expired = DataSubjectRequest.objects.filter(is_over | is_wrong, contact__isnull=False)
         requests = list(expired.order_by("closed_on").select_for_update(skip_locked=True, no_key=True)[:BATCH])
         for request in requests:
             request.contact = None

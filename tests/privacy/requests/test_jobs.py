@@ -56,6 +56,15 @@ def test_contacts__are_deleted_when_their_time_is_over(settings: Settings) -> No
 
 
 @pytest.mark.django_db
+def test_contacts__of_requests_that_were_recorded_wrongly() -> None:
+    keys = {reason: request_in(State.RECEIVED, contact="ann@example.com") for reason in ("duplicate", "mistake", "by_person")}
+    for reason, key in keys.items():
+        update(key, state="withdrawn", withdrawal_reason=reason, closed_on=today())
+    assert process().contacts_deleted == 2
+    assert DataSubjectRequest.objects.get(contact__isnull=False).pk == keys["by_person"]
+
+
+@pytest.mark.django_db
 def test_contacts__several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "BATCH", 2)
     for _ in range(5):
@@ -183,3 +192,23 @@ def test_watch__two_processes_delete_each_address_once_and_stop_at_a_signal() ->
     assert ends == [(0, "", True)] * 2
     forgotten = list(AuditEntry.objects.filter(action="request_forget").values_list("request_id", flat=True))
     assert len(forgotten) == len(set(forgotten)) == 2 * BATCH
+
+
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_watch__stops_within_ten_seconds_while_postgresql_does_not_answer() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE data_subject_requests IN ACCESS EXCLUSIVE MODE")
+        blocked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%data_subject_requests%')"
+
+        def is_blocked() -> bool:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(blocked)
+            return bool(cursor.fetchone()[0])
+
+        with watching() as process:
+            wait_until(is_blocked, "The process waits for the table", poll_seconds=0.1)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+            assert time.monotonic() - begun < 10
