@@ -179,8 +179,8 @@ class Migration(migrations.Migration):
                 "db_table": "data_subject_requests",
                 "default_permissions": ("view",),
                 "permissions": [
-                    ("handle_requests", "Can handle requests of data subjects"),
-                    ("decide_requests", "Can approve and refuse requests of data subjects"),
+                    ("handle_requests", "Can handle requests"),
+                    ("decide_requests", "Can decide requests"),
                 ],
                 "indexes": [
                     models.Index(fields=["-closed_on", "due_on"], name="data_subject_requests_list_idx"),

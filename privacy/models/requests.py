@@ -100,8 +100,8 @@ class DataSubjectRequest(models.Model):
         db_table = "data_subject_requests"
         default_permissions = ("view",)
         permissions = [
-            ("handle_requests", "Can handle requests of data subjects"),
-            ("decide_requests", "Can approve and refuse requests of data subjects"),
+            ("handle_requests", "Can handle requests"),
+            ("decide_requests", "Can decide requests"),
         ]
         indexes = [
             # Open requests first, by their deadline, and then the closed ones, the last one first.
