@@ -10,6 +10,7 @@ class PrivacyConfig(AppConfig):
         ("0001_erased_users", "0001_erased_users"),
         ("0002_audit_log", "0002_audit_log"),
         ("0005_requests", "0005_requests"),
+        ("0006_erasure_ledger", "0006_erasure_ledger"),
     )
 
     def ready(self) -> None:

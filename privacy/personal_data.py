@@ -12,10 +12,12 @@ from django.db.models import Q, QuerySet
 
 from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.ledger.book import entries_of
 from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, RequestRecipient
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
 
+LEDGER_RETENTION = Retention("as long as a backup or another copy can have the user")
 UNTIL_UNDONE = Retention("until the erasure is undone")
 
 
@@ -243,6 +245,55 @@ class AuditLog(PersonalDataOwner):
         return audit.expired().delete()[0]
 
 
+class Ledger(PersonalDataOwner):
+    """Owns the erasure ledger. It names users by an HMAC, and outlives all copies of their data (GDPR, article 5 (2))."""
+
+    section = "ledger"
+    is_last = True
+    tables = {
+        "privacy.LedgerEntry": TableDeclaration(
+            links=(Link("subject", LinkKind.CONTENT),),
+            data=(
+                PersonalData(
+                    fields=("recorded_at", "kind"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=LEDGER_RETENTION,
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+                PersonalData(
+                    fields=("position", "subject", "key_id", "plan_digest", "policy_version", "counts", "previous", "digest"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=LEDGER_RETENTION,
+                    export=Export.NEVER,
+                    reason="the values prove that no entry was changed, and say nothing about the user",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        )
+    }
+
+    def export(self, user_id: UUID) -> list[dict[str, Any]]:
+        """Return what was done, and when."""
+        return [{"recorded_at": entry.recorded_at, "kind": entry.kind.label} for entry in entries_of(user_id)]
+
+    def anonymize(self, user_id: UUID) -> None:
+        """Change nothing: an entry is never changed."""
+
+    def after_anonymization(self, user_id: UUID) -> list[Effect]:
+        count = len(entries_of(user_id))
+        return [Effect("entries of the erasure ledger, without the id", count, Disposition.KEPT)] if count else []
+
+    def after_erasure(self, user_id: UUID) -> list[Effect]:
+        return self.after_anonymization(user_id)
+
+    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
+        return []
+
+
 def _entries(user_id: UUID) -> QuerySet[AuditEntry]:
     return AuditEntry.objects.filter(Q(target_id=user_id) | Q(actor_id=user_id))
 
@@ -250,3 +301,4 @@ def _entries(user_id: UUID) -> QuerySet[AuditEntry]:
 registry.register(Erasures())
 registry.register(Requests())
 registry.register(AuditLog())
+registry.register(Ledger())

@@ -16,6 +16,7 @@ KEPT = {"django_content_type", "auth_permission"}
 """Tables whose rows the migrations insert, and no test changes."""
 APPEND_ONLY = {
     '"audit_log"': ("audit_log_append_only",),
+    '"erasure_ledger"': ("erasure_ledger_append_only",),
     '"data_subject_requests"': ("data_subject_requests_not_truncated",),
     '"request_recipients"': ("request_recipients_not_truncated",),
 }
@@ -48,7 +49,7 @@ def empty_the_tables() -> None:
         else:
             if {names[number] for number, _ in found} & APPEND_ONLY.keys():
                 _truncate(cursor, list(APPEND_ONLY))
-            cursor.execute("; ".join(f"DELETE FROM {name}" for name in names))
+            cursor.execute("; ".join(f"DELETE FROM {name}" for name in names if name != '"erasure_ledger"'))
             cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
         cursor.execute("DELETE FROM vector_sync_queue")

@@ -1,7 +1,8 @@
-"""Models of erased users, the audit log, and the requests of data subjects."""
+"""Models of erased users, the audit log, the erasure ledger, and the requests of data subjects."""
 
 from privacy.models.audit_log import AuditEntry
 from privacy.models.erased_users import ErasedUser
+from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
 
-__all__ = ["AuditEntry", "DataSubjectRequest", "ErasedUser", "RequestRecipient"]
+__all__ = ["COUNTED", "AuditEntry", "DataSubjectRequest", "ErasedUser", "LedgerEntry", "LedgerState", "RequestRecipient"]

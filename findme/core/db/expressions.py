@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -158,3 +159,24 @@ class ClockTimestamp(Func):
     function = "clock_timestamp"
     arity = 0
     output_field = models.DateTimeField()
+
+
+class IsDigest(_OfOneArgument):
+    """32 bytes that are no plain text: at least one byte is neither zero nor a printable character of ASCII. NULL passes.
+
+    A digest has only such bytes with a probability of 2e-14.
+    """
+
+    template = "(octet_length(%(expressions)s) = 32 AND encode(%(expressions)s, 'hex') !~ '^(00|[2-6][0-9a-f]|7[0-9a-e])*$')"
+    output_field = models.BooleanField()
+
+
+class HasCounts(_OfOneArgument):
+    """A JSON object with only ``names`` as keys and only whole numbers, 0 or more, as values."""
+
+    output_field = models.BooleanField()
+
+    def __init__(self, column: str | F, *, names: Sequence[str]) -> None:
+        super().__init__(column)
+        keys = "|".join(names)
+        self.template = f"%(expressions)s::text ~ '^\\{{(\"({keys})\": \\d{{1,15}}(, |(?=\\}}$)))*\\}}$'"

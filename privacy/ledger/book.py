@@ -1,0 +1,119 @@
+"""The ledger in PostgreSQL. Triggers number and chain the entries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection
+
+from privacy.ledger.entry import FIRST_PREVIOUS, Entry, Kind, LedgerBroken
+from privacy.ledger.keys import SubjectKeys, subject_keys
+from privacy.models import LedgerEntry
+
+POLICY_VERSION = 1
+"""Version of the rules of privacy actions. Increase it with each change of what an erasure or an anonymization does."""
+INSERT = """
+    INSERT INTO erasure_ledger (kind, subject, key_id, plan_digest, policy_version, counts)
+    SELECT kind, subject, %s, plan, %s, counts::jsonb
+    FROM unnest(%s::smallint[], %s::bytea[], %s::bytea[], %s::text[]) WITH ORDINALITY AS given(kind, subject, plan, counts, number)
+    ORDER BY number
+    RETURNING position
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry to record. ``counts`` has names of ``COUNTED``."""
+
+    kind: Kind
+    user_id: UUID
+    counts: Mapping[str, int] = field(default_factory=dict)
+    plan_digest: bytes | None = None
+
+
+def insert(entries: Sequence[NewEntry], keys: SubjectKeys) -> list[Entry]:
+    """Add the entries in the caller's transaction. Until it ends, no other transaction adds one."""
+    if not entries:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            INSERT,
+            [
+                keys.current,
+                POLICY_VERSION,
+                [int(entry.kind) for entry in entries],
+                [keys.subject(entry.user_id) for entry in entries],
+                [entry.plan_digest for entry in entries],
+                [json.dumps(dict(entry.counts)) for entry in entries],
+            ],
+        )
+        positions = [position for (position,) in cursor.fetchall()]
+    return list(read_entries(after=positions[0] - 1, up_to=positions[-1]))
+
+
+def copy_in(entries: Sequence[Entry]) -> None:
+    """Add entries of the ledger outside. A trigger rejects an entry that does not follow the last one."""
+    LedgerEntry.objects.bulk_create(
+        [
+            LedgerEntry(
+                position=entry.position,
+                recorded_at=entry.recorded_at,
+                kind=entry.kind,
+                subject=entry.subject,
+                key_id=entry.key_id,
+                plan_digest=entry.plan_digest,
+                policy_version=entry.policy_version,
+                counts=dict(entry.counts),
+                previous=entry.previous,
+                digest=entry.digest,
+            )
+            for entry in entries
+        ]
+    )
+
+
+def read_entries(*, after: int = 0, up_to: int | None = None) -> Iterator[Entry]:
+    """Yield the entries after the position ``after``, in order, at most up to the position ``up_to``."""
+    rows = LedgerEntry.objects.filter(position__gt=after).order_by("position")
+    if up_to is not None:
+        rows = rows.filter(position__lte=up_to)
+    return (_entry(row) for row in rows.iterator(chunk_size=1000))
+
+
+def last_position() -> int:
+    return LedgerEntry.objects.order_by("-position").values_list("position", flat=True).first() or 0
+
+
+def digest_at(position: int) -> bytes:
+    """Return the digest of an entry as PostgreSQL has stored it, or that before the first entry for position 0."""
+    if not position:
+        return FIRST_PREVIOUS
+    return bytes(LedgerEntry.objects.values_list("digest", flat=True).get(pk=position))
+
+
+def entries_of(user_id: UUID) -> list[Entry]:
+    """Return the entries about the user. Raise UserFacingError if the keys cannot be used and there are entries."""
+    if not LedgerEntry.objects.exists():
+        return []
+    return [_entry(row) for row in LedgerEntry.objects.filter(subject__in=subject_keys().subjects(user_id)).order_by("position")]
+
+
+def _entry(row: LedgerEntry) -> Entry:
+    """Return the entry of the row. Raise LedgerBroken if the digest is not that of the other columns: the row was edited."""
+    entry = Entry(
+        position=row.position,
+        recorded_at=row.recorded_at,
+        kind=Kind(row.kind),
+        subject=bytes(row.subject),
+        key_id=row.key_id,
+        plan_digest=None if row.plan_digest is None else bytes(row.plan_digest),
+        policy_version=row.policy_version,
+        counts=row.counts,
+        previous=bytes(row.previous),
+    )
+    if entry.digest != bytes(row.digest):
+        raise LedgerBroken(f"Entry {row.position} of the ledger in PostgreSQL was edited. Run manage.py verify_ledger.")
+    return entry

@@ -1,0 +1,46 @@
+"""Read the files of secret keys."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+
+from findme.core.errors import UserFacingError
+
+
+def create_in_development(path: Path | None, create: Callable[[Path], object]) -> None:
+    """With DEBUG, create the file if it is missing and in the default folder. Another process may create it at the same time."""
+    folder = Path(settings.PRIVACY_FILES_DIR)
+    if path is None or not settings.PRIVACY_FILES_CREATED or path.parent != folder or path.exists():
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        create(path)
+    except UserFacingError:
+        if not path.exists():
+            raise
+
+
+def read_key_file(setting: str, path: Path | None, creator: str) -> bytes:
+    """Return the contents of the file that ``setting`` names.
+
+    Raise UserFacingError if it is not set, missing, unreadable, or readable by other accounts. The error names ``creator``, the command that creates
+    the file.
+    """
+    if path is None:
+        raise UserFacingError(f"{setting} is not set: nothing was changed. Run {creator}, and set {setting} to the file.")
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode & 0o077:
+                raise UserFacingError(f"{setting}: other accounts can read {str(path)!r}: nothing was changed. Run chmod 600 {path}.")
+            return file.read()
+    except FileNotFoundError:
+        raise UserFacingError(f"{setting}: there is no file {str(path)!r}: nothing was changed. Restore it, or run {creator}.") from None
+    except OSError as error:
+        raise UserFacingError(
+            f"{setting}: {str(path)!r} cannot be read ({error.strerror}): nothing was changed. Make it readable."
+        ) from None

@@ -1,0 +1,103 @@
+"""The erasure ledger: what was done to the data of which user, without naming the user.
+
+The ledger outlives the data and the backups, so it must not become a copy of what it records. A user is the HMAC of the id under a key outside the
+database. There is no text column, and the counts can only have the names in ``COUNTED``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q, Value
+
+from findme.core.db.dates import supported_dates
+from findme.core.db.expressions import HasCounts, IsDigest
+
+COUNTED = (
+    *("audit_log", "calls", "erasure", "exports", "files", "log_ins", "matches", "profile", "requests", "snapshots", "vector_import"),
+    *("vector_store", "vector_sync", "videos"),
+)
+"""The names that the counts of an entry can have: sections of owners, and what stores outside PostgreSQL hold."""
+
+
+class LedgerEntry(models.Model):
+    """One action on the data of one user. Triggers number the entries, chain them by SHA-256, and reject every change.
+
+    ``subject`` is the HMAC-SHA256 of the user's UUID under the key ``key_id``. ``plan_digest`` is that of the plan that was approved. ``previous`` is
+    the ``digest`` of the entry before, and 32 zero bytes for the first one. ``digest`` is the SHA-256 of the canonical JSON of all other columns
+    (RFC 8785).
+    """
+
+    class Kind(models.IntegerChoices):
+        """What was done. An even number undoes the number before."""
+
+        ERASE = 1, "Erase"
+        UNDO_ERASE = 2, "Undo an erasure"
+        ANONYMIZE = 3, "Anonymize"
+        UNDO_ANONYMIZE = 4, "Undo an anonymization"
+        SOFT_DELETE = 5, "Soft delete"
+        UNDO_SOFT_DELETE = 6, "Undo a soft deletion"
+        RESTRICT = 7, "Restrict"
+        UNDO_RESTRICT = 8, "Lift a restriction"
+        OBJECT = 9, "Object"
+        UNDO_OBJECT = 10, "Withdraw an objection"
+
+    not_copied: ClassVar[str] = "it proves what was done in one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    position = models.BigIntegerField(primary_key=True)
+    recorded_at = models.DateTimeField(editable=False)
+    kind = models.SmallIntegerField(choices=Kind.choices)
+    subject = models.BinaryField()
+    key_id = models.SmallIntegerField()
+    plan_digest = models.BinaryField(null=True)
+    policy_version = models.IntegerField()
+    counts: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    previous = models.BinaryField()
+    digest = models.BinaryField()
+
+    class Meta:
+        db_table = "erasure_ledger"
+        default_permissions = ("view",)
+        verbose_name_plural = "ledger entries"
+        indexes = [models.Index(fields=["subject"], name="erasure_ledger_subject_idx")]
+        constraints = [
+            models.CheckConstraint(condition=Q(position__gt=0), name="erasure_ledger_position_check"),
+            models.CheckConstraint(condition=Q(kind__gte=1, kind__lte=10), name="erasure_ledger_kind_check"),
+            models.CheckConstraint(condition=Q(key_id__gt=0), name="erasure_ledger_key_id_check"),
+            models.CheckConstraint(condition=Q(policy_version__gt=0), name="erasure_ledger_policy_version_check"),
+            models.CheckConstraint(condition=IsDigest("subject"), name="erasure_ledger_subject_check"),
+            models.CheckConstraint(condition=IsDigest("plan_digest"), name="erasure_ledger_plan_digest_check"),
+            models.CheckConstraint(condition=HasCounts("counts", names=COUNTED), name="erasure_ledger_counts_check"),
+            *supported_dates("erasure_ledger", "recorded_at"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.position)
+
+
+class LedgerState(models.Model):
+    """The single row with the last position that the ledger outside the database has."""
+
+    not_copied: ClassVar[str] = "it belongs to the ledger of one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
+    published_position = models.BigIntegerField(default=0, db_default=Value(0))
+
+    class Meta:
+        db_table = "erasure_ledger_state"
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="erasure_ledger_state_one_row_check"),
+            models.CheckConstraint(condition=Q(published_position__gte=0), name="erasure_ledger_state_published_check"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.published_position)
+
+    @classmethod
+    def published(cls) -> int:
+        """Return the last position that the ledger outside the database is known to have."""
+        return cls.objects.filter(pk=1).values_list("published_position", flat=True).first() or 0
