@@ -6,7 +6,11 @@ from findme.migrator.baseline.remedies import Remedy
 class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = "Accounts"
-    trigger_files = (("0001_initial", "0001_updated_at"), ("0006_erased_users", "0006_erased_users"))
+    trigger_files = (
+        ("0001_initial", "0001_updated_at"),
+        ("0006_erased_users", "0006_erased_users"),
+        ("0010_pending_actions", "0010_pending_actions"),
+    )
     remedies = (
         Remedy("users.verified", "Set verified to false, its default", "verified", "false"),
         Remedy("users.active", "Set active to true, its default", "active", "true"),

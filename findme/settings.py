@@ -131,8 +131,8 @@ PRIVACY_OFFICER = env.str("PRIVACY_OFFICER", default="")
 PRIVACY_TRANSFERS = env.str("PRIVACY_TRANSFERS", default="")
 PRIVACY_SECURITY_MEASURES = env.str("PRIVACY_SECURITY_MEASURES", default="")
 """What only the operator knows about the processing of personal data (``privacy.processing_register``)."""
-PRIVACY_FILES_DIR = str(BASE_DIR / ".findme" / "privacy")
-"""With DEBUG, the ledger and its keys are in this folder, and are created when they are first needed."""
+PRIVACY_FILES_DIR = f"{EMBEDDED_POSTGRES_DIR}/privacy"
+"""With DEBUG, the ledger and its keys are next to the embedded data, and are created when they are first needed."""
 PRIVACY_FILES_CREATED = DEBUG
 ERASURE_LEDGER_URL = env.str("ERASURE_LEDGER_URL", default=f"{PRIVACY_FILES_DIR}/ledger" if DEBUG else "")
 ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DIR}/ledger-keys.json" if DEBUG else "")

@@ -11,6 +11,7 @@ class PrivacyConfig(AppConfig):
         ("0002_audit_log", "0002_audit_log"),
         ("0005_requests", "0005_requests"),
         ("0006_erasure_ledger", "0006_erasure_ledger"),
+        ("0007_pending_actions", "0007_pending_actions"),
     )
 
     def ready(self) -> None:

@@ -49,7 +49,22 @@ class Erasures(PersonalDataOwner):
                     erase=Disposition.KEPT,
                 ),
             ),
-        )
+        ),
+        "privacy.PendingAction": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID),),
+            data=(
+                PersonalData(
+                    fields=("id", "user_id", "kind", "noted_at"),
+                    category=Category.PRIVACY_RECORDS,
+                    purpose=ACCOUNTABILITY,
+                    retention=Retention("until the action is complete"),
+                    export=Export.NEVER,
+                    reason="the row exists only until the ledger has the action, and the export contains the ledger",
+                    anonymize=Disposition.KEPT,
+                    erase=Disposition.KEPT,
+                ),
+            ),
+        ),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
@@ -273,7 +288,7 @@ class Ledger(PersonalDataOwner):
                     erase=Disposition.KEPT,
                 ),
             ),
-        )
+        ),
     }
 
     def export(self, user_id: UUID) -> list[dict[str, Any]]:
@@ -284,13 +299,10 @@ class Ledger(PersonalDataOwner):
         """Change nothing: an entry is never changed."""
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
-        count = len(entries_of(user_id))
-        return [Effect("entries of the erasure ledger, without the id", count, Disposition.KEPT)] if count else []
+        """Return no effect: the ledger does not have the id."""
+        return []
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
-        return self.after_anonymization(user_id)
-
-    def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         return []
 
 

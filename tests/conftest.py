@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -41,6 +42,12 @@ def empty_queue(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("db")
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM erased_users")
+
+
+@pytest.fixture(autouse=True)
+def empty_ledger() -> None:
+    """Start every test with an empty ledger outside the database. A test without a commit has left its entries there."""
+    shutil.rmtree(settings.ERASURE_LEDGER_URL, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     # One server for each run. The process that begins the run names it, the workers inherit the name, and the first test that needs it starts it.
     os.environ["EMBEDDED_POSTGRES_DIR"] = str(roomy_folder() / f"findme-test-{secrets.token_hex(8)}")
 
+# Each worker has its own database, and so its own ledger outside the database. tests.conftest empties it.
+os.environ["ERASURE_LEDGER_URL"] = f"{os.environ['EMBEDDED_POSTGRES_DIR']}/privacy/{os.environ.get('PYTEST_XDIST_WORKER', 'ledger')}"
+
 from findme.settings import *  # noqa: F403
 
 DEBUG = False

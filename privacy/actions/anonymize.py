@@ -6,9 +6,11 @@ from uuid import UUID
 
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome
+from privacy.actions.recording import complete, counts_of_anonymization, recorded
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
+from privacy.ledger.entry import Kind
 from privacy.registry import Effect, registry
 from privacy.users import require_user, unknown_user
 
@@ -29,13 +31,22 @@ def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     Raise UserFacingError for a user that is unknown or locked by another transaction, and as ``check_removal`` does. Raise StoreUnavailable if a
     store cannot be reached (nothing has changed), and DeletionUnconfirmed if a store does not confirm the deletion.
     """
-    with record_failure_of(Action.ANONYMIZE, user_id, actor_id=actor_id), store_sessions(), locked_user(user_id) as user:
+    with record_failure_of(Action.ANONYMIZE, user_id, actor_id=actor_id), store_sessions():
+        require_user(user_id)
+        check_removal(user_id, actor_id)
+        with recorded(Kind.ANONYMIZE, user_id, counts_of_anonymization(user_id)):
+            return _anonymize(user_id, actor_id)
+
+
+def _anonymize(user_id: UUID, actor_id: UUID | None) -> Outcome:
+    with locked_user(user_id) as user:
         if user is None:
             raise unknown_user(user_id)
         check_removal(user_id, actor_id)
         effects = _effects_in_postgresql(user_id)
         for owner in registry.owners:
             owner.anonymize(user_id)
+        complete(Kind.ANONYMIZE, user_id)
         record(Action.ANONYMIZE, user_id, done_or_unchanged(not user.is_anonymized), actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, not user.is_anonymized, (*effects, *remove_from_stores(user_id)))

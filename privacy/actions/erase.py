@@ -15,10 +15,13 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome, PendingStore
+from privacy.actions.recording import complete, counts_of_erasure, recorded
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
 from privacy.declarations import Disposition
+from privacy.ledger.entry import Kind
+from privacy.models import PendingAction
 from privacy.registry import Effect, Store, registry
 from privacy.users import require_user, unknown_user, user_exists
 
@@ -71,23 +74,34 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     DeletionUnconfirmed as ``anonymize`` does.
     """
     with record_failure_of(Action.ERASE, user_id, actor_id=actor_id), store_sessions():
-        if not user_exists(user_id):
-            # This entry is committed first: the store deletes its data even if this process is killed before its own commit.
-            record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
-        return _erase(user_id, actor_id)
+        is_known = user_exists(user_id)
+        if is_known:
+            check_removal(user_id, actor_id)
+        elif not PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists():
+            _leftovers(user_id, effects_in_stores(user_id))
+        with recorded(Kind.ERASE, user_id, counts_of_erasure(user_id)):
+            if not is_known:
+                # This entry is committed first: the store deletes its data even if this process is killed before its own commit.
+                record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
+            return _erase(user_id, actor_id)
 
 
 def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
     with locked_user(user_id) as user:
         if user is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
-            leftovers = _leftovers(user_id, remove_from_stores(user_id))
-            return Outcome(user_id, changed=False, effects=tuple(leftovers))
+            is_pending = PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists()
+            for owner in registry.owners:
+                owner.erase(user_id)
+            complete(Kind.ERASE, user_id)
+            in_stores = remove_from_stores(user_id)
+            return Outcome(user_id, changed=False, effects=tuple(in_stores if is_pending else _leftovers(user_id, in_stores)))
         check_removal(user_id, actor_id)
         in_postgresql = _effects_of_erasure(user_id)
         for owner in registry.owners:
             owner.erase(user_id)
         _delete_row(user_id)
+        complete(Kind.ERASE, user_id)
         record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, changed=True, effects=(*in_postgresql, *remove_from_stores(user_id)))

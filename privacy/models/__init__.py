@@ -2,7 +2,7 @@
 
 from privacy.models.audit_log import AuditEntry
 from privacy.models.erased_users import ErasedUser
-from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState
+from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState, PendingAction
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
 
-__all__ = ["COUNTED", "AuditEntry", "DataSubjectRequest", "ErasedUser", "LedgerEntry", "LedgerState", "RequestRecipient"]
+__all__ = ["COUNTED", "AuditEntry", "DataSubjectRequest", "ErasedUser", "LedgerEntry", "LedgerState", "PendingAction", "RequestRecipient"]

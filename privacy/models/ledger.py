@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
-from findme.core.db.expressions import HasCounts, IsDigest
+from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest
 
 COUNTED = (
     *("audit_log", "calls", "erasure", "exports", "files", "log_ins", "matches", "profile", "requests", "snapshots", "vector_import"),
@@ -75,6 +75,35 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return str(self.position)
+
+
+class PendingAction(models.Model):
+    """An action that the ledger does not have yet, or that is not complete yet.
+
+    Triggers on ``users`` and ``erased_users`` add the row in the transaction of the change, whoever changes: so no user leaves unseen. An action of
+    ``privacy`` adds the row together with its ledger entry, before it destroys anything, and deletes it with the data. There is no foreign key,
+    because the row outlives the user.
+    """
+
+    not_copied: ClassVar[str] = "the triggers of the new database note what is loaded"
+    kept_by_flush: ClassVar[bool] = True
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = models.UUIDField()
+    kind = models.SmallIntegerField(choices=LedgerEntry.Kind.choices)
+    noted_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+
+    class Meta:
+        db_table = "pending_actions"
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["user_id"], name="pending_actions_user_id_idx")]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__gte=1, kind__lte=10), name="pending_actions_kind_check"),
+            *supported_dates("pending_actions", "noted_at"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
 
 
 class LedgerState(models.Model):

@@ -27,6 +27,7 @@ ENTRIES = {
     "erasure.json": 1,
     "requests.json": 0,
     "audit_log.json": 0,
+    "ledger.json": 0,
 }
 """Files of an export of ``full_life``, with the number of entries in each."""
 EMAIL = "Wilhelmina.Quux@example.org"

@@ -187,6 +187,7 @@ def test_export_sections__in_memory(shelf: Shelf) -> None:
         "erasure",
         "requests",
         "audit_log",
+        "ledger",
     ]
     assert sections["profile"]["date_of_birth"] == person.date_of_birth
     assert [len(sections[name]) for name in ("videos", "matches", "calls")] == [2, 2, 2]

@@ -1,0 +1,85 @@
+"""Complete actions that a trigger has noted, or that a killed process has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection
+
+from findme.core.db.advisory_lock import AdvisoryLock
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase
+from privacy.ledger.book import NewEntry
+from privacy.ledger.entry import Kind
+from privacy.ledger.keys import SubjectKeys, subject_keys
+from privacy.ledger.publication import record_entries
+from privacy.ledger.states import action_of, last_kinds
+from privacy.models import PendingAction
+from privacy.users import user_exists
+
+LOCK = 7_021_339_562_118_409
+"""Key of the advisory lock of the process that completes pending actions. Any otherwise unused number."""
+BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResult:
+    """``recorded`` entries are new in the ledger, and ``completed`` actions are no longer pending. ``waiting`` has the reason by user."""
+
+    recorded: int = 0
+    completed: int = 0
+    waiting: dict[UUID, str] = field(default_factory=dict)
+
+
+def process_pending() -> PendingResult:
+    """Record and complete the oldest pending actions, at most ``BATCH_SIZE``. Do nothing while another process does it.
+
+    An action that fails stays pending. Raise UserFacingError and StoreUnavailable if the ledger cannot record them: then nothing was changed.
+    """
+    lock = AdvisoryLock(connection, LOCK)
+    if not lock.try_acquire():
+        return PendingResult()
+    try:
+        rows = list(PendingAction.objects.order_by("pk")[:BATCH_SIZE])
+        new = list(_unrecorded(rows, subject_keys())) if rows else []
+        if new:
+            record_entries(new)
+        completed, waiting = 0, {}
+        for row in rows:
+            try:
+                _complete(row)
+            except StoreUnavailable as error:
+                waiting[row.user_id] = one_line(error)
+                break  # each further attempt would wait as long
+            except UserFacingError as error:
+                waiting[row.user_id] = one_line(error)
+            else:
+                completed += 1
+        return PendingResult(len(new), completed, waiting)
+    finally:
+        lock.release()
+
+
+def _unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[NewEntry]:
+    """Yield an entry for each row whose kind is not the last one of the user's in the ledger."""
+    rows = list(rows)
+    last = last_kinds({row.user_id for row in rows}, keys)
+    for row in rows:
+        kind = Kind(row.kind)
+        key = row.user_id, action_of(kind)
+        # A user who was never hidden need not be shown again, in the ledger.
+        if last.get(key) is not kind and not (key not in last and kind is not action_of(kind)):
+            yield NewEntry(kind, row.user_id)
+            last[key] = kind
+
+
+def _complete(row: PendingAction) -> None:
+    match Kind(row.kind):
+        case Kind.ERASE:
+            erase(row.user_id)
+        case Kind.ANONYMIZE if user_exists(row.user_id):
+            anonymize(row.user_id)
+    PendingAction.objects.filter(pk=row.pk).delete()

@@ -1,0 +1,31 @@
+"""What the ledger says about users. Each kind of action has an undoing, and the last entry of the two counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from privacy.ledger.entry import Kind
+from privacy.ledger.keys import SubjectKeys
+from privacy.models import LedgerEntry
+
+
+def undoing(kind: Kind) -> Kind:
+    """Return the kind that undoes ``kind``."""
+    return Kind(kind + 1)
+
+
+def is_undoing(kind: Kind) -> bool:
+    return kind % 2 == 0
+
+
+def action_of(kind: Kind) -> Kind:
+    """Return the action that ``kind`` does or undoes."""
+    return Kind(kind - 1) if is_undoing(kind) else kind
+
+
+def last_kinds(user_ids: Collection[UUID], keys: SubjectKeys) -> dict[tuple[UUID, Kind], Kind]:
+    """Return the kind of the last entry for each of these users and each action that has an entry."""
+    users = {subject: user_id for user_id in user_ids for subject in keys.subjects(user_id)}
+    found = LedgerEntry.objects.filter(subject__in=users).order_by("position").values_list("subject", "kind")
+    return {(users[bytes(subject)], action_of(Kind(kind))): Kind(kind) for subject, kind in found}
