@@ -41,7 +41,7 @@ def empty_queue(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("django_db") or USE_THE_DATABASE.intersection(request.fixturenames):
         request.getfixturevalue("db")
         with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM erased_users")
+            cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM erased_users; DELETE FROM pending_actions")
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ def empty_the_tables() -> None:
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in names if name != '"erasure_ledger"'))
             cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
-        cursor.execute("DELETE FROM vector_sync_queue")
+        cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM pending_actions")
 
 
 def _truncate(cursor: CursorWrapper, names: list[str]) -> None:

@@ -73,8 +73,8 @@ def user(live: str, settings: Settings) -> User:
 def make_requests(person: User) -> None:
     """Make a request of the user that the user recorded as a member of staff, and one that the user approved."""
     first, second = (
-        steps.record(Kind.RECTIFICATION, user_id=person.pk, contact="ann@example.com", actor_id=person.pk),
-        steps.record(Kind.ACCESS, contact="bob@example.com", actor_id=uuid4()),
+        steps.record(RequestKind.RECTIFICATION, user_id=person.pk, contact="ann@example.com", actor_id=person.pk),
+        steps.record(RequestKind.ACCESS, contact="bob@example.com", actor_id=uuid4()),
     )
     for request in (first, second):
         steps.confirm_identity(request.pk, Method.LOGIN, actor_id=person.pk)

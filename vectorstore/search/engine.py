@@ -17,6 +17,7 @@ from accounts.age import age_on, today
 from accounts.models import User
 from findme.core.errors import UserFacingError
 from findme.core.values.unreadable import Unreadable
+from privacy.ledger.gate import GATE
 from vectorstore.catalog.alias import live_collection
 from vectorstore.projection.rows import read
 from vectorstore.projection.vectors import Reals, unit, vector
@@ -51,8 +52,9 @@ def search_many(queries: Sequence[SearchQuery]) -> list[list[Hit]]:
     """Return the hits of each query as ``search`` does, but faster: one request holds many queries, and one statement reads all vectors.
 
     Queries with equal conditions are sent consecutively, because Qdrant then evaluates the filter once. Raises as ``search`` does, for the first
-    query that fails.
+    query that fails. Raises LedgerBehind while erased users may be back after a restore.
     """
+    GATE.require_current()
     vectors = _vectors_of([query.user_id for query in queries if query.user_id is not None])
     searches = [Search(query, unit(vectors[query.user_id] if query.user_id is not None else vector(query.vector))) for query in queries]
     ordered = (

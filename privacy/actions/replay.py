@@ -1,0 +1,186 @@
+"""Repeat the privacy actions that a restored database has lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TypeAlias
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.undo_erasure import undo_erasures
+from privacy.ledger.book import copy_in, read_entries
+from privacy.ledger.entry import Entry, Kind, LedgerBroken
+from privacy.ledger.gate import GATE
+from privacy.ledger.keys import SubjectKeys, subject_keys
+from privacy.ledger.outside import outside_ledger
+from privacy.ledger.signing import verifying_keys
+from privacy.ledger.states import action_of
+from privacy.ledger.verify import entries_outside
+from privacy.models import ErasedUser, LedgerState, PendingAction
+from privacy.users import anonymized_email
+
+BATCH_SIZE = 1000
+ACTIONS = (Kind.ERASE, Kind.ANONYMIZE, Kind.SOFT_DELETE)
+"""The actions that can be repeated."""
+
+LastKinds: TypeAlias = dict[tuple[bytes, Kind], Kind]
+"""The kind of the last entry by subject and action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Result of a replay.
+
+    ``entries`` are in the ledger outside, and ``copied`` of them were missing in the database. ``repeated`` are the repeated actions by kind, and
+    ``waiting`` has the reason for each user whose action failed. With ``dry_run``, nothing was done: the counts say what would be done.
+    """
+
+    dry_run: bool
+    entries: int
+    copied: int
+    repeated: dict[str, int]
+    waiting: dict[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """A user whom the database knows. ``deleted_at`` is None also for an id without a row in ``users``."""
+
+    user_id: UUID
+    exists: bool
+    is_anonymized: bool
+    deleted_at: datetime | None
+    is_erased: bool
+    """Whether ``erased_users`` has the id."""
+
+
+def replay(*, dry_run: bool = False) -> Replayed:
+    """Copy missing entries from the ledger outside, and repeat the last action of each kind for each user whom the database still shows otherwise.
+
+    The function reads every id of the database once, and asks no store about a user without an entry. It can be killed and run again. It goes on
+    after a user who is locked, and stops asking after a store has not answered. Raise UserFacingError for a missing key, LedgerBroken and
+    StoreUnavailable.
+    """
+    keys = subject_keys()
+    last, entries, copied = _copy_missing(keys, dry_run=dry_run)
+    repeated: Counter[str] = Counter()
+    waiting: dict[UUID, str] = {}
+    unavailable: str | None = None
+    for user, kinds in _concerned(last, keys):
+        for kind in kinds:
+            if not dry_run and unavailable is None:
+                try:
+                    _repeat(kind, user.user_id)
+                except StoreUnavailable as error:
+                    unavailable = one_line(error)
+                except UserFacingError as error:
+                    waiting[user.user_id] = one_line(error)
+                    continue
+            if unavailable is not None:
+                waiting[user.user_id] = unavailable
+                continue
+            repeated[kind.label] += 1
+    if not dry_run:
+        GATE.forget()
+    return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting)
+
+
+def _copy_missing(keys: SubjectKeys, *, dry_run: bool) -> tuple[LastKinds, int, int]:
+    """Copy the entries that the database lacks. Return the last kinds, and the numbers of all entries and of the copied ones.
+
+    Raise LedgerBroken if the database has another entry at a position.
+    """
+    last: LastKinds = {}
+    total = copied = 0
+    ours = read_entries()
+    outside = entries_outside(outside_ledger(), verifying_keys())
+    while batch := list(islice(outside, BATCH_SIZE)):
+        missing = list(_missing(batch, ours))
+        for entry in batch:
+            keys.key(entry.key_id)
+            last[entry.subject, action_of(entry.kind)] = entry.kind
+        if missing and not dry_run:
+            _copy(missing, keys)
+        total, copied = total + len(batch), copied + len(missing)
+    return last, total, copied
+
+
+def _missing(batch: Sequence[Entry], ours: Iterator[Entry]) -> Iterator[Entry]:
+    for entry in batch:
+        our = next(ours, None)
+        if our is None:
+            yield entry
+        elif our != entry:
+            raise LedgerBroken(
+                f"Entry {entry.position} of the ledger outside is another one than in the database: nothing was changed. Two databases write to one"
+                " ledger: run manage.py verify_ledger."
+            )
+
+
+def _copy(missing: Sequence[Entry], keys: SubjectKeys) -> None:
+    """Add the entries. What was pending at the time of the backup and is in a copied entry has been done, or undone, since."""
+    with transaction.atomic(durable=True):
+        copy_in(missing)
+        copied = {(entry.subject, action_of(entry.kind)) for entry in missing}
+        pending = PendingAction.objects.values_list("pk", "user_id", "kind").iterator()
+        settled = [
+            pk for pk, user_id, kind in pending if any((subject, action_of(Kind(kind))) in copied for subject in keys.subjects(user_id))
+        ]
+        PendingAction.objects.filter(pk__in=settled).delete()
+        LedgerState.objects.update_or_create(pk=1, defaults={"published_position": missing[-1].position})
+
+
+def _concerned(last: LastKinds, keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
+    """Yield each user whose state differs from the ledger, with the actions to repeat."""
+    for user in _users():
+        states = {action: kind for subject in keys.subjects(user.user_id) for action in ACTIONS if (kind := last.get((subject, action)))}
+        if states and (kinds := _to_repeat(user, states)):
+            yield user, kinds
+
+
+def _to_repeat(user: _User, states: Mapping[Kind, Kind]) -> list[Kind]:
+    """Return the kinds to repeat. A user who was erased has nothing else left, and the hiding belongs to an anonymization."""
+    if states.get(Kind.ERASE) is Kind.ERASE:
+        return [Kind.ERASE] if user.exists else []
+    if states.get(Kind.ANONYMIZE) is Kind.ANONYMIZE:
+        return [Kind.ANONYMIZE] if user.exists and not user.is_anonymized else []
+    kinds = [kind for kind in (states.get(Kind.ERASE), states.get(Kind.ANONYMIZE)) if kind is not None and user.is_erased]
+    hiding = states.get(Kind.SOFT_DELETE)
+    if hiding is not None and user.exists and (hiding is Kind.SOFT_DELETE) != (user.deleted_at is not None):
+        kinds.append(hiding)
+    return kinds
+
+
+def _repeat(kind: Kind, user_id: UUID) -> None:
+    match kind:
+        case Kind.ERASE:
+            erase(user_id)
+        case Kind.ANONYMIZE:
+            anonymize(user_id)
+        case Kind.SOFT_DELETE:
+            soft_delete(user_id)
+        case Kind.UNDO_SOFT_DELETE:
+            get_user_model().objects.filter(pk=user_id).update(deleted_at=None)
+        case Kind.UNDO_ERASE | Kind.UNDO_ANONYMIZE:
+            undo_erasures([user_id])
+
+
+def _users() -> Iterator[_User]:
+    """Yield every user of the database, and then every id in ``erased_users`` without a user."""
+    users = get_user_model()._base_manager.order_by("pk").values_list("pk", "email", "deleted_at")
+    erased: set[UUID] = set(ErasedUser.objects.values_list("pk", flat=True).iterator())
+    for user_id, email, deleted_at in users.iterator(chunk_size=10_000):
+        is_erased = user_id in erased
+        erased.discard(user_id)
+        yield _User(user_id, True, email == anonymized_email(user_id), deleted_at, is_erased)
+    for user_id in sorted(erased):
+        yield _User(user_id, False, False, None, True)

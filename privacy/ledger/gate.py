@@ -1,0 +1,59 @@
+"""Serve no search while the database is behind the ledger outside: it was restored, and users who were erased may be back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from django.conf import settings
+from django.db.backends.signals import connection_created
+
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from privacy.ledger.entry import LedgerBroken
+from privacy.ledger.outside import outside_ledger
+from privacy.ledger.publication import LedgerBehind, follow
+from privacy.models import LedgerState
+
+SECONDS = 60.0
+"""How long the result of a comparison counts."""
+
+logger = logging.getLogger(__name__)
+
+
+class Gate:
+    """Compare when a process begins, on each new connection to PostgreSQL, and once a minute. An unavailable ledger does not close the gate."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._compared_at: float | None = None
+        self._error: UserFacingError | None = None
+
+    def require_current(self) -> None:
+        """Raise LedgerBehind if the database was restored and ``replay_erasures`` has not run, and LedgerBroken."""
+        if not settings.ERASURE_LEDGER_URL:
+            return
+        with self._lock:
+            if self._compared_at is None or time.monotonic() - self._compared_at > SECONDS:
+                self._compare()
+            if self._error is not None:
+                raise self._error
+
+    def forget(self, **_signal: Any) -> None:
+        """Compare again before the next search."""
+        self._compared_at = None
+
+    def _compare(self) -> None:
+        try:
+            follow(outside_ledger(), LedgerState.published())
+            self._error = None
+        except (LedgerBehind, LedgerBroken) as error:
+            self._error = error
+        except StoreUnavailable as error:
+            logger.warning("The ledger of erasures was not compared: %s", one_line(error))
+        self._compared_at = time.monotonic()
+
+
+GATE = Gate()
+connection_created.connect(GATE.forget, dispatch_uid="privacy.ledger.gate")

@@ -1,0 +1,191 @@
+"""The drill: back up, erase, restore, see the user there, replay, see the user in neither store."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+
+from accounts.models import User
+from findme.core.errors import UserFacingError
+from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase, soft_delete
+from privacy.actions.pending import process_pending
+from privacy.actions.replay import replay
+from privacy.actions.undo_erasure import undo_erasures
+from privacy.ledger import gate
+from privacy.ledger.entry import LedgerBroken
+from privacy.ledger.gate import GATE
+from privacy.ledger.outside import outside_ledger
+from privacy.ledger.publication import LedgerBehind
+from privacy.ledger.signing import verifying_keys
+from privacy.ledger.verify import compare_ledgers
+from privacy.models import LedgerEntry
+from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
+from tests.support.restored import restorable_postgres
+from vectorstore.search.criteria import SearchQuery
+from vectorstore.search.engine import search
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def someone(number: int) -> UUID:
+    user_id: UUID = full_life(email=f"someone{number}@example.org").pk
+    return user_id
+
+
+def replay_command() -> tuple[int, str, str]:
+    """Run the command without the system checks, because the shelf has replaced an owner."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("replay_erasures", stdout=out, stderr=err)
+    except SystemExit as ended:
+        return int(str(ended.code)), out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
+
+
+def is_sound() -> bool:
+    return compare_ledgers(outside_ledger(), verifying_keys()).is_sound
+
+
+def test_drill__every_action_is_repeated(shelf: Shelf) -> None:
+    erased, anonymized, hidden, shown, undone, untouched, twice = users = [someone(number) for number in range(7)]
+    soft_delete(shown)
+    process_pending()
+    anonymize(undone)
+    with restorable_postgres() as restore:
+        erase(erased)
+        anonymize(anonymized)
+        soft_delete(hidden)
+        User.objects.filter(pk=shown).update(deleted_at=None)
+        undo_erasures([undone])
+        anonymize(twice)
+        erase(twice)
+        process_pending()
+        restore()
+        shelf.ids |= {*users}
+        assert User.objects.filter(pk__in=[erased, anonymized, twice], email__startswith="someone").count() == 3
+        GATE.forget()
+        with pytest.raises(LedgerBehind, match=r"Run manage\.py replay_erasures\.$"):
+            search(SearchQuery(vector=[1.0] + [0.0] * 511))
+        planned = replay(dry_run=True)
+        assert User.objects.filter(pk=erased).exists()
+        code, printed, _ = replay_command()
+        assert code == 0
+        assert printed == (
+            "9 entries in the ledger outside, 7 copied to PostgreSQL.\n"
+            "Anonymize: repeated for 1 user.\n"
+            "Erase: repeated for 2 users.\n"
+            "Soft delete: repeated for 1 user.\n"
+            "Undo a soft deletion: repeated for 1 user.\n"
+            "Undo an anonymization: repeated for 1 user.\n"
+        )
+        assert (planned.copied, sum(planned.repeated.values())) == (7, 6)
+        assert not User.objects.filter(pk__in=[erased, twice]).exists()
+        assert User.objects.get(pk=anonymized).full_name == "Deleted User"
+        assert User.objects.get(pk=hidden).deleted_at is not None
+        assert User.objects.get(pk=shown).deleted_at is None
+        assert User.objects.get(pk=untouched).email == "someone5@example.org"
+        assert shelf.ids == {shown, undone, untouched}
+        assert not search_is_closed()
+        process_pending()
+        assert is_sound()
+        assert LedgerEntry.objects.count() == 9
+        again = replay()
+        assert (again.copied, again.repeated) == (0, {})
+
+
+def search_is_closed() -> bool:
+    try:
+        GATE.require_current()
+    except LedgerBehind:
+        return True
+    return False
+
+
+def test_replay__before_it__no_erasure_and_no_search(shelf: Shelf) -> None:
+    first, second = someone(1), someone(2)
+    with restorable_postgres() as restore:
+        erase(first)
+        restore()
+        with pytest.raises(LedgerBehind):
+            erase(second)
+        assert User.objects.filter(pk=second).exists()
+        assert search_is_closed()
+        replay()
+        erase(second)
+        assert is_sound()
+
+
+def test_replay__store_unavailable__says_who_waits_and_continues_later(shelf: Shelf) -> None:
+    users = [someone(number) for number in range(3)]
+    with restorable_postgres() as restore:
+        for user in users:
+            erase(user)
+        restore()
+        shelf.reachable = False
+        code, printed, errors = replay_command()
+        assert code == 1
+        assert "3 users must wait. Run manage.py replay_erasures again.\n" in printed
+        assert {line.split(":")[0] for line in errors.splitlines()} == {str(user) for user in users}
+        assert User.objects.filter(pk__in=users).count() == 3
+        shelf.reachable = True
+        assert replay().repeated == {"Erase": 3}
+        assert not User.objects.filter(pk__in=users).exists()
+
+
+def test_replay__forked_ledger__changes_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The restored copy has recorded an entry before the replay, with a ledger of its own."""
+    first, second = someone(1), someone(2)
+    with restorable_postgres() as restore:
+        erase(first)
+        restore()
+        own = Path(settings.ERASURE_LEDGER_URL).with_name("own")
+        monkeypatch.setattr(settings, "ERASURE_LEDGER_URL", str(own))
+        erase(second)
+        monkeypatch.undo()
+        with pytest.raises(LedgerBroken, match="Entry 1 of the ledger outside is another one than in the database: nothing was changed"):
+            replay()
+        assert User.objects.filter(pk=first).exists()
+
+
+def test_replay__missing_key__is_one_line(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    erase(someone(1))
+    monkeypatch.setattr(settings, "ERASURE_LEDGER_KEYS", str(tmp_path / "lost.json"))
+    with pytest.raises(UserFacingError, match=r"^ERASURE_LEDGER_KEYS: there is no file '.*lost\.json': nothing was changed"):
+        replay()
+
+
+def test_replay__nothing_to_do() -> None:
+    code, printed, _ = replay_command()
+    assert code == 0
+    assert printed == "0 entries in the ledger outside, 0 copied to PostgreSQL.\nNo user differs from the ledger.\n"
+
+
+# --- Gate -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_gate__compares_once_a_minute_and_on_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    monkeypatch.setattr(gate, "follow", lambda _outside, position: compared.append(position))
+    tested = gate.Gate()
+    for now, expected in ((1000.0, 1), (1059.0, 1), (1061.0, 2), (1070.0, 2)):
+        monkeypatch.setattr(gate.time, "monotonic", lambda now=now: now)
+        tested.require_current()
+        assert len(compared) == expected
+    tested.forget()
+    tested.require_current()
+    assert len(compared) == 3
+
+
+def test_gate__unavailable_ledger__does_not_close_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "ERASURE_LEDGER_URL", str(tmp_path / "not mounted"))
+    tested = gate.Gate()
+    tested.require_current()
+    monkeypatch.setattr(settings, "ERASURE_LEDGER_URL", "")
+    tested.require_current()
