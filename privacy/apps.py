@@ -15,7 +15,9 @@ class PrivacyConfig(AppConfig):
     )
 
     def ready(self) -> None:
+        from privacy.checks.deployment import check_ledger_settings
         from privacy.checks.run import check_owners
 
         autodiscover_modules("personal_data")
         checks.register(check_owners, "privacy")
+        checks.register(check_ledger_settings, deploy=True)

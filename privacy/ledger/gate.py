@@ -22,6 +22,15 @@ SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
+def compare_with_outside() -> None:
+    """Raise LedgerBehind or LedgerBroken if the database does not continue the ledger outside, and StoreUnavailable.
+
+    Without ``ERASURE_LEDGER_URL`` there is nothing to compare.
+    """
+    if settings.ERASURE_LEDGER_URL:
+        follow(outside_ledger(), LedgerState.published())
+
+
 class Gate:
     """Compare when a process begins, on each new connection to PostgreSQL, and once a minute. An unavailable ledger does not close the gate."""
 
@@ -32,8 +41,6 @@ class Gate:
 
     def require_current(self) -> None:
         """Raise LedgerBehind if the database was restored and ``replay_erasures`` has not run, and LedgerBroken."""
-        if not settings.ERASURE_LEDGER_URL:
-            return
         with self._lock:
             if self._compared_at is None or time.monotonic() - self._compared_at > SECONDS:
                 self._compare()
@@ -46,7 +53,7 @@ class Gate:
 
     def _compare(self) -> None:
         try:
-            follow(outside_ledger(), LedgerState.published())
+            compare_with_outside()
             self._error = None
         except (LedgerBehind, LedgerBroken) as error:
             self._error = error

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
+from django.contrib.postgres.functions import TransactionNow
+from django.db.models import Min
+
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys
-from privacy.models import LedgerEntry
+from privacy.models import LedgerEntry, PendingAction
 
 
 def undoing(kind: Kind) -> Kind:
@@ -29,3 +32,9 @@ def last_kinds(user_ids: Collection[UUID], keys: SubjectKeys) -> dict[tuple[UUID
     users = {subject: user_id for user_id in user_ids for subject in keys.subjects(user_id)}
     found = LedgerEntry.objects.filter(subject__in=users).order_by("position").values_list("subject", "kind")
     return {(users[bytes(subject)], action_of(Kind(kind))): Kind(kind) for subject, kind in found}
+
+
+def oldest_pending_seconds() -> float | None:
+    """Return the age of the oldest pending action, or None."""
+    found = PendingAction.objects.aggregate(age=TransactionNow() - Min("noted_at"))["age"]
+    return None if found is None else max(float(found.total_seconds()), 0.0)

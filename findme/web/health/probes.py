@@ -9,9 +9,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connection
 
-from findme.core.errors import UserFacingError
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.migrator.version import MigrationFiles, read_migration_files, schema_version
-from findme.web.health.report import PostgresqlReport, Status, Sync
+from findme.web.health.report import PostgresqlReport, Privacy, Status, Sync
+from privacy.ledger.gate import compare_with_outside
+from privacy.ledger.states import oldest_pending_seconds
 from vectorstore.catalog.alias import live_collection
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.status import queue_status
@@ -43,7 +45,21 @@ def _probe_schema() -> PostgresqlReport:
         unapplied_migrations=unapplied,
         schema_problems=None if unapplied else broken,
         sync=None if unapplied else _sync(),
+        ledger=Status.UNKNOWN if unapplied else _ledger(),
+        privacy=None if unapplied else Privacy(oldest_pending_seconds()),
     )
+
+
+def _ledger() -> Status:
+    try:
+        compare_with_outside()
+    except StoreUnavailable as error:
+        log.info("The ledger outside is unavailable for /readyz: %s", type(error).__name__)
+        return Status.UNAVAILABLE
+    except UserFacingError as error:
+        log.warning("The ledger is not that of the ledger outside: %s", error)
+        return Status.RESTORED
+    return Status.OK
 
 
 _files: MigrationFiles | None = None

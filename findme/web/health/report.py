@@ -13,6 +13,7 @@ class Status(StrEnum):
     NO_ANSWER = "no answer in time"
     BEHIND = "not all applied"
     BROKEN = "not as migrated"
+    RESTORED = "behind the ledger outside"
     UNKNOWN = "unknown"
 
 
@@ -31,6 +32,14 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """Privacy actions that the ledger does not have yet, or that are not complete. They do not affect readiness."""
+
+    oldest_pending_seconds: float | None
+    """None if nothing is pending."""
+
+
+@dataclass(frozen=True, slots=True)
 class PostgresqlReport:
     postgresql: Status
     migrations: Status = Status.UNKNOWN
@@ -38,6 +47,9 @@ class PostgresqlReport:
     unapplied_migrations: int | None = None
     schema_problems: int | None = None
     sync: Sync | None = None
+    """None if it could not be read."""
+    ledger: Status = Status.UNKNOWN
+    privacy: Privacy | None = None
     """None if it could not be read."""
 
 
@@ -55,11 +67,15 @@ class Report:
             "qdrant": self.qdrant,
             "migrations": stores.migrations,
             "triggers": stores.triggers,
+            "ledger": stores.ledger,
         }
 
     @property
     def is_ready(self) -> bool:
-        return all(status is Status.OK for status in self.checks.values())
+        """Return whether the process can work. An unavailable ledger delays erasures only."""
+        checks = self.checks
+        ledger = checks.pop("ledger")
+        return all(status is Status.OK for status in checks.values()) and ledger is not Status.RESTORED
 
     def as_json(self) -> dict[str, Any]:
         stores = self.postgresql
@@ -69,4 +85,5 @@ class Report:
             "unapplied_migrations": stores.unapplied_migrations,
             "schema_problems": stores.schema_problems,
             "sync": None if stores.sync is None else asdict(stores.sync),
+            "privacy": None if stores.privacy is None else asdict(stores.privacy),
         }
