@@ -9,10 +9,6 @@ from django.db.models import Q
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
-from privacy.ledger_models import COUNTED as COUNTED
-from privacy.ledger_models import LedgerEntry as LedgerEntry
-from privacy.ledger_models import LedgerState as LedgerState
-from privacy.ledger_models import PendingAction as PendingAction
 
 OF_USERS = ["export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"]
 OF_REQUESTS = [

@@ -1,4 +1,4 @@
-"""What waits in the requests: contact addresses to delete, and reminders of deadlines.
+"""What waits: contact addresses to delete, privacy actions to complete, and reminders of deadlines.
 
 Any number of processes can run the jobs at the same time. A process skips the rows that another one works on.
 """
@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Q
 
 from findme.core.errors import UserFacingError, one_line
+from privacy.actions.pending import process_pending
 from privacy.audit import Action, record_step
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import State, WithdrawalReason
@@ -24,8 +25,8 @@ from privacy.requests.deadlines import LONG_WAIT, SOON, today
 
 BATCH = 100
 """Rows of one transaction."""
-PAUSE_SECONDS = 60.0
-"""Pause between two runs with ``--watch``. The dates change once a day."""
+PAUSE_SECONDS = 10.0
+"""Pause between two runs with ``--watch``. So long a user who was deleted by plain SQL may be missing in the ledger."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,13 @@ class Reminder:
 class Processed:
     """``late`` and ``due_soon`` are open requests. ``waiting`` are those whose data subject was asked for their identity long ago.
 
-    ``recipients_open`` are answered requests with recipients that are neither informed nor excused.
+    ``recipients_open`` are answered requests with recipients that are neither informed nor excused. ``actions_completed`` are privacy actions that
+    plain SQL or a killed process had begun, and ``actions_waiting`` has the reason for each user whose action could not be completed.
     """
 
     contacts_deleted: int
+    actions_completed: int
+    actions_waiting: dict[UUID, str]
     late: tuple[Reminder, ...]
     due_soon: tuple[Reminder, ...]
     waiting: tuple[Reminder, ...]
@@ -59,7 +63,9 @@ def process(should_stop: Event | None = None) -> Processed:
     """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction."""
     should_stop = should_stop or Event()
     deleted = _repeat(delete_expired_contacts, should_stop)
-    return Processed(deleted, *reminders(), recipients_open())
+    waiting: dict[UUID, str] = {}
+    completed = _repeat(lambda: _complete_actions(waiting), should_stop)
+    return Processed(deleted, completed, waiting, *reminders(), recipients_open())
 
 
 def watch(
@@ -91,6 +97,15 @@ def _repeat(job: Callable[[], int], should_stop: Event) -> int:
     while not should_stop.is_set() and (rows := job()):
         done += rows
     return done
+
+
+def _complete_actions(waiting: dict[UUID, str]) -> int:
+    """Complete a batch of pending actions, and return their number. A batch in which an action has to wait is the last one."""
+    if waiting:
+        return 0
+    result = process_pending()
+    waiting.update(result.waiting)
+    return result.completed
 
 
 def delete_expired_contacts() -> int:

@@ -175,7 +175,7 @@ def test_gate__compares_once_a_minute_and_on_a_new_connection(monkeypatch: pytes
     monkeypatch.setattr(gate, "follow", lambda _outside, position: compared.append(position))
     tested = gate.Gate()
     for now, expected in ((1000.0, 1), (1059.0, 1), (1061.0, 2), (1070.0, 2)):
-        monkeypatch.setattr(gate.time, "monotonic", lambda now=now: now)
+        monkeypatch.setattr("privacy.ledger.gate.time.monotonic", lambda now=now: now)
         tested.require_current()
         assert len(compared) == expected
     tested.forget()

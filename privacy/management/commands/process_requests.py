@@ -1,4 +1,4 @@
-"""``process_requests``: delete contact addresses whose time is over, and remind the officer of deadlines."""
+"""``process_requests``: complete privacy actions, delete contact addresses whose time is over, and remind the officer of deadlines."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ STATEMENT_SECONDS = 30.0
 """Limit for one statement: after it, PostgreSQL counts as unavailable."""
 
 
-NOTHING = Processed(0, (), (), (), ())
+NOTHING = Processed(0, 0, {}, (), (), (), ())
 
 
 class Command(FindmeCommand):
     help = (
-        "Delete contact addresses of requests after the time for complaints, and name requests that are late or due within 7 days."
+        "Complete privacy actions that plain SQL or a killed process has begun, delete contact addresses of requests after the time for complaints,"
+        " and name requests that are late or due within 7 days."
         " Several can run at the same time, on any machine."
     )
     after_interrupt = "Deleted addresses stay deleted: run this again for the rest."
@@ -54,21 +55,21 @@ class Command(FindmeCommand):
             return
         note_counts(results[0])
         if self.as_json:
-            self.print_json(results[0])
+            self.print_json(_as_json(results[0]))
         else:
             self._print_lines(results[0])
-        if results[0].late:
+        if results[0].late or results[0].actions_waiting:
             self.exit_with_findings()
 
     def _print_change(self, result: Processed) -> None:
         """Print a run that deleted something, or whose reminders differ from those of the last run."""
-        reminders = replace(result, contacts_deleted=0)
-        if reminders == self.last and not result.contacts_deleted:
+        reminders = replace(result, contacts_deleted=0, actions_completed=0)
+        if reminders == self.last and not result.contacts_deleted and not result.actions_completed:
             return
         self.last = reminders
         log_batch(result)
         if self.as_json:
-            self.print_line(json.dumps(asdict(result), default=str))
+            self.print_line(json.dumps(_as_json(result), default=str))
         else:
             self._print_lines(result)
         self.stdout.flush()
@@ -82,8 +83,15 @@ class Command(FindmeCommand):
         self.stderr.flush()
 
 
+def _as_json(result: Processed) -> dict[str, Any]:
+    return asdict(result) | {"actions_waiting": {str(user_id): reason for user_id, reason in result.actions_waiting.items()}}
+
+
 def _lines(result: Processed) -> Iterator[str]:
     yield f"{counted(result.contacts_deleted, 'contact address', 'contact addresses')} deleted."
+    yield f"{counted(result.actions_completed, 'privacy action')} completed."
+    for user_id, reason in result.actions_waiting.items():
+        yield f"{user_id}: the privacy action must wait. {reason}"
     for one in result.late:
         yield f"{_named(one)}: late by {counted(-one.days, 'day')}, due on {one.due_on}."
     for one in result.due_soon:

@@ -26,7 +26,7 @@ from tests.support.commands import manage_here, started
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
-NOTHING = Processed(0, (), (), (), ())
+NOTHING = Processed(0, 0, {}, (), (), (), ())
 DAY = timedelta(days=1)
 
 
