@@ -117,7 +117,7 @@ def test_recipients__that_are_still_open_after_the_answer() -> None:
 
 @pytest.mark.django_db
 def test_command__lines_and_exit_code() -> None:
-    assert manage_here("process_requests") == (0, "0 contact addresses deleted.\n", "")
+    assert manage_here("process_requests") == (0, "0 contact addresses deleted.\n0 privacy actions completed.\n", "")
     day = today()
     late = request_in(State.IDENTIFIED, received_on=day - 100 * DAY)
     due_on = due_date(day - 100 * DAY, closed=())
