@@ -52,6 +52,8 @@ class Folder:
         self.path = path
         self.depth = 0
         self.client: QdrantClient | None = None
+        self.storage_error: sqlite3.DatabaseError | None = None
+        """An error of the file since the folder was opened. The client changes its memory first, so its answers differ from the file afterwards."""
         self.locks = ExitStack()
         self.owner = threading.RLock()
         self.holder: int | None = None
@@ -63,7 +65,8 @@ class Folder:
     def held(self, seconds: float) -> Iterator[QdrantClient]:
         """Yield the folder's client, opened on the first entry and closed after the last exit.
 
-        Wait up to ``seconds`` for other holders. Raise StoreUnavailable in one line, and CollectionNotFound.
+        Wait up to ``seconds`` for other holders. Raise StoreUnavailable in one line, and CollectionNotFound. After an error of its file the folder is
+        unavailable until the last exit.
         """
         deadline = Deadline(seconds)
         self._take_turn(deadline)
@@ -71,6 +74,8 @@ class Folder:
             if self.depth == 0:
                 self._open(deadline)
                 self.holder = threading.get_ident()
+            elif self.storage_error is not None:
+                raise self._from_storage(self.storage_error) from self.storage_error
             self.depth += 1
             try:
                 with self._translate_errors():
@@ -102,7 +107,7 @@ class Folder:
 
         This runs at interpreter exit too: a client that is closed after its modules were unloaded prints a traceback.
         """
-        client, self.client = self.client, None
+        client, self.client, self.storage_error = self.client, None, None
         try:
             if client is not None:
                 self._warn_of_size(client)
@@ -177,14 +182,16 @@ class Folder:
                     f"The embedded vector store rejected this: {ends_of(one_line(error))}. See manage.py init_qdrant --check."
                 ) from error
             raise
-        except sqlite3.OperationalError as error:
-            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
-            raise StoreUnusable(self._damaged(error)) from error
+            self.storage_error = error
+            raise self._from_storage(error) from error
         except OSError as error:
             if raised_by_driver(error):
                 raise self._unusable(error) from error
             raise
+
+    def _from_storage(self, error: sqlite3.DatabaseError) -> StoreUnavailable:
+        return self._unusable(error) if isinstance(error, sqlite3.OperationalError) else StoreUnusable(self._damaged(error))
 
     def _warn_of_size(self, client: QdrantClient) -> None:
         if self.has_warned_of_size:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +243,20 @@ def test_turn__nested_block__does_not_wait_for_waiting_threads(embedded_qdrant: 
             assert not done.is_set()
     thread.join(PATIENCE_SECONDS)
     assert done.is_set()
+
+
+def test_storage__failed_deletion__ends_the_answers_from_memory(embedded_qdrant: Path) -> None:
+    """The client deletes the point in its memory before it writes the file. Another program has locked the file."""
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", points(1))
+    with qdrant() as client:
+        connection_of(client, "a").execute("PRAGMA busy_timeout = 10")
+        with closing(sqlite3.connect(embedded_qdrant / "collection" / "a" / "storage.sqlite")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreUnavailable, match="locked"), qdrant() as client:
+                client.delete("a", models.Filter())
+        with pytest.raises(StoreUnavailable, match="locked"), qdrant() as client:
+            client.retrieve("a", [0])
+    with qdrant() as client:
+        assert len(client.retrieve("a", [0])) == 1
