@@ -19,6 +19,7 @@ from findme.core.errors import StoreUnavailable, StoreUnusable
 from findme.core.waiting import wait_until
 from vectorstore.qdrant.address import Address
 from vectorstore.qdrant.errors import CollectionNotFound, translate_server_errors
+from vectorstore.qdrant.time_limit import limit_requests
 
 OWN_CONNECTIONS = {"grpc.use_local_subchannel_pool": 1}
 """gRPC shares connections between clients, and also their recent failures.
@@ -74,7 +75,7 @@ def _opened(address: Address) -> QdrantClient:
     warnings.filterwarnings("ignore", message="Api key is used with an insecure connection", category=UserWarning)
     # A client closes itself again when it is deleted. At interpreter exit gRPC is unloaded by then.
     warnings.filterwarnings("ignore", message="Unable to close grpc_channel", category=RuntimeWarning)
-    return QdrantClient(
+    client = QdrantClient(
         url=address.url,
         port=address.port,
         grpc_port=address.grpc_port,
@@ -86,6 +87,8 @@ def _opened(address: Address) -> QdrantClient:
         # Without this, the client searches every number of every vector for a text to embed, which takes half of the time of an upsert.
         cloud_inference=True,
     )
+    limit_requests(client)
+    return client
 
 
 def _check_server(client: QdrantClient, address: Address, collection: str) -> None:

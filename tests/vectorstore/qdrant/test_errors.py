@@ -3,8 +3,10 @@
 import errno
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from qdrant_client import QdrantClient, models
 from findme.core.errors import StoreUnavailable, StoreUnusable, UserFacingError
 from tests.qdrant import QdrantServer, free_port, freeze, started_qdrant, thaw
 from tests.support.memory import folder_in_memory
+from tests.support.stores.http_proxy import HttpProxy, confirmed
 from tests.support.stubs import HTML, TLS_FOLDER, answering, answering_grpc, error, saying, silent
 from vectorstore.consistency.checkpoint import CheckpointNotWritten
 from vectorstore.qdrant.address import Address
@@ -108,6 +111,17 @@ def test_errors__frozen_server__is_a_timeout(settings: Settings) -> None:
     assert str(found) == (
         f"Qdrant at 'http://127.0.0.1:{port}' did not answer within 1 s: check that it runs and can be reached, or increase QDRANT_TIMEOUT."
     )
+
+
+def test_errors__answer_byte_by_byte__is_a_timeout(settings: Settings) -> None:
+    """Each byte arrives before the timeout. A worker would hold its users longer than its lease."""
+    proxy = HttpProxy("http://127.0.0.1:1")
+    begun = time.monotonic()
+    with proxy.following(lambda _request, _forward: replace(confirmed("a" * 20), drips=True)):
+        found = error_of(settings, proxy.url)
+    proxy.stop()
+    assert type(found) is RequestTimeout
+    assert time.monotonic() - begun < 3
 
 
 def test_errors__closed_connection__is_reported(settings: Settings) -> None:
