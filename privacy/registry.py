@@ -7,7 +7,7 @@ outside PostgreSQL. ``privacy`` discovers the module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -128,7 +128,11 @@ class PersonalDataOwner(ABC):
 
 
 class Store(ABC):
-    """A store outside PostgreSQL with data of users. Its methods raise ``StoreUnavailable`` if it cannot be reached."""
+    """A store outside PostgreSQL with data of users.
+
+    Each method raises ``StoreUnavailable`` within a limited time if the store is missing, cannot be reached or does not answer. It never returns an
+    answer that it did not get from the store. ``tests/support/stores/promises.py`` checks what this class promises, for every store.
+    """
 
     name: str
     """Name in messages, as in "The vector store cannot be reached"."""
@@ -156,14 +160,32 @@ class Store(ABC):
 
     @abstractmethod
     def holds(self, user_id: UUID) -> bool:
-        """Return whether the store has data of the user."""
+        """Return whether the store has data of the user. This is for previews. It proves nothing after a removal: use ``remaining``."""
 
     @abstractmethod
     def remove(self, user_id: UUID) -> bool:
-        """Delete the user's data, wait for the result and verify it. Return whether there was any data.
+        """Delete the user's data and wait for the result. Return whether there was any data.
 
         It is the last step of the transaction that removes the user. Until that transaction ends, it keeps other workers from writing the user
-        again.
+        again. Callers verify it with ``remaining``.
+
+        A process can be killed at any moment of it. A further call then completes the removal. A call after a completed removal returns False.
+        """
+
+    @abstractmethod
+    def remaining(self, user_id: UUID) -> list[str]:
+        """Return the places where data of the user is found, by id and by search. An empty list verifies a removal.
+
+        A place is a phrase for an error message, such as "the collection 'profile_embeddings_v1'". The answers of a lookup by id and of a search can
+        differ, so both are needed.
+        """
+
+    @abstractmethod
+    def scan(self, user_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Read all data in the store, and return those of the users that any of it belongs to, under whatever key.
+
+        It takes long, so it is called once for many users, and outside a transaction. It also reads data that no user or worker can reach any more and
+        that the store has not dropped yet.
         """
 
 

@@ -5,7 +5,7 @@ Modules that use qdrant-client are imported inside the functions. The client tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -252,9 +252,10 @@ class VectorStore(Store):
             yield
 
     def holds(self, user_id: UUID) -> bool:
-        from vectorstore.sync.inline import point_of
+        """Return whether any collection has the point: the live one, one that is being built or retained, or the copy of an adopted one."""
+        from vectorstore.sync.leftovers import has_point
 
-        return point_of(user_id) is not None
+        return has_point(user_id)
 
     def remove(self, user_id: UUID) -> bool:
         """Delete the point, then remove the user from the sentinels. Return whether there was a point.
@@ -266,6 +267,16 @@ class VectorStore(Store):
         removed = remove_point(user_id)
         StoreState.remove_sentinel(user_id)
         return removed
+
+    def remaining(self, user_id: UUID) -> list[str]:
+        from vectorstore.sync.leftovers import collections_with_point
+
+        return [f"the collection {name!r}" for name in collections_with_point(user_id)]
+
+    def scan(self, user_ids: Collection[UUID]) -> frozenset[UUID]:
+        from vectorstore.sync.leftovers import scan_for_users
+
+        return scan_for_users(user_ids)
 
 
 registry.register(Embeddings())

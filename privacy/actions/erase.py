@@ -16,7 +16,7 @@ from privacy import audit
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome, PendingStore
 from privacy.actions.recording import complete, counts_of_erasure, recorded
-from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
+from privacy.actions.stores import DeletionUnconfirmed, effects_in_stores, remove_from_stores, remove_verified, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
 from privacy.declarations import Disposition
@@ -139,6 +139,8 @@ def _remove_from_reachable_stores(user_id: UUID) -> tuple[list[Effect], list[Pen
     for store in registry.stores:
         try:
             done.append(_remove_hidden(store, user_id))
+        except DeletionUnconfirmed as error:
+            pending_stores.append(PendingStore(store.name, error.reason))
         except (UserFacingError, DatabaseError) as error:
             pending_stores.append(PendingStore(store.name, one_line(error)))
     return done, pending_stores
@@ -148,5 +150,5 @@ def _remove_hidden(store: Store, user_id: UUID) -> Effect:
     """Delete the user under the row's lock, unless the user was restored: then the user needs the point."""
     with store.session(), locked_user(user_id) as user:
         is_restored = user is not None and user.deleted_at is None
-        removed = not is_restored and store.remove(user_id)
+        removed = not is_restored and remove_verified(store, user_id)
     return Effect(store.contents, int(removed), Disposition.DELETED)

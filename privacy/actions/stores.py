@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
-from findme.core.errors import StoreUnavailable, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.audit import OutcomeUnknown
 from privacy.declarations import Disposition
 from privacy.registry import Effect, Store, registry
 
 
 class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
-    """A store did not confirm the deletion of the user: it may have deleted the user, or may still do so.
+    """A store did not confirm the deletion of the user, or still has data: it may have deleted the user, or may still do so.
 
-    ``reason`` is the error line of the store.
+    ``reason`` is one line.
     """
 
-    def __init__(self, store: Store, error: StoreUnavailable) -> None:
-        self.reason = one_line(error)
+    def __init__(self, store: Store, reason: str) -> None:
+        self.reason = reason
         super().__init__(
             f"{self.reason} PostgreSQL is unchanged, but the {store.name} may still have the user. Run this again,"
             " or run manage.py sync_qdrant --once to keep the user."
@@ -48,11 +48,23 @@ def remove_from_stores(user_id: UUID) -> list[Effect]:
 
     Raise DeletionUnconfirmed or UserFacingError.
     """
-    return [Effect(store.contents, int(_remove(store, user_id)), Disposition.DELETED) for store in registry.stores]
+    return [Effect(store.contents, int(remove_verified(store, user_id)), Disposition.DELETED) for store in registry.stores]
 
 
-def _remove(store: Store, user_id: UUID) -> bool:
+def remove_verified(store: Store, user_id: UUID) -> bool:
+    """Delete the user from one store and read the result back, by id and by search. Return whether there was any data.
+
+    Raise DeletionUnconfirmed, or the UserFacingError with which the store refused the deletion.
+    """
     try:
-        return store.remove(user_id)
+        removed = store.remove(user_id)
     except StoreUnavailable as error:
-        raise DeletionUnconfirmed(store, error) from error
+        raise DeletionUnconfirmed(store, one_line(error)) from error
+    try:
+        places = store.remaining(user_id)
+    except UserFacingError as error:
+        raise DeletionUnconfirmed(store, one_line(error)) from error
+    if places:
+        found = f"Data of {str(user_id)!r} is still in {', '.join(places)} after its deletion. Check the log of the {store.name}."
+        raise DeletionUnconfirmed(store, found)
+    return removed

@@ -55,7 +55,7 @@ def count_losses(client: QdrantClient, names: Iterable[str], limit: DiscardLimit
 
 def _losses(client: QdrantClient, name: str, limit: DiscardLimit) -> int:
     """Count the unique vectors of one collection. One that was never live holds only points of FindMe or of a snapshot."""
-    if not registry.may_hold_others_points(name) or not client.collection_exists(name) or _is_foreign(client, name):
+    if not registry.may_hold_others_points(name) or not client.collection_exists(name) or is_foreign(client, name):
         return 0
     return limit.count(name, UniqueVectors.of(client, name))
 
@@ -66,7 +66,7 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
     if _losses(client, name, limit):
         limit.require(f"{name!r} stays")
     registry.mark_for_deletion(name)
-    if client.collection_exists(name) and not _is_foreign(client, name):
+    if client.collection_exists(name) and not is_foreign(client, name):
         if alias_target(client) == name:
             return False
         client.delete_collection(name, timeout=DROP_SECONDS)
@@ -78,7 +78,7 @@ def _drop(client: QdrantClient, name: str, limit: DiscardLimit) -> bool:
     return True
 
 
-def _is_foreign(client: QdrantClient, name: str) -> bool:
+def is_foreign(client: QdrantClient, name: str) -> bool:
     """Return whether a formerly live collection is no longer this database's.
 
     Another database may have adopted it, or a program may have created a new one with its name. A collection that was never live is ours.

@@ -321,7 +321,7 @@ def test_drop__alias_is_moved_to_the_collection_meanwhile__keeps_it_and_writes_i
         User.objects.filter(pk=deleted).delete()
         return False
 
-    monkeypatch.setattr(retention, "_is_foreign", move_alias_meanwhile)
+    monkeypatch.setattr(retention, "is_foreign", move_alias_meanwhile)
     with qdrant() as client:
         assert drop(client, [version(1)]) == ()
     assert (live_version(), states()) == ("v1", {"v1": "failed", "v2": "live"})
