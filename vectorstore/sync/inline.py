@@ -5,7 +5,7 @@ Commands and the admin sync users after their commit. An erasure deletes a point
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -142,7 +142,7 @@ def _lock_user(user_id: UUID) -> None:
 
     If the lease expired, Qdrant may still apply the worker's last request. A recheck is then enqueued in the caller's transaction.
     """
-    with _translate_lock_timeout(), connection.cursor() as cursor:
+    with _translate_lock_timeout(_held_by_others), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
         cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])  # noqa: S608  # a constant
         for _ in Deadline(WAIT_SECONDS).polls():
@@ -158,11 +158,16 @@ def _lock_user(user_id: UUID) -> None:
 def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
     """Enqueue the user over a separate connection, committed before anything is sent. No worker can claim the user yet.
 
-    Return a version that is allocated there, for ``deletions.note_deletion``, or None after a restore.
+    It waits for locks as long as the caller's transaction does. Return a version that is allocated there, for ``deletions.note_deletion``, or None after
+    a restore.
     """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        (lock_timeout,) = cursor.fetchone()
     apart = connection.copy()
     try:
-        with apart.cursor() as cursor:
+        with _translate_lock_timeout(_queue_locked), apart.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
             cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
             if restored:
                 return None
@@ -205,13 +210,17 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
 
 
 @contextmanager
-def _translate_lock_timeout() -> Iterator[None]:
+def _translate_lock_timeout(to_error: Callable[[], StoreUnavailable]) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            raise _held_by_others() from error
+            raise to_error() from error
         raise
+
+
+def _queue_locked() -> StoreUnavailable:
+    return StoreUnavailable("Another session has locked the table 'vector_sync_queue': nothing was sent to Qdrant. Run the command again.")
 
 
 def _held_by_others() -> StoreUnavailable:

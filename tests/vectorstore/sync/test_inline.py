@@ -307,6 +307,17 @@ def test_remove_point__keeps_the_timeouts_of_the_caller(embedded_collection: str
             remove_point(user_id)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_remove_point__locked_queue__ends_with_the_timeout_of_the_caller(embedded_collection: str) -> None:
+    """The queue entry is inserted over another connection, which would wait as long as the table is locked."""
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK vector_sync_queue IN ACCESS EXCLUSIVE MODE")
+        with transaction.atomic(), connection.cursor() as own_cursor:
+            own_cursor.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(StoreUnavailable, match=r"has locked the table 'vector_sync_queue': nothing was sent"):
+                remove_point(uuid4())
+
+
 def test_enqueue__inserts_one_entry_per_user(db: Any) -> None:
     user_id = uuid4()
     assert (enqueue([user_id, user_id]), enqueue([])) == (1, 0)
