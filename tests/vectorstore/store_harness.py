@@ -79,7 +79,7 @@ class VectorStoreHarness(StoreHarness):
 
 
 class EmbeddedHarness(VectorStoreHarness):
-    kills = 11
+    kills = 12
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -127,7 +127,7 @@ class EmbeddedHarness(VectorStoreHarness):
 class ServerHarness(VectorStoreHarness):
     """A server behind a proxy."""
 
-    kills = 12
+    kills = 14
 
     def __init__(self, settings: Settings, server: QdrantServer, proxy: HttpProxy) -> None:
         self.server, self.proxy, self.settings = server, proxy, settings

@@ -32,6 +32,7 @@ from vectorstore.qdrant.scroll import points_among
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import DUE
+from vectorstore.sync.leftovers import is_found_by_search
 from vectorstore.sync.rechecks import enqueue_rechecks
 from vectorstore.sync.results import BatchResult
 
@@ -188,6 +189,8 @@ def _lease_of(user_id: UUID) -> bool | None:
 def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
     """Delete the point and return whether it was there. An absent point is deleted too, since an upsert may still be pending.
 
+    The deletion is read back by id and by search here, so that a secondary collection that confirms deletions and does not make them is marked as failed.
+
     Without ``version`` the point is deleted whatever its version is: a restored PostgreSQL may be unable to allocate a higher one.
     """
     ids: list[ExtendedPointId] = [str(user_id)]
@@ -202,7 +205,7 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
     if left and has_unbeatable_version(left[0].payload):
         write.clear(client, collection, ids)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
-    if left:
+    if left or is_found_by_search(client, collection, user_id):
         raise StoreUnavailable(
             f"The point of {str(user_id)!r} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again."
         )

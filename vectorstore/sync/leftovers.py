@@ -72,12 +72,14 @@ def _collections_where(condition: Callable[[QdrantClient, str], bool]) -> list[s
 
 
 def _is_found(client: QdrantClient, collection: str, user_id: UUID) -> bool:
-    """Return whether Qdrant finds the point by its id, by a scroll or by a search.
+    return _is_found_by_id(client, collection, user_id) or is_found_by_search(client, collection, user_id)
 
-    The embedded store answers all of them from the same list, and a search would compare every vector. A copy may have other vectors.
+
+def is_found_by_search(client: QdrantClient, collection: str, user_id: UUID) -> bool:
+    """Return whether Qdrant finds the point by a scroll or by a search. Raise the driver's errors.
+
+    The embedded store answers both from the same list, and a search would compare every vector. A copy may have other vectors.
     """
-    if _is_found_by_id(client, collection, user_id):
-        return True
     point = Filter(must=[HasIdCondition(has_id=[str(user_id)])])
     if client.scroll(collection, scroll_filter=point, limit=1, with_payload=False, with_vectors=False)[0]:
         return True

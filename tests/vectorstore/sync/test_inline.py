@@ -28,6 +28,8 @@ from tests.support.users import create_users
 from tests.support.waiting import wait_until
 from tests.vectorstore.sync.points import a_point, point, points, queued, write
 from vectorstore.catalog import registry
+from vectorstore.catalog.ownership import DATABASE, database_id
+from vectorstore.catalog.secondary import MAX_CONSECUTIVE_TIMEOUTS
 from vectorstore.models import ProfileEmbedding, QueueEntry, SyncLease, VectorCollection
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
@@ -36,6 +38,7 @@ from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
 from vectorstore.sync.inline import point_of, remove_point, sync_users
 from vectorstore.sync.leases import release
+from vectorstore.sync.leftovers import scan_for_users
 from vectorstore.sync.results import BatchResult
 
 State = VectorCollection.State
@@ -290,6 +293,39 @@ def test_remove_point__failing_secondary_collection__is_marked_failed(collection
         State.FAILED,
         f"Qdrant has no collection '{collection_name()}_v2': make it with manage.py init_qdrant.",
     )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hidden", [False, True], ids=["found by id", "found by search only"])
+def test_remove_point__secondary_that_confirms_and_keeps_the_point__is_marked_failed(
+    embedded_collection: str, monkeypatch: pytest.MonkeyPatch, *, hidden: bool
+) -> None:
+    """It blocks some removals, since the server may have become unavailable just then, and never all of them."""
+    (user_id,) = create_users(1)
+    secondary = f"{collection_name()}_v2"
+    with qdrant() as client:
+        vectors = models.VectorParams(size=512, distance=models.Distance.COSINE)
+        client.create_collection(secondary, vectors_config=vectors, metadata={DATABASE: database_id()})
+    registry.register(secondary, State.RETAINED, "")
+    sync_users([user_id])
+    answers: dict[str, object] = {"delete": None, "retrieve": []} if hidden else {"delete": None}
+    for name, answer in answers.items():
+        monkeypatch.setattr(QdrantClient, name, of_others(getattr(QdrantClient, name), secondary, answer))
+    for _ in range(MAX_CONSECUTIVE_TIMEOUTS - 1):
+        with pytest.raises(StoreUnavailable, match=rf"is still in '{secondary}' after its deletion"):
+            remove_point(user_id)
+    remove_point(user_id)
+    assert VectorCollection.objects.get(pk=secondary).state == State.FAILED
+    assert scan_for_users([user_id]) == {user_id}
+
+
+def of_others(method: Callable[..., Any], secondary: str, answer: object) -> Callable[..., Any]:
+    """Return the method with another answer for one collection."""
+
+    def call(client: QdrantClient, collection: str, *arguments: Any, **options: Any) -> Any:
+        return answer if collection == secondary else method(client, collection, *arguments, **options)
+
+    return call
 
 
 @pytest.mark.django_db(transaction=True)
