@@ -264,7 +264,8 @@ class VectorStore(Store):
         """
         from vectorstore.sync.inline import remove_point
 
-        removed = remove_point(user_id)
+        with self.session():  # without the alias, the collections of the registry are not known to be those that are served
+            removed = remove_point(user_id)
         StoreState.remove_sentinel(user_id)
         return removed
 

@@ -141,6 +141,17 @@ def test_store__no_collection__is_reported(vector_store: Store, every_store: str
             ask()
 
 
+def test_store__alias_missing_since_the_last_request__nothing_is_removed(vector_store: Store, user: UUID) -> None:
+    """The stores were compared within the last minute, so the comparison does not notice it."""
+    with qdrant() as client:
+        (alias,) = (one for one in client.get_aliases().aliases if one.alias_name == collection_name())
+        delete = models.DeleteAlias(alias_name=collection_name())
+        client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
+        with pytest.raises(CollectionNotFound):
+            vector_store.remove(user)
+        assert client.retrieve(alias.collection_name, [str(user)])
+
+
 def test_store__qdrant_unavailable__is_reported(vector_store: Store, settings: Settings) -> None:
     settings.QDRANT_URL = "http://no-such-host.invalid"
     with pytest.raises(StoreUnavailable), vector_store.session():
