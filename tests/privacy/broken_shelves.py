@@ -213,18 +213,18 @@ class RefusesLate(Shelf):
 class ForgetsTheRest(Shelf):
     """It removes the entry of its index first. If it was killed then, it finds no entry and removes nothing."""
 
-    def __init__(self, index: Folder, data: Folder) -> None:
+    def __init__(self, index: Folder, books: Folder) -> None:
         super().__init__(index)
-        self.data = data
+        self.books = books
 
     def remove(self, user_id: UUID) -> bool:
         removed = super().remove(user_id)
         if removed:
-            self.data.discard(user_id)
+            self.books.discard(user_id)
         return removed
 
     def remaining(self, user_id: UUID) -> list[str]:
-        return ["the books"] if user_id in self.data else super().remaining(user_id)
+        return ["the books"] if user_id in self.books else super().remaining(user_id)
 
 
 class HasAWorker(ShelfHarness):

@@ -49,8 +49,10 @@ class ShelfHarness(StoreHarness):
     @contextmanager
     def absent(self) -> Iterator[None]:
         away = self.path.rename(self.path.with_name("away"))
-        yield
-        away.rename(self.path)
+        try:
+            yield
+        finally:
+            away.rename(self.path)
 
     def down(self) -> AbstractContextManager[None]:
         return self._with("reachable", False)

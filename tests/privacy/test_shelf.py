@@ -83,7 +83,7 @@ def test_shelf__keeps(promise: Promise, harness: ShelfHarness) -> None:
     promise(harness)
 
 
-@pytest.mark.at_length(every=3)
+@pytest.mark.at_length(every=5)
 @pytest.mark.parametrize("nth", range(ShelfHarness.kills + 1))
 def test_shelf__killed(nth: int, harness: ShelfHarness) -> None:
     keeps_after_a_kill(harness, nth)

@@ -40,7 +40,6 @@ class VectorStoreHarness(StoreHarness):
 
     def __init__(self, settings: Settings) -> None:
         (self.store,) = registry.stores
-        initialize()
         settings.QDRANT_TIMEOUT = 1
 
     @property
@@ -79,9 +78,10 @@ class VectorStoreHarness(StoreHarness):
 
 
 class EmbeddedHarness(VectorStoreHarness):
-    kills = 12
+    kills = 13
 
     def __init__(self, settings: Settings) -> None:
+        initialize()
         super().__init__(settings)
         settings.QDRANT_TIMEOUT = 0.3
         self.path = Path(settings.QDRANT_PATH)
@@ -95,18 +95,22 @@ class EmbeddedHarness(VectorStoreHarness):
     @contextmanager
     def absent(self) -> Iterator[None]:
         self.path.rename(self.away)
-        yield
-        shutil.rmtree(self.path)
-        self.away.rename(self.path)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.path)
+            self.away.rename(self.path)
 
     @contextmanager
     def down(self) -> Iterator[None]:
         """Put a file in the place of the folder."""
         self.path.rename(self.away)
         self.path.touch()
-        yield
-        self.path.unlink()
-        self.away.rename(self.path)
+        try:
+            yield
+        finally:
+            self.path.unlink()
+            self.away.rename(self.path)
 
     def slow(self) -> AbstractContextManager[object]:
         return holding(self.path)
@@ -130,6 +134,7 @@ class ServerHarness(VectorStoreHarness):
     kills = 14
 
     def __init__(self, settings: Settings, server: QdrantServer, proxy: HttpProxy) -> None:
+        """The collection exists."""
         self.server, self.proxy, self.settings = server, proxy, settings
         settings.QDRANT_URL = proxy.url
         super().__init__(settings)
@@ -143,9 +148,11 @@ class ServerHarness(VectorStoreHarness):
         """Delete the alias."""
         alias = {"alias_name": collection_name()}
         self._ask("POST", "/collections/aliases", {"actions": [{"delete_alias": alias}]})
-        yield
-        create = {**alias, "collection_name": self.collection}
-        self._ask("POST", "/collections/aliases", {"actions": [{"create_alias": create}]})
+        try:
+            yield
+        finally:
+            create = {**alias, "collection_name": self.collection}
+            self._ask("POST", "/collections/aliases", {"actions": [{"create_alias": create}]})
 
     def down(self) -> AbstractContextManager[object]:
         return self.proxy.stopped()
@@ -214,8 +221,10 @@ class GrpcHarness(ServerHarness):
     @contextmanager
     def slow(self) -> Iterator[None]:
         freeze(self.server)
-        yield
-        thaw(self.server)
+        try:
+            yield
+        finally:
+            thaw(self.server)
 
     def failing_in_session(self) -> AbstractContextManager[object]:
         return self.slow()

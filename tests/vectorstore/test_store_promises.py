@@ -18,6 +18,8 @@ from tests.support.stores.promises import (
     slow__every_call_is_refused_in_time,
 )
 from tests.vectorstore.store_harness import DrippingHarness, EmbeddedHarness, GrpcHarness, ServerHarness
+from tests.vectorstore.stub_server import StubServer
+from vectorstore.schema.initialize import initialize
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,6 +27,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def embedded(embedded_qdrant: Path, settings: Settings) -> EmbeddedHarness:
     return EmbeddedHarness(settings)
+
+
+@pytest.fixture
+def stub(embedded_qdrant: Path, settings: Settings) -> Iterator[ServerHarness]:
+    initialize()
+    server = StubServer(str(embedded_qdrant))
+    yield ServerHarness(settings, QdrantServer(server.url), server)
+    server.close()
 
 
 @pytest.fixture
@@ -36,11 +46,13 @@ def proxy(running_qdrant: QdrantServer) -> Iterator[HttpProxy]:
 
 @pytest.fixture
 def server(qdrant_server: QdrantServer, settings: Settings, proxy: HttpProxy) -> ServerHarness:
+    initialize()
     return ServerHarness(settings, qdrant_server, proxy)
 
 
 @pytest.fixture
 def dripping(qdrant_server: QdrantServer, settings: Settings, proxy: HttpProxy) -> DrippingHarness:
+    initialize()
     return DrippingHarness(settings, qdrant_server, proxy)
 
 
@@ -48,6 +60,7 @@ def dripping(qdrant_server: QdrantServer, settings: Settings, proxy: HttpProxy) 
 def by_grpc(qdrant_server_grpc: QdrantServer, settings: Settings, proxy: HttpProxy) -> GrpcHarness:
     if qdrant_server_grpc.pid is None:
         pytest.skip("the test freezes the server, and did not start the one at QDRANT_URL")
+    initialize()
     return GrpcHarness(settings, qdrant_server_grpc, proxy)
 
 
@@ -59,10 +72,22 @@ def test_embedded__keeps(promise: Promise, embedded: EmbeddedHarness) -> None:
     promise(embedded)
 
 
-@pytest.mark.at_length(every=5)
+@pytest.mark.at_length(every=7)
 @pytest.mark.parametrize("nth", range(EmbeddedHarness.kills + 1))
 def test_embedded__killed(nth: int, embedded: EmbeddedHarness) -> None:
     keeps_after_a_kill(embedded, nth)
+
+
+@pytest.mark.at_length(every=3)
+@every_promise
+def test_stub__keeps(promise: Promise, stub: ServerHarness) -> None:
+    promise(stub)
+
+
+@pytest.mark.at_length
+@pytest.mark.parametrize("nth", range(ServerHarness.kills + 1))
+def test_stub__killed(nth: int, stub: ServerHarness) -> None:
+    keeps_after_a_kill(stub, nth)
 
 
 @pytest.mark.qdrant_server

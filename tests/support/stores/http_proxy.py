@@ -81,15 +81,19 @@ class HttpProxy:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         self.stop()
-        yield
-        self.start()
+        try:
+            yield
+        finally:
+            self.start()
 
     @contextmanager
     def following(self, rule: Rule) -> Iterator[None]:
         self.rule, self.rule_ended = rule, threading.Event()
-        yield
-        self.rule = pass_on
-        self.rule_ended.set()
+        try:
+            yield
+        finally:
+            self.rule = pass_on
+            self.rule_ended.set()
 
     def forward(self, request: Request) -> Answer:
         connection = HTTPConnection(*self.upstream, timeout=60)
