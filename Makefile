@@ -73,8 +73,11 @@ lint: install ## Run ruff, mypy, import-linter, the check of words, and Django's
 	@$(PYTHON) -m tests.language
 	@# makemigrations only warns that it cannot reach the database.
 	@$(PRODUCTION) SECRET_KEY=unused $(PYTHON) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
-	@$(PRODUCTION) SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
-	  $(PYTHON) manage.py check --deploy --fail-level WARNING
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	export $(PRODUCTION) SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+	  ERASURE_LEDGER_URL="$$folder" ERASURE_LEDGER_KEYS="$$folder/keys.json" PRIVACY_SIGNING_KEY="$$folder/signing.pem" && \
+	$(PYTHON) manage.py ledger_keys >/dev/null && \
+	$(PYTHON) manage.py check --deploy --fail-level WARNING
 
 build: install ## Build the wheel and the source distribution in dist/
 	@rm -rf dist && $(PYTHON) -m build --no-isolation

@@ -78,5 +78,5 @@ def _referred_to(user_id: UUID, cause: errors.Error) -> str:
 def _commit_lost(user_id: UUID, error: DatabaseError) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"PostgreSQL did not confirm the commit ({one_line(error)}): whether {str(user_id)!r} was changed is unknown."
-        " Run this again, or run manage.py sync_qdrant --once to keep the user and restore the point."
+        " Run this again, or leave it to manage.py process_requests."
     )

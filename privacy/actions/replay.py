@@ -64,10 +64,10 @@ class _User:
 
 
 def replay(*, dry_run: bool = False) -> Replayed:
-    """Copy missing entries from the ledger outside, and repeat the last action of each kind for each user whom the database still shows otherwise.
+    """Copy missing entries from the ledger outside, and repeat the last action of each user whose rows differ from the ledger.
 
-    The function reads every id of the database once, and asks no store about a user without an entry. It can be killed and run again. It goes on
-    after a user who is locked, and stops asking after a store has not answered. Raise UserFacingError for a missing key, LedgerBroken and
+    The function reads every id of the database once, and asks no store about a user without an entry. It can be killed and run again. It continues
+    after a locked user, and does not ask again after a store has not answered. Raise UserFacingError for a missing key, LedgerBroken and
     StoreUnavailable.
     """
     keys = subject_keys()

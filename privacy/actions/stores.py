@@ -22,7 +22,7 @@ class DeletionUnconfirmed(OutcomeUnknown, StoreUnavailable):
         self.reason = reason
         super().__init__(
             f"{self.reason} PostgreSQL is unchanged, but the {store.name} may still have the user. Run this again,"
-            " or run manage.py sync_qdrant --once to keep the user."
+            " or leave it to manage.py process_requests."
         )
 
 

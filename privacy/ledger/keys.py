@@ -1,6 +1,6 @@
 """The keys that turn users' ids into the subjects of the ledger. They are in a file outside the database, and can be rotated.
 
-Without the keys nobody can find out whose entry one is, not even with a list of all ids. The file is JSON: ``{"current": 2, "keys": {"1": "...",
+Without the keys, an entry cannot be assigned to a user, not even with a list of all ids. The file is JSON: ``{"current": 2, "keys": {"1": "...",
 "2": "..."}}``, each key 32 random bytes in base64. New entries use the current key. The others are needed as long as an entry has their number.
 """
 

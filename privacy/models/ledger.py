@@ -80,7 +80,7 @@ class LedgerEntry(models.Model):
 class PendingAction(models.Model):
     """An action that the ledger does not have yet, or that is not complete yet.
 
-    Triggers on ``users`` and ``erased_users`` add the row in the transaction of the change, whoever changes: so no user leaves unseen. An action of
+    Triggers on ``users`` and ``erased_users`` add the row in the transaction of the change, also for plain SQL: so no user leaves unseen. An action of
     ``privacy`` adds the row together with its ledger entry, before it destroys anything, and deletes it with the data. There is no foreign key,
     because the row outlives the user.
     """

@@ -24,7 +24,10 @@ from findme.migrator.undo.rollback import RolledBack
 from findme.migrator.version import SchemaVersion
 from privacy.actions.export import Exported
 from privacy.actions.outcome import Outcome
+from privacy.actions.replay import Replayed
+from privacy.ledger.verify import LedgerComparison
 from privacy.management.commands.apply_retention import Applied
+from privacy.management.commands.ledger_keys import LedgerKeys
 from privacy.management.commands.undo_erasure import Undone
 from privacy.processing_register import ProcessingRegister
 from privacy.requests.jobs import Processed
@@ -64,6 +67,9 @@ RESULTS: dict[str, list[type]] = {
     "apply_retention": [Applied],
     "privacy_request": [RequestSummary],
     "process_requests": [Processed],
+    "replay_erasures": [Replayed],
+    "verify_ledger": [LedgerComparison],
+    "ledger_keys": [LedgerKeys],
     "unlock_login": [Unlocked],
 }
 """Results that the commands print with ``--json``."""

@@ -24,6 +24,7 @@ TABLES = (
     "Sync and embeddings",
     "Register of processing activities",
     "Requests of data subjects",
+    "Erasure ledger",
 )
 ROWS = {row[0].strip("`"): row[1:] for section in TABLES for row in rows(sections(PAGE)[section])}
 RANGES = {

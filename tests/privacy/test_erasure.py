@@ -112,7 +112,7 @@ def test_erase__store_fails_at_the_deletion__postgresql_is_unchanged(shelf: Shel
         erase(person.pk)
     assert str(refused.value) == (
         "The shelf is too high. Fetch a ladder. PostgreSQL is unchanged, but the shelf may still have the user."
-        " Run this again, or run manage.py sync_qdrant --once to keep the user."
+        " Run this again, or leave it to manage.py process_requests."
     )
     assert tables() == before
     assert (person.pk in shelf.ids) == (moment == "before_removal")

@@ -69,10 +69,7 @@ def test_locked_user__answer_to_the_commit_is_lost() -> None:
     connection.close()
     expected = str(refused.value)
     assert expected.startswith("PostgreSQL did not confirm the commit (")
-    assert expected.endswith(
-        f"): whether '{person.pk}' was changed is unknown."
-        " Run this again, or run manage.py sync_qdrant --once to keep the user and restore the point."
-    )
+    assert expected.endswith(f"): whether '{person.pk}' was changed is unknown. Run this again, or leave it to manage.py process_requests.")
     assert "\n" not in expected
 
 

@@ -86,10 +86,11 @@ def test_readyz__in_production(web: Web) -> None:
         200,
         {
             "status": "ready",
-            "checks": {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "ok"},
+            "checks": {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "ok", "ledger": "ok"},
             "unapplied_migrations": 0,
             "schema_problems": 0,
             "sync": {"queued": 1, "quarantined": 0, "workers": 1},
+            "privacy": {"oldest_pending_seconds": None},
         },
     )
     assert 0 <= oldest < 120
@@ -104,11 +105,17 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
         becomes(web, is_ready)
         migrated.execute("ALTER TABLE users DISABLE TRIGGER USER")
         found = becomes(web, lambda status, _: status == 503)
-        assert found["checks"] == {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "not as migrated"}
+        assert found["checks"] == {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "not as migrated", "ledger": "ok"}
         assert found["schema_problems"] > 0
         migrated.execute("DELETE FROM django_migrations WHERE app = 'axes' AND name LIKE '0010%'")
         found = becomes(web, lambda _, found: found["unapplied_migrations"] == 1)
-        assert found["checks"] == {"postgresql": "ok", "qdrant": "ok", "migrations": "not all applied", "triggers": "unknown"}
+        assert found["checks"] == {
+            "postgresql": "ok",
+            "qdrant": "ok",
+            "migrations": "not all applied",
+            "triggers": "unknown",
+            "ledger": "unknown",
+        }
         assert found["sync"] is None
         migrated.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('axes', '9999_newer', now())")
         migrated.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('axes', '0010_accessattemptexpiration', now())")
