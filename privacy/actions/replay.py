@@ -53,7 +53,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class _User:
-    """A user whom the database knows. ``deleted_at`` is None also for an id without a row in ``users``."""
+    """A user of the database. ``deleted_at`` is None also for an id without a row in ``users``."""
 
     user_id: UUID
     exists: bool

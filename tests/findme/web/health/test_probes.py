@@ -51,7 +51,7 @@ def test_probe__asks_the_database_each_time() -> None:
     probes.probe_postgresql()
     with CaptureQueriesContext(connection) as asked:
         assert probes.probe_postgresql().migrations is Status.OK
-    assert len(asked) == 7
+    assert len(asked) == 9
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'axes' AND name LIKE '0010%'")
     found = probes.probe_postgresql()
