@@ -29,6 +29,7 @@ from privacy.models.request_choices import (
 )
 from privacy.requests import steps
 from privacy.requests.deadlines import today
+from privacy.requests.locking import require
 from privacy.requests.summary import RequestSummary, late, listed, open_requests, summarize, summarize_each
 from privacy.users import find_user_id
 
@@ -81,7 +82,7 @@ class Command(FindmeCommand):
         self.print_line(f"{counted(total, 'request')}{more}.")
 
     def _show(self, options: dict[str, Any]) -> None:
-        request = steps.require(options["id"])
+        request = require(options["id"])
         self._show_request(request, options, contact=options["contact"])
 
     def _ask_identity(self, options: dict[str, Any]) -> None:

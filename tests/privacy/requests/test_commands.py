@@ -51,7 +51,7 @@ def test_way__from_the_record_to_the_answer(monkeypatch: pytest.MonkeyPatch) -> 
     assert ask("confirm-identity", key, "--method", "letter_code")["paused_days"] == 0
     assert ask("extend", key, "--reason", "complexity")["due_on"] == due_date(received_on, is_extended=True).isoformat()
     assert "Ask another member of staff to approve it." in refused("approve", key)
-    for module in ("privacy.audit", "privacy.requests.steps"):
+    for module in ("privacy.audit", "privacy.requests.conditions"):
         monkeypatch.setattr(f"{module}.operating_system_account", lambda: "bob")
     approved = ask("approve", key)
     assert (approved["approved_by"], approved["task"].partition(" --output")[0]) == ("bob", f"Run manage.py export_user {person.pk}")
@@ -73,7 +73,7 @@ def test_way__of_an_objection(monkeypatch: pytest.MonkeyPatch) -> None:
     person = UserFactory.create()
     key = ask("record", "--kind", "objection", "--processing", "matching", "--user", person.pk)["id"]
     ask("confirm-identity", key, "--method", "login")
-    for module in ("privacy.audit", "privacy.requests.steps"):
+    for module in ("privacy.audit", "privacy.requests.conditions"):
         monkeypatch.setattr(f"{module}.operating_system_account", lambda: "bob")
     assert ask("approve", key)["task"].startswith(f"Remove the mark Active of {person.pk} in the admin")
     assert f"then run manage.py privacy_request stop {key}" in refused("answer", key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -174,7 +175,7 @@ def test_approve__by_another_account_only() -> None:
 def test_approve__by_another_operating_system_account(monkeypatch: pytest.MonkeyPatch) -> None:
     request = steps.confirm_identity(steps.record(Kind.ACCESS, contact="ann@example.com").pk, Method.LOGIN)
     assert "was recorded by the same account" in refusal_of(lambda: steps.approve(request.pk))
-    for module in ("privacy.audit", "privacy.requests.steps"):
+    for module in ("privacy.audit", "privacy.requests.conditions"):
         monkeypatch.setattr(f"{module}.operating_system_account", lambda: "bob")
     assert steps.approve(request.pk).approved_by_account == "bob"
 
@@ -280,6 +281,26 @@ def test_step__entry_cannot_be_written__is_rolled_back(caplog: pytest.LogCapture
             cursor.execute("ALTER TABLE audit_log DROP CONSTRAINT no_entry")
     assert DataSubjectRequest.objects.get(pk=request.pk).state == State.RECEIVED
     assert caplog.messages == [f"The audit log has no entry for this action: request_ask of {request.pk} failed (CheckViolation)."]
+
+
+def test_step__commit_is_not_confirmed__is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the commit is lost: the audit log says that the outcome is unknown."""
+    request = recorded()
+
+    @contextmanager
+    def lost(**_options: object) -> Iterator[None]:
+        yield
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr("privacy.requests.locking.transaction.atomic", lost)
+    with pytest.raises(UserFacingError) as raised:
+        steps.ask_identity(request.pk)
+    monkeypatch.undo()
+    assert str(raised.value) == (
+        f"PostgreSQL did not confirm the commit (the connection is lost): whether the request {request.pk} was changed is unknown."
+        f" Run manage.py privacy_request show {request.pk}"
+    )
+    assert entries(request)[-1][3] == "unknown"
 
 
 STEPS: dict[State, Callable[[UUID], Any]] = {
