@@ -14,7 +14,8 @@ from django.urls import URLPattern, path, reverse
 
 from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import UuidSearchAdmin
-from privacy.admin.request_steps import HANDLE, links, record_page, step_page
+from privacy.admin.request_pages import record_page, step_page
+from privacy.admin.request_steps import HANDLE, links
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import CLOSED, State
 from privacy.requests.deadlines import SOON, today
