@@ -6,9 +6,10 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from subprocess import Popen
+from random import Random
+from subprocess import Popen, TimeoutExpired
 from threading import Event
 from typing import Any
 
@@ -72,6 +73,42 @@ def test_contacts__several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process().contacts_deleted == 5
     assert process() == NOTHING
     assert BATCH == 100
+
+
+@pytest.mark.django_db
+def test_contacts__interrupted_in_a_batch__nothing_of_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[object] = []
+
+    def record_first(*arguments: object, **options: object) -> None:
+        recorded.append(arguments)
+        if len(recorded) == 2:
+            raise KeyboardInterrupt
+
+    closed(1200)
+    closed(1300)
+    monkeypatch.setattr(jobs, "record_step", record_first)
+    with pytest.raises(KeyboardInterrupt):
+        process()
+    assert contacts() == 2
+
+
+@pytest.mark.at_length
+@pytest.mark.long
+@pytest.mark.django_db(transaction=True)
+def test_contacts__killed_again_and_again__each_is_deleted_and_recorded_once() -> None:
+    keys = {closed(1200).pk for _ in range(3 * BATCH)}
+    chance = Random(20_261_130)
+    for _ in range(40):
+        process = started("process_requests")
+        with suppress(TimeoutExpired):
+            process.wait(chance.uniform(1, 5))
+        process.kill()
+        process.communicate()
+        forgotten = list(AuditEntry.objects.filter(action="request_forget").values_list("request_id", flat=True))
+        assert contacts() == len(keys) - len(forgotten) and len(set(forgotten)) == len(forgotten)
+        if not contacts():
+            break
+    assert set(forgotten) == keys
 
 
 @pytest.mark.django_db
