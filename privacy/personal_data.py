@@ -95,7 +95,19 @@ OF_STAFF = (
     *("approved_by_id", "approved_by_account"),
 )
 OF_REQUEST = (
-    *("id", "recorded_at", "kind", "state", "user_id", "processing", "received_on", "due_on", "identity_asked_on", "identity_confirmed_on"),
+    *(
+        "id",
+        "recorded_at",
+        "kind",
+        "state",
+        "user_id",
+        "processing",
+        "received_on",
+        "first_due_on",
+        "due_on",
+        "identity_asked_on",
+        "identity_confirmed_on",
+    ),
     *("identity_method", "extension_informed_on", "extension_reason", "approved_at", "stopped_on", "refusal_ground"),
     *("informed_of_remedies", "withdrawal_reason", "closed_on"),
 )

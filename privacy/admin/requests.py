@@ -112,7 +112,7 @@ class DataSubjectRequestAdmin(UuidSearchAdmin[DataSubjectRequest]):
         """Show the contact address only to staff who handle requests."""
         contact = ("contact",) if request.user.has_perm(HANDLE) else ()
         return (
-            (None, {"fields": ("id", "kind", "processing", "state", "due_on", "task")}),
+            (None, {"fields": ("id", "kind", "processing", "state", "due_on", "first_due_on", "task")}),
             ("Receipt", {"fields": ("received_on", "user_id", *contact, "recorded_at", "recorder")}),
             ("Identity", {"fields": ("identity_asked_on", "identity_confirmed_on", "identity_method", "confirmer")}),
             ("Extension", {"fields": ("extension_informed_on", "extension_reason")}),

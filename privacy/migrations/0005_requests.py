@@ -87,7 +87,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("received_on", models.DateField()),
-                ("due_on", models.DateField()),
+                ("first_due_on", models.DateField(help_text="The last day for a refusal, which no extension moves")),
+                ("due_on", models.DateField(help_text="The last day for the answer")),
                 ("identity_asked_on", models.DateField(null=True)),
                 ("identity_confirmed_on", models.DateField(null=True)),
                 (
@@ -432,6 +433,7 @@ class Migration(migrations.Migration):
                     ),
                     findme.core.db.dates.SupportedDate(field="recorded_at", name="data_subject_requests_recorded_at_range_check"),
                     findme.core.db.dates.SupportedDate(field="received_on", name="data_subject_requests_received_on_range_check"),
+                    findme.core.db.dates.SupportedDate(field="first_due_on", name="data_subject_requests_first_due_on_range_check"),
                     findme.core.db.dates.SupportedDate(field="due_on", name="data_subject_requests_due_on_range_check"),
                     findme.core.db.dates.SupportedDate(
                         field="identity_asked_on", name="data_subject_requests_identity_asked_on_range_check"

@@ -77,7 +77,8 @@ class DataSubjectRequest(models.Model):
     )
     processing = models.CharField(max_length=20, choices=Processing.choices, default="", db_default="")
     received_on = models.DateField()
-    due_on = models.DateField()
+    first_due_on = models.DateField(help_text="The last day for a refusal, which no extension moves")
+    due_on = models.DateField(help_text="The last day for the answer")
     identity_asked_on = models.DateField(null=True)
     identity_confirmed_on = models.DateField(null=True)
     identity_method = models.CharField(max_length=20, choices=Method.choices, default="", db_default="")
@@ -201,8 +202,8 @@ class DataSubjectRequest(models.Model):
             ),
             *supported_dates(
                 "data_subject_requests",
-                *("recorded_at", "received_on", "due_on", "identity_asked_on", "identity_confirmed_on", "extension_informed_on"),
-                *("approved_at", "stopped_on", "closed_on"),
+                *("recorded_at", "received_on", "first_due_on", "due_on", "identity_asked_on", "identity_confirmed_on"),
+                *("extension_informed_on", "approved_at", "stopped_on", "closed_on"),
             ),
         ]
 
@@ -227,10 +228,13 @@ class DataSubjectRequest(models.Model):
         return (self.identity_confirmed_on - self.identity_asked_on).days
 
     def is_late(self, today: date) -> bool:
-        """Return whether the request is open after its deadline, or was closed after it."""
+        """Return whether the request is open after its deadline, or was closed after it.
+
+        A refusal has one month even after an extension (article 12 (4)).
+        """
         if self.state == State.WITHDRAWN or self.is_paused:
             return False
-        return (self.closed_on or today) > self.due_on
+        return (self.closed_on or today) > (self.first_due_on if self.state == State.REFUSED else self.due_on)
 
 
 class RequestRecipient(models.Model):

@@ -70,6 +70,7 @@ def record(
         contact=contact,
         processing=processing or "",
         received_on=received_on,
+        first_due_on=due_date(received_on),
         due_on=due_date(received_on),
         **actor_columns(actor_id, "recorded_by"),
     )
@@ -117,6 +118,7 @@ def confirm_identity(
             request.user_id = user_id
         request.state, request.identity_method, request.identity_confirmed_on = State.IDENTIFIED, method, confirmed_on
         _set_actor(request, "identity_confirmed_by", actor_id)
+        request.first_due_on = due_date(request.received_on, paused_days=request.paused_days)
         request.due_on = _due_date(request)
     return request
 

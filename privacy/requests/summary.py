@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F, Q, QuerySet
 
 from privacy.models import DataSubjectRequest
-from privacy.models.request_choices import CLOSED, State
+from privacy.models.request_choices import State
 from privacy.requests.deadlines import today
 from privacy.requests.lifecycle import next_command
 from privacy.requests.officer_tasks import officers_task
@@ -33,6 +33,7 @@ class RequestSummary:
     user_id: UUID | None
     processing: str | None
     received_on: date
+    first_due_on: date
     due_on: date
     is_late: bool
     is_paused: bool
@@ -66,6 +67,7 @@ def summarize(request: DataSubjectRequest, day: date | None = None) -> RequestSu
         user_id=request.user_id,
         processing=str(request.processing) or None,
         received_on=request.received_on,
+        first_due_on=request.first_due_on,
         due_on=request.due_on,
         is_late=request.is_late(day or today()),
         is_paused=request.is_paused,
@@ -110,9 +112,9 @@ def open_requests() -> Q:
 
 
 def late(day: date) -> Q:
-    """Return the condition of requests that are open after their deadline, or were closed after it."""
+    """Return the condition of requests that are open after their deadline, or were closed after it: ``is_late`` of the model as SQL."""
     is_open = Q(closed_on__isnull=True, due_on__lt=day) & ~Q(state=State.IDENTITY_ASKED)
-    return is_open | (Q(state__in=[state for state in CLOSED if state != State.WITHDRAWN]) & Q(closed_on__gt=F("due_on")))
+    return is_open | Q(state=State.ANSWERED, closed_on__gt=F("due_on")) | Q(state=State.REFUSED, closed_on__gt=F("first_due_on"))
 
 
 def _actor(user_id: UUID | None, account: str) -> str:

@@ -14,6 +14,7 @@ DECLARE
     columns text[];
     refused text;
     earliest date;
+    paused integer;
     -- A day is over in no time zone before it has begun in all of them.
     tomorrow date := (clock_timestamp() AT TIME ZONE 'UTC')::date + 1;
 BEGIN
@@ -38,7 +39,7 @@ BEGIN
             END;
             columns := CASE NEW.state
                 WHEN 'identity_asked' THEN ARRAY['identity_asked_on']
-                WHEN 'identified' THEN ARRAY['identity_confirmed_on', 'identity_method', 'identity_confirmed_by_id', 'identity_confirmed_by_account', 'user_id', 'due_on']
+                WHEN 'identified' THEN ARRAY['identity_confirmed_on', 'identity_method', 'identity_confirmed_by_id', 'identity_confirmed_by_account', 'user_id', 'first_due_on', 'due_on']
                 WHEN 'approved' THEN ARRAY['approved_at', 'approved_by_id', 'approved_by_account']
                 WHEN 'answered' THEN ARRAY['closed_on']
                 WHEN 'refused' THEN ARRAY['refusal_ground', 'informed_of_remedies', 'closed_on']
@@ -61,7 +62,7 @@ BEGIN
             refused := 'user_id cannot be changed once it is set';
         ELSIF refused IS NULL AND NEW.identity_asked_on IS DISTINCT FROM OLD.identity_asked_on AND NEW.identity_asked_on > OLD.due_on THEN
             refused := 'the identity was asked for after the deadline';
-        ELSIF refused IS NULL AND NEW.extension_informed_on IS DISTINCT FROM OLD.extension_informed_on AND NEW.extension_informed_on > OLD.due_on THEN
+        ELSIF refused IS NULL AND NEW.extension_informed_on IS DISTINCT FROM OLD.extension_informed_on AND NEW.extension_informed_on > OLD.first_due_on THEN
             refused := 'the data subject was informed of the extension after the deadline';
         END IF;
     END IF;
@@ -73,10 +74,17 @@ BEGIN
     END IF;
     IF refused IS NULL THEN
         -- Article 12 (3) GDPR, Regulation 1182/71. PostgreSQL, too, ends a month on its last day if it has no such date. It does not know the holidays.
-        earliest := (NEW.received_on + make_interval(months => CASE WHEN NEW.extension_informed_on IS NULL THEN 1 ELSE 3 END))::date
-            + coalesce(NEW.identity_confirmed_on - NEW.identity_asked_on, 0);
-        IF NOT (NEW.due_on BETWEEN earliest AND earliest + 10 AND extract(isodow FROM NEW.due_on) < 6) THEN
-            refused := format('the deadline %s is not a working day from %s to %s', NEW.due_on, earliest, earliest + 10);
+        paused := coalesce(NEW.identity_confirmed_on - NEW.identity_asked_on, 0);
+        earliest := (NEW.received_on + interval '1 month')::date + paused;
+        IF NOT (NEW.first_due_on BETWEEN earliest AND earliest + 10 AND extract(isodow FROM NEW.first_due_on) < 6) THEN
+            refused := format('the deadline %s is not a working day from %s to %s', NEW.first_due_on, earliest, earliest + 10);
+        ELSIF NEW.extension_informed_on IS NULL AND NEW.due_on <> NEW.first_due_on THEN
+            refused := format('the deadline %s without an extension is not %s', NEW.due_on, NEW.first_due_on);
+        ELSIF NEW.extension_informed_on IS NOT NULL THEN
+            earliest := (NEW.received_on + interval '3 months')::date + paused;
+            IF NOT (NEW.due_on BETWEEN earliest AND earliest + 10 AND extract(isodow FROM NEW.due_on) < 6) THEN
+                refused := format('the extended deadline %s is not a working day from %s to %s', NEW.due_on, earliest, earliest + 10);
+            END IF;
         END IF;
     END IF;
     IF refused IS NOT NULL THEN

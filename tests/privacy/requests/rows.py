@@ -34,6 +34,7 @@ def columns_of(state: State, received_on: date = RECEIVED) -> dict[str, Any]:
             "identity_confirmed_on": one_day_later,
             "identity_method": "login",
             "identity_confirmed_by_account": "ann",
+            "first_due_on": due_date(received_on, closed=()),
             "due_on": due_date(received_on, closed=()),
         },
         State.APPROVED: {"approved_at": one_day_later, "approved_by_account": "bob"},
@@ -54,6 +55,7 @@ def insert(table: str = "data_subject_requests", **columns: Any) -> UUID:
             "user_id": uuid4(),
             "recorded_by_account": "ann",
             "received_on": received_on,
+            "first_due_on": columns.get("due_on") or due_date(received_on, closed=()),
             "due_on": columns.get("due_on") or due_date(received_on, closed=()),
         } | columns
     names = ", ".join(row)

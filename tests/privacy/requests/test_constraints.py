@@ -51,6 +51,8 @@ def rule_of(action: Callable[[], Any]) -> str | None:
         ("step", {"kind": "erasure"}, {"kind": "erasure", "contact": "ann@example.com"}),
         ("step", {"due_on": DUE - DAY}, {"due_on": DUE}),
         ("step", {"due_on": DUE + 12 * DAY}, {"due_on": DUE}),
+        ("step", {"due_on": DUE, "first_due_on": DUE - DAY}, {}),
+        ("step", {"due_on": DUE, "first_due_on": DUE + DAY}, {}),
         ("step", {"due_on": "infinity"}, {"due_on": DUE}),
         ("step", {"received_on": "infinity", "due_on": "infinity"}, {}),
         ("step", {"received_on": "-infinity", "due_on": "-infinity"}, {}),
@@ -194,7 +196,9 @@ def test_pause__moves_the_bounds_of_the_deadline() -> None:
     request_id = request_in(State.IDENTITY_ASKED, received_on=received_on)
     step = columns_of(State.IDENTIFIED, received_on) | {"identity_confirmed_on": received_on + 11 * DAY}
     assert rule_of(lambda: update(request_id, **step)) == "data_subject_requests_step_check"
-    assert rule_of(lambda: update(request_id, **step | {"due_on": due_date(received_on, paused_days=10, closed=())})) is None
+    later = due_date(received_on, paused_days=10, closed=())
+    assert rule_of(lambda: update(request_id, **step | {"due_on": later})) == "data_subject_requests_step_check"
+    assert rule_of(lambda: update(request_id, **step | {"due_on": later, "first_due_on": later})) is None
 
 
 @pytest.mark.parametrize("role", ["origin", "replica"])

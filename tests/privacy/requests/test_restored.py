@@ -11,8 +11,8 @@ from tests.support.database import Database, database
 
 REQUEST = (
     (
-        "INSERT INTO data_subject_requests (kind, recorded_by_account, contact, received_on, due_on)"
-        " VALUES ('rectification', 'ann', 'ann@example.com', '2026-03-02', '2026-04-02')"
+        "INSERT INTO data_subject_requests (kind, recorded_by_account, contact, received_on, first_due_on, due_on)"
+        " VALUES ('rectification', 'ann', 'ann@example.com', '2026-03-02', '2026-04-02', '2026-04-02')"
     ),
     (
         "UPDATE data_subject_requests SET state = 'identified', identity_confirmed_on = '2026-03-03', identity_method = 'login',"

@@ -22,6 +22,7 @@ from privacy.models.request_choices import ExtensionReason, Ground, Kind, Method
 from privacy.requests import steps
 from privacy.requests.deadlines import due_date, today
 from privacy.requests.lifecycle import is_allowed
+from privacy.requests.summary import late
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -151,6 +152,22 @@ def test_extend__after_the_first_deadline() -> None:
     assert "A deadline that is over cannot be extended." in refusal_of(lambda: steps.extend(request.pk, ExtensionReason.NUMBER))
     in_time = steps.extend(request.pk, ExtensionReason.NUMBER, informed_on=request.due_on)  # noted later
     assert in_time.extension_informed_on == request.due_on
+
+
+def test_refuse__after_an_extension_still_has_one_month() -> None:
+    """Article 12 (4) names no extension. The late refusal is found by Python and by SQL."""
+    received_on = today() - timedelta(days=60)
+    requests = [recorded(received_on=received_on) for _ in range(2)]
+    for request in requests:
+        steps.extend(request.pk, ExtensionReason.NUMBER, informed_on=request.due_on)
+        steps.confirm_identity(request.pk, Method.LOGIN, confirmed_on=received_on)
+    assert not DataSubjectRequest.objects.filter(late(today())).exists()
+    refused = steps.refuse(requests[0].pk, Ground.OTHERS_RIGHTS, informed_of_remedies=True)
+    steps.approve(requests[1].pk, actor_id=APPROVER)
+    answered = steps.answer(requests[1].pk)
+    assert refused.is_late(today()) and not answered.is_late(today())
+    assert [one.pk for one in DataSubjectRequest.objects.filter(late(today()))] == [refused.pk]
+    assert refused.first_due_on == due_date(received_on) < answered.due_on
 
 
 def test_extend__not_for_a_withdrawal_of_consent() -> None:

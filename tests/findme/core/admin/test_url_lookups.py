@@ -58,7 +58,7 @@ SHOWN: dict[str, set[str]] = {
     "auth.Group": {"name", "permissions"},
     "privacy.AuditEntry": {"recorded_at", "action", "request_id", "outcome"},
     "privacy.DataSubjectRequest": {
-        *("id", "kind", "processing", "state", "due_on", "received_on", "user_id", "recorded_at"),
+        *("id", "kind", "processing", "state", "due_on", "first_due_on", "received_on", "user_id", "recorded_at"),
         *("identity_asked_on", "identity_confirmed_on", "identity_method", "extension_informed_on", "extension_reason"),
         *("approved_at", "refusal_ground", "informed_of_remedies", "withdrawal_reason", "stopped_on", "closed_on"),
     },
