@@ -196,7 +196,8 @@ def test_groups__offer_only_declared_permissions() -> None:
         *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),
         *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
-        *("matching.add_match", "matching.change_match", "matching.view_match", "privacy.view_auditentry"),
+        *("matching.add_match", "matching.change_match", "matching.view_match"),
+        *("privacy.view_auditentry", "privacy.decide_requests", "privacy.handle_requests", "privacy.view_datasubjectrequest"),
         *("vectorstore.view_profileembedding", "vectorstore.retry_quarantined", "vectorstore.view_quarantineduser"),
         *("videos.add_video", "videos.change_video", "videos.view_video"),
     ]

@@ -96,6 +96,7 @@ def test_page__links_to_the_users_rows(client: Client) -> None:
         ("Matches", 2),
         ("Calls", 2),
         ("Embedding", 1),
+        ("Requests", 0),
         ("Audit log", 0),
     ]
     for link in related:

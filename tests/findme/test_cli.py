@@ -244,8 +244,14 @@ def test_main__a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> 
         manage_here("check")
 
 
-def test_check__productions_settings_show_no_warning() -> None:
-    assert manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION) == (
+def test_check__productions_settings_show_no_warning(tmp_path: Path) -> None:
+    ledger = {
+        "ERASURE_LEDGER_URL": str(tmp_path),
+        "ERASURE_LEDGER_KEYS": str(tmp_path / "keys.json"),
+        "PRIVACY_SIGNING_KEY": str(tmp_path / "key.pem"),
+    }
+    assert manage("ledger_keys", **PRODUCTION, **ledger)[0] == 0
+    assert manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION, **ledger) == (
         0,
         "System check identified no issues (2 silenced).\n",  # of HSTS: settings.py has the reason
         "",

@@ -112,9 +112,9 @@ def test_store_fails_at_the_deletion__message_does_not_claim_that_nothing_change
     shelf.ids |= {first.pk, second.pk}
     shelf.after_removal = shelf.fail
     response = signed_in(superuser()).post(page_url(action, [first.pk, second.pk]), {"confirmation": "delete 2 users"})
-    unknown = "PostgreSQL is unchanged, but the shelf may still have the user. Run this again, or run manage.py sync_qdrant --once"
+    unknown = "PostgreSQL is unchanged, but the shelf may still have the user. Run this again, or leave it to manage.py process_requests."
     assert said(response) == [
-        f"{action.noun} failed for {first.pk}: The shelf is too high. Fetch a ladder. {unknown} to keep the user.",
+        f"{action.noun} failed for {first.pk}: The shelf is too high. Fetch a ladder. {unknown}",
         f"{action.noun} failed for {second.pk}: The shelf is too high. Fetch a ladder. Nothing has changed.",
     ]
     assert shelf.ids == {second.pk} and shelf.calls.count("remove") == 1

@@ -163,6 +163,22 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN ((((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)) AND (((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((new.deleted_at IS NOT NULL) AND (old.deleted_at IS DISTINCT FROM new.deleted_at))))) EXECUTE FUNCTION note_anonymized_user()",
     ),
+    "trigger users.note_privacy_action_anonymized": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN ((((new.email)::text = (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)) AND ((old.email)::text IS DISTINCT FROM (new.email)::text))) EXECUTE FUNCTION note_privacy_action_of_anonymized('3')",
+    ),
+    "trigger users.note_privacy_action_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION note_privacy_action_of_deleted('1')",
+    ),
+    "trigger users.note_privacy_action_hidden": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.deleted_at IS NULL) IS DISTINCT FROM (new.deleted_at IS NULL))) EXECUTE FUNCTION note_privacy_action_of_hidden('5', '6')",
+    ),
+    "trigger users.note_privacy_action_truncated": (
+        NOTHING,
+        "BEFORE TRUNCATE FOR EACH STATEMENT EXECUTE FUNCTION note_privacy_action_of_truncated('1')",
+    ),
     "trigger video_calls.erased_users_inserted": (
         NOTHING,
         "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('caller_id,callee_id', 'session_id=deleted_{id}', 'recording_url', 'metadata')",

@@ -114,7 +114,11 @@ def test_hard_delete__with_the_guides_statement__deletes_all_rows_of_a_staff_mem
     ask(HARD_DELETE.replace("user_uuid", str(user.pk)))
     settle()
 
-    assert _rows_with(user.pk) == {"erased_users", "vector_sync_queue"}  # the queue keeps the id until the point is deleted
+    assert _rows_with(user.pk) == {
+        "erased_users",
+        "pending_actions",
+        "vector_sync_queue",
+    }  # the queue keeps the id until the point is deleted
     assert _rows_with(stays.pk) == {
         "users", "matches", "video_calls", "profile_embeddings", "users_groups", "users_user_permissions", "django_admin_log",
         "vector_sync_queue",

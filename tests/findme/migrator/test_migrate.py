@@ -13,15 +13,15 @@ from tests.support.database import Database, use_database
 @pytest.mark.at_length
 def test_apply_migrations__twice__the_second_has_nothing_to_do(empty: Database) -> None:
     first = apply_migrations()
-    assert first.migrations[:2] == ("migrator.0001_schema_version", "migrator.0002_schema_baseline")
+    assert first.migrations[:2] == ("migrator.0001_schema_version", "contenttypes.0001_initial")
     assert first.version == len(first.migrations) == schema_version().version
     assert apply_migrations() == Applied((), first.version)
     assert schema_version().is_current
 
 
 def test_apply_migrations__steps__applies_the_first_of_them(empty: Database) -> None:
-    assert apply_migrations(steps=2) == Applied(("migrator.0001_schema_version", "migrator.0002_schema_baseline"), 2)
-    assert apply_migrations(steps=1) == Applied(("contenttypes.0001_initial",), 3)
+    assert apply_migrations(steps=2) == Applied(("migrator.0001_schema_version", "contenttypes.0001_initial"), 2)
+    assert apply_migrations(steps=1) == Applied(("migrator.0002_schema_baseline",), 3)
 
 
 def test_apply_migrations__no_such_database__is_unavailable(migrated: Database) -> None:
@@ -45,7 +45,7 @@ def test_migrate__steps__applies_the_first_of_them(empty: Database, capsys: pyte
     call_command("migrate", steps=2)
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("  Applying")] == [
         "  Applying migrator.0001_schema_version... OK",
-        "  Applying migrator.0002_schema_baseline... OK",
+        "  Applying contenttypes.0001_initial... OK",
     ]
     assert empty.version() == 2
 

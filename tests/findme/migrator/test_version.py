@@ -65,7 +65,7 @@ def test_schema_version__prints_the_last_one_first(migrated: Database, capsys: p
     call_command("schema_version")
     assert capsys.readouterr().out.splitlines() == [
         "version 2",
-        "    2  2026-02-03 04:05:06  migrator.0002_schema_baseline",
+        "    2  2026-02-03 04:05:06  contenttypes.0001_initial",
         "    1  2026-02-03 04:05:06  migrator.0001_schema_version",
     ]
 
@@ -77,7 +77,7 @@ def test_schema_version__json(migrated: Database, capsys: pytest.CaptureFixture[
     answer = json.loads(capsys.readouterr().out)
     assert answer["version"] == 1
     assert answer["history"] == [{"version": 1, "description": "migrator.0001_schema_version", "applied_at": "2026-02-03T04:05:06+00:00"}]
-    assert answer["unapplied"][0] == "migrator.0002_schema_baseline"
+    assert answer["unapplied"][0] == "contenttypes.0001_initial"
     assert answer["unknown"] == []
 
 

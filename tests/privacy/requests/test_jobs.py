@@ -160,7 +160,7 @@ def test_command__lines_and_exit_code() -> None:
     due_on = due_date(day - 100 * DAY, closed=())
     code, out, err = manage_here("process_requests", "--once")
     assert (code, err) == (1, "")
-    assert out.splitlines()[1:] == [f"{late} (access, identified): late by {(day - due_on).days} days, due on {due_on}."]
+    assert out.splitlines()[2:] == [f"{late} (access, identified): late by {(day - due_on).days} days, due on {due_on}."]
     code, out, err = manage_here("process_requests", "--json")
     assert (code, err) == (1, "")
     assert json.loads(out)["late"] == [

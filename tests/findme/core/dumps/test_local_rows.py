@@ -69,6 +69,9 @@ def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> N
     assert {model._meta.db_table for model in kept} == {
         "erased_users",
         "audit_log",
+        "erasure_ledger",
+        "erasure_ledger_state",
+        "pending_actions",
         "data_subject_requests",
         "request_recipients",
         "vector_store_state",
