@@ -24,6 +24,7 @@ from privacy.requests.deadlines import due_date, today
 from privacy.requests.jobs import BATCH, Processed, process, watch
 from tests.privacy.requests.rows import request_in, update
 from tests.support.commands import manage_here, started
+from tests.support.sessions import is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
@@ -236,15 +237,8 @@ def test_watch__two_processes_delete_each_address_once_and_stop_at_a_signal() ->
 def test_watch__stops_within_ten_seconds_while_postgresql_does_not_answer() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE data_subject_requests IN ACCESS EXCLUSIVE MODE")
-        blocked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%data_subject_requests%')"
-
-        def is_blocked() -> bool:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(blocked)
-            return bool(cursor.fetchone()[0])
-
         with watching() as process:
-            wait_until(is_blocked, "The process waits for the table", poll_seconds=0.1)
+            wait_until(is_waiting_for_lock, "The process waits for the table", poll_seconds=0.1)
             begun = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
