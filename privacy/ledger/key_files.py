@@ -16,9 +16,11 @@ def create_in_development(path: Path | None, create: Callable[[Path], object]) -
     folder = Path(settings.PRIVACY_FILES_DIR)
     if path is None or not settings.PRIVACY_FILES_CREATED or path.parent != folder or path.exists():
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         create(path)
+    except OSError as error:
+        raise UserFacingError(f"{str(path)!r} cannot be created ({error.strerror}): nothing was changed. Set another path.") from None
     except UserFacingError:
         if not path.exists():
             raise

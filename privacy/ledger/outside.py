@@ -126,7 +126,8 @@ def outside_ledger() -> OutsideLedger:
             "ERASURE_LEDGER_URL is not set: nothing was changed. Set it to a folder on another disk, or to an address such as s3://BUCKET/ledger."
         )
     if settings.PRIVACY_FILES_CREATED and Path(url).parent == Path(settings.PRIVACY_FILES_DIR):
-        Path(url).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _reached(url):
+            Path(url).mkdir(mode=0o700, parents=True, exist_ok=True)
     return FolderLedger(Path(url.removeprefix("file://"))) if "://" not in url or url.startswith("file://") else ObjectLedger(url)
 
 

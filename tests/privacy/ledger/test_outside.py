@@ -9,6 +9,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
+from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import FolderLedger, ObjectLedger, OutsideLedger, outside_ledger
 from tests.privacy.ledger.s3 import s3_bucket
 
@@ -94,3 +95,15 @@ def test_outside_ledger__by_its_setting(settings: Settings, tmp_path: Path) -> N
     settings.ERASURE_LEDGER_URL = "gopher://ledger"
     with pytest.raises(StoreUnavailable, match=r"^The ledger at 'gopher://ledger' cannot be reached"):
         outside_ledger()
+
+
+def test_outside_ledger__default_folder_cannot_be_created__is_one_line(settings: Settings, tmp_path: Path) -> None:
+    """With DEBUG, a checkout can be mounted read-only."""
+    (tmp_path / "file").touch()
+    settings.PRIVACY_FILES_CREATED, settings.PRIVACY_FILES_DIR = True, str(tmp_path / "file" / "privacy")
+    settings.ERASURE_LEDGER_URL = str(tmp_path / "file" / "privacy" / "ledger")
+    with pytest.raises(StoreUnavailable, match=r"cannot be reached \(Not a directory\)"):
+        outside_ledger()
+    settings.ERASURE_LEDGER_KEYS = str(tmp_path / "file" / "privacy" / "keys.json")
+    with pytest.raises(UserFacingError, match=r"cannot be created \(Not a directory\): nothing was changed"):
+        subject_keys()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from accounts.models import User
 from privacy.actions.anonymize import anonymize
@@ -91,9 +92,12 @@ def test_repair__user_on_the_restored_queue__is_listed(users: list[UUID], capsys
 
 @pytest.mark.at_length("embedded-anonymize", "embedded-soft_delete", "embedded-erase")
 @pytest.mark.parametrize("remove", [erase, anonymize, soft_delete], ids=lambda remove: remove.__name__)
-def test_repair__user_was_erased_again__needs_no_permission(users: list[UUID], remove: Callable[[UUID], object]) -> None:
-    """The removal allocates no version: only the sequence, which is too low, shows the restore."""
+def test_repair__user_was_erased_again__needs_no_permission(
+    users: list[UUID], remove: Callable[[UUID], object], settings: Settings
+) -> None:
+    """The removal allocates no version: only the sequence, which is too low, shows the restore. The ledger outside was lost too."""
     with restored_after(lambda: erase(users[1])):
+        settings.ERASURE_LEDGER_URL += f"-{remove.__name__}"
         allocated = last_allocated()
         remove(users[1])
         assert last_allocated() == allocated

@@ -86,7 +86,7 @@ def test_readyz__in_production(web: Web) -> None:
         200,
         {
             "status": "ready",
-            "checks": {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "ok", "ledger": "ok"},
+            "checks": {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "ok", "ledger": "unavailable"},
             "unapplied_migrations": 0,
             "schema_problems": 0,
             "sync": {"queued": 1, "quarantined": 0, "workers": 1},
@@ -105,7 +105,13 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
         becomes(web, is_ready)
         migrated.execute("ALTER TABLE users DISABLE TRIGGER USER")
         found = becomes(web, lambda status, _: status == 503)
-        assert found["checks"] == {"postgresql": "ok", "qdrant": "ok", "migrations": "ok", "triggers": "not as migrated", "ledger": "ok"}
+        assert found["checks"] == {
+            "postgresql": "ok",
+            "qdrant": "ok",
+            "migrations": "ok",
+            "triggers": "not as migrated",
+            "ledger": "unavailable",
+        }
         assert found["schema_problems"] > 0
         migrated.execute("DELETE FROM django_migrations WHERE app = 'axes' AND name LIKE '0010%'")
         found = becomes(web, lambda _, found: found["unapplied_migrations"] == 1)
@@ -188,7 +194,7 @@ def test_readyz__starts_no_embedded_server_where_debug_is_off(tmp_path: Path) ->
     folder = tmp_path / "pg"
     there = PRODUCTION | {"DATABASE_URL": "", "EMBEDDED_POSTGRES_DIR": str(folder), "QDRANT_PATH": str(tmp_path / "qdrant")}
     found = python("-W", "ignore", "-c", code, **there)
-    unknown = "'migrations': 'unknown', 'triggers': 'unknown'"
+    unknown = "'migrations': 'unknown', 'triggers': 'unknown', 'ledger': 'unknown'"
     assert found == (0, f"503 {{'postgresql': 'unavailable', 'qdrant': 'unavailable', {unknown}}}\n", "")
     assert list(tmp_path.iterdir()) == []
 
