@@ -257,7 +257,7 @@ def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: D
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )
     assert str(refused.value).endswith(
-        " It left nothing. 2 earlier migrations stayed undone."
+        " It left nothing. 1 earlier migration stayed undone."
         " Run rollback again later, or wait longer with --table-lock-seconds or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
