@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from privacy import audit
-from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
 from privacy.ledger.book import entries_of
 from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, RequestRecipient
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
@@ -19,6 +19,27 @@ from privacy.registry import Effect, PersonalDataOwner, registry
 
 LEDGER_RETENTION = Retention("as long as a backup or another copy can have the user")
 UNTIL_UNDONE = Retention("until the erasure is undone")
+
+
+def _record(
+    *,
+    fields: tuple[str, ...],
+    retention: Retention,
+    purpose: Purpose = ACCOUNTABILITY,
+    category: Category = Category.PRIVACY_RECORDS,
+    reason: str = "",
+) -> PersonalData:
+    """Return the declaration of a record that outlives the user. With a ``reason``, an export leaves its fields out."""
+    return PersonalData(
+        fields=fields,
+        category=category,
+        purpose=purpose,
+        retention=retention,
+        export=Export.NEVER if reason else Export.COMPLETE,
+        reason=reason,
+        anonymize=Disposition.KEPT,
+        erase=Disposition.KEPT,
+    )
 
 
 class Erasures(PersonalDataOwner):
@@ -30,38 +51,21 @@ class Erasures(PersonalDataOwner):
         "privacy.ErasedUser": TableDeclaration(
             links=(Link("user_id", LinkKind.ID),),
             data=(
-                PersonalData(
-                    fields=("erased_at",),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
-                    retention=UNTIL_UNDONE,
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
-                PersonalData(
+                _record(fields=("erased_at",), retention=UNTIL_UNDONE),
+                _record(
                     fields=("user_id", "deleted"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
                     retention=UNTIL_UNDONE,
-                    export=Export.NEVER,
                     reason="the profile has the same id, and a user with data is not deleted",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
             ),
         ),
         "privacy.PendingAction": TableDeclaration(
             links=(Link("user_id", LinkKind.ID),),
             data=(
-                PersonalData(
+                _record(
                     fields=("id", "user_id", "kind", "noted_at"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
                     retention=Retention("until the action is complete"),
-                    export=Export.NEVER,
                     reason="the row exists only until the ledger has the action, and the export contains the ledger",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
             ),
         ),
@@ -132,55 +136,27 @@ class Requests(PersonalDataOwner):
                 Link("approved_by_id", LinkKind.ID),
             ),
             data=(
-                PersonalData(
-                    fields=OF_REQUEST,
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=REQUESTS,
-                    retention=WITH_REQUEST,
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
-                PersonalData(
+                _record(fields=OF_REQUEST, retention=WITH_REQUEST, purpose=REQUESTS),
+                _record(
                     fields=("contact",),
-                    category=Category.CONTACT,
-                    purpose=REQUESTS,
                     retention=Retention(f"until {settings.REQUEST_CONTACT_DAYS} days after the end of the request"),
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
-                PersonalData(
-                    fields=OF_STAFF,
-                    category=Category.STAFF_ACTIONS,
                     purpose=REQUESTS,
+                    category=Category.CONTACT,
+                ),
+                _record(
+                    fields=OF_STAFF,
                     retention=WITH_REQUEST,
-                    export=Export.NEVER,
+                    purpose=REQUESTS,
+                    category=Category.STAFF_ACTIONS,
                     reason="the actor is another person, and the audit log has the steps of a member of staff",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
             ),
         ),
         "privacy.RequestRecipient": TableDeclaration(
             links=(Link("request", LinkKind.ROW),),
             data=(
-                PersonalData(
-                    fields=OF_RECIPIENT,
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=REQUESTS,
-                    retention=WITH_REQUEST,
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
-                PersonalData(
-                    fields=("request",),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=REQUESTS,
-                    retention=WITH_REQUEST,
-                    export=Export.NEVER,
-                    reason="the recipients are in their request",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
+                _record(fields=OF_RECIPIENT, retention=WITH_REQUEST, purpose=REQUESTS),
+                _record(fields=("request",), retention=WITH_REQUEST, purpose=REQUESTS, reason="the recipients are in their request"),
             ),
         ),
     }
@@ -228,23 +204,14 @@ class AuditLog(PersonalDataOwner):
         "privacy.AuditEntry": TableDeclaration(
             links=(Link("target_id", LinkKind.ID), Link("actor_id", LinkKind.ID)),
             data=(
-                PersonalData(
+                _record(
                     fields=("recorded_at", "action", "target_id", "request_id", "outcome"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
                     retention=Retention("the action", audit.RETENTION),
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
-                PersonalData(
+                _record(
                     fields=("id", "actor_id", "actor_account", "collection"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
                     retention=Retention("the action", audit.RETENTION),
-                    export=Export.NEVER,
                     reason="the actor is another person, and no entry about a user has a collection",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
             ),
         )
@@ -281,23 +248,11 @@ class Ledger(PersonalDataOwner):
         "privacy.LedgerEntry": TableDeclaration(
             links=(Link("subject", LinkKind.CONTENT),),
             data=(
-                PersonalData(
-                    fields=("recorded_at", "kind"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
-                    retention=LEDGER_RETENTION,
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
-                ),
-                PersonalData(
+                _record(fields=("recorded_at", "kind"), retention=LEDGER_RETENTION),
+                _record(
                     fields=("position", "subject", "key_id", "plan_digest", "policy_version", "counts", "previous", "digest"),
-                    category=Category.PRIVACY_RECORDS,
-                    purpose=ACCOUNTABILITY,
                     retention=LEDGER_RETENTION,
-                    export=Export.NEVER,
                     reason="the values prove that no entry was changed, and say nothing about the user",
-                    anonymize=Disposition.KEPT,
-                    erase=Disposition.KEPT,
                 ),
             ),
         ),
