@@ -16,6 +16,8 @@ from django.db import connection
 
 from accounts.models import User
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
+from privacy.ledger.keys import create_keys
+from privacy.ledger.signing import create_signing_key
 from tests.factories import UserFactory
 from tests.qdrant import free_port
 from tests.support.commands import manage_here
@@ -244,14 +246,20 @@ def test_main__a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> 
         manage_here("check")
 
 
-def test_check__productions_settings_show_no_warning(tmp_path: Path) -> None:
-    ledger = {
+@pytest.fixture
+def deployed(tmp_path: Path) -> dict[str, str]:
+    """Return production's settings with a ledger, whose keys exist."""
+    create_keys(tmp_path / "keys.json")
+    create_signing_key(tmp_path / "key.pem")
+    return PRODUCTION | {
         "ERASURE_LEDGER_URL": str(tmp_path),
         "ERASURE_LEDGER_KEYS": str(tmp_path / "keys.json"),
         "PRIVACY_SIGNING_KEY": str(tmp_path / "key.pem"),
     }
-    assert manage("ledger_keys", **PRODUCTION, **ledger)[0] == 0
-    assert manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION, **ledger) == (
+
+
+def test_check__productions_settings_show_no_warning(deployed: dict[str, str]) -> None:
+    assert manage("check", "--deploy", "--fail-level", "WARNING", **deployed) == (
         0,
         "System check identified no issues (2 silenced).\n",  # of HSTS: settings.py has the reason
         "",
@@ -260,18 +268,18 @@ def test_check__productions_settings_show_no_warning(tmp_path: Path) -> None:
 
 @pytest.mark.at_length
 @pytest.mark.parametrize("name", REQUIRED_IN_PRODUCTION)
-def test_check_deploy__names_a_setting_that_production_needs(name: str) -> None:
-    code, _out, err = manage("check", "--deploy", **PRODUCTION | {name: ""})
+def test_check_deploy__names_a_setting_that_production_needs(name: str, deployed: dict[str, str]) -> None:
+    code, _out, err = manage("check", "--deploy", **deployed | {name: ""})
     assert code == 1
     assert f"(findme.E001) Not set: {name} ({REQUIRED_IN_PRODUCTION[name]}). Set what is missing" in err
 
 
 @pytest.mark.at_length
 @pytest.mark.parametrize(("trusted", "warned"), [("", True), ("10.0.0.5", False), ("unix", False)])
-def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool) -> None:
+def test_check_deploy__names_a_proxy_that_is_not_trusted(trusted: str, warned: bool, deployed: dict[str, str]) -> None:
     """With a wrong TRUSTED_PROXIES all clients behind the proxy would share one login limit."""
-    _code, _out, err = manage("check", "--deploy", **PRODUCTION | {"BEHIND_TLS_PROXY": "on", "TRUSTED_PROXIES": trusted})
-    assert ("(findme.W010) BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set" in err) == warned
+    code, _out, err = manage("check", "--deploy", **deployed | {"BEHIND_TLS_PROXY": "on", "TRUSTED_PROXIES": trusted})
+    assert (code, "(findme.W010) BEHIND_TLS_PROXY is on and TRUSTED_PROXIES is not set" in err) == (0, warned)
 
 
 def test_settings__import__starts_and_needs_no_server() -> None:

@@ -166,7 +166,8 @@ def test_page__same_number_of_queries_for_any_number_of_related_rows(model: type
         row.groups.set(make_groups(3))
     if isinstance(row, Match):
         VideoCallFactory.create_batch(3, match=row)
-    assert len(queries_of(client, address)) == len(few) <= 13
+    most = 13 if model is User else 12  # a user's page also counts the user's requests
+    assert len(queries_of(client, address)) == len(few) <= most
 
 
 @LISTS
