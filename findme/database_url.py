@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -52,6 +54,12 @@ def database_settings(url: str) -> dict[str, Any]:
     settings = {key: parameters.pop(parameter, "") for key, parameter in keys.items()}
     options_of_libpq = {**CONNECTION_TIMEOUTS, **parameters, "isolation_level": ISOLATION}
     return {"ENGINE": "findme.core.postgresql", **settings, "OPTIONS": options_of_libpq}
+
+
+def server_and_name(settings: Mapping[str, Any]) -> str:
+    """Return host, port and name of the database of ``database_settings`` as a part of a file name."""
+    parts = (settings["HOST"] or "local", settings["PORT"], settings["NAME"] or settings["OPTIONS"].get("service", ""))
+    return re.sub(r"[^\w.]+", "-", "-".join(filter(None, parts))).strip("-")
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
 from findme import impersonal_models
-from findme.database_url import database_settings
+from findme.database_url import database_settings, server_and_name
 from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
 from findme.web.security_headers import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
 
@@ -131,8 +131,8 @@ PRIVACY_OFFICER = env.str("PRIVACY_OFFICER", default="")
 PRIVACY_TRANSFERS = env.str("PRIVACY_TRANSFERS", default="")
 PRIVACY_SECURITY_MEASURES = env.str("PRIVACY_SECURITY_MEASURES", default="")
 """What only the operator knows about the processing of personal data (``privacy.processing_register``)."""
-PRIVACY_FILES_DIR = f"{EMBEDDED_POSTGRES_DIR}/privacy"
-"""With DEBUG, the ledger and its keys are next to the embedded data, and are created when they are first needed."""
+PRIVACY_FILES_DIR = f"{EMBEDDED_POSTGRES_DIR}/" + (f"privacy-{server_and_name(DATABASES['default'])}" if DATABASE_URL else "privacy")
+"""With DEBUG, the ledger and its keys are next to the embedded data, and are created when they are first needed. Each database has its own ledger."""
 PRIVACY_FILES_CREATED = DEBUG
 ERASURE_LEDGER_URL = env.str("ERASURE_LEDGER_URL", default=f"{PRIVACY_FILES_DIR}/ledger" if DEBUG else "")
 ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DIR}/ledger-keys.json" if DEBUG else "")

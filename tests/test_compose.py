@@ -39,9 +39,11 @@ def expanded(text: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text).replace("$$", "$")
 
 
-def settings_of_web(**here: str) -> dict[str, str]:
-    """Return the environment of the service, with the addresses of ``here`` instead of those of the other services."""
-    given = {name: expanded(value) for name, value in WEB["environment"].items()}
+def settings_of_web(folder: Path, **here: str) -> dict[str, str]:
+    """Return the environment of the service, with the addresses of ``here`` instead of those of the other services, and a folder for the volume."""
+    volume = folder / "privacy"
+    volume.mkdir(exist_ok=True)
+    given = {name: expanded(value).replace("/privacy", str(volume)) for name, value in WEB["environment"].items()}
     kept = {name: value for name, value in untraced().items() if name in ("PATH", "LD_LIBRARY_PATH")}
     return kept | given | here
 
@@ -96,7 +98,7 @@ def test_web__runs_what_is_installed_from_the_lock_file() -> None:
     lines = script.splitlines()
     assert (shell, option, lines[:2]) == ("bash", "-ec", INSTALLS)
     assert all(line.removeprefix("exec ").startswith("/venv/bin/python manage.py ") for line in lines[2:])
-    assert WEB["working_dir"] == "/findme" and WEB["volumes"] == [".:/findme:ro", "venv:/venv"]
+    assert WEB["working_dir"] == "/findme" and WEB["volumes"] == [".:/findme:ro", "venv:/venv", "privacy:/privacy"]
 
 
 def test_web__ends_when_it_is_stopped() -> None:
@@ -114,7 +116,13 @@ def running_web(port: int, folder: Path, **here: str) -> Iterator[subprocess.Pop
     with (
         log.open("w") as out,
         subprocess.Popen(
-            [shell, option, text], cwd=BASE_DIR, env=settings_of_web(**here), stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True
+            [shell, option, text],
+            cwd=BASE_DIR,
+            env=settings_of_web(folder, **here),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            text=True,
         ) as process,
     ):
         try:
@@ -157,7 +165,7 @@ def test_web__is_unhealthy_where_a_store_is_not_ready(migrated: Database, memory
     port = free_port()
     check = [("/venv/bin/python", sys.executable), ("127.0.0.1:8000", f"127.0.0.1:{port}")]
     serve = WEB["command"][2].splitlines()[-1].removeprefix("exec /venv/bin/python ").replace("0.0.0.0:8000", f"127.0.0.1:{port}").split()
-    here = settings_of_web(DATABASE_URL=migrated.url(), QDRANT_URL="http://127.0.0.1:9")
+    here = settings_of_web(memory_path, DATABASE_URL=migrated.url(), QDRANT_URL="http://127.0.0.1:9")
     with subprocess.Popen(
         [sys.executable, *serve], cwd=BASE_DIR, env=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

@@ -10,12 +10,17 @@ from django.db.models import Q
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
 
-OF_USERS = ["export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"]
+OF_USERS = [
+    *("export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"),
+    *("restrict", "lift_restriction", "object", "withdraw_objection", "hold", "release_hold", "download_export", "delete_export"),
+]
 OF_REQUESTS = [
     *("request_record", "request_ask", "request_identify", "request_extend", "request_approve", "request_refuse", "request_stop"),
     *("request_answer", "request_withdraw", "request_inform", "request_contact", "request_forget"),
 ]
 """Actions on a user, and steps of a request. The data subject of a request need not be a user."""
+OF_POLICIES = ["approve_retention"]
+"""Decisions that are about no single user."""
 
 
 class AuditEntry(models.Model):
@@ -31,6 +36,15 @@ class AuditEntry(models.Model):
         ERASE = "erase", "Delete for good"
         UNDO_ERASURE = "undo_erasure", "Undo an erasure"
         RETRY = "retry", "Retry"
+        RESTRICT = "restrict", "Restrict"
+        LIFT_RESTRICTION = "lift_restriction", "Lift a restriction"
+        OBJECT = "object", "Object to the matching"
+        WITHDRAW_OBJECTION = "withdraw_objection", "Withdraw an objection"
+        HOLD = "hold", "Hold data"
+        RELEASE_HOLD = "release_hold", "Release held data"
+        DOWNLOAD_EXPORT = "download_export", "Download an export"
+        DELETE_EXPORT = "delete_export", "Delete an export"
+        APPROVE_RETENTION = "approve_retention", "Approve the retention rules"
         ADOPT = "adopt", "Adopt a collection"
         REQUEST_RECORD = "request_record", "Record a request"
         REQUEST_ASK = "request_ask", "Ask for the identity"
@@ -79,7 +93,7 @@ class AuditEntry(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(action__in=[*OF_USERS, "adopt", *OF_REQUESTS]),
+                condition=Q(action__in=[*OF_USERS, *OF_POLICIES, "adopt", *OF_REQUESTS]),
                 name="audit_log_action_check",
             ),
             models.CheckConstraint(
@@ -92,6 +106,7 @@ class AuditEntry(models.Model):
             models.CheckConstraint(
                 condition=Q(action="adopt", target_id__isnull=True, request_id__isnull=True, collection__gt="")
                 | Q(action__in=OF_USERS, target_id__isnull=False, request_id__isnull=True, collection="")
+                | Q(action__in=OF_POLICIES, target_id__isnull=True, request_id__isnull=True, collection="")
                 # A rollback drops the ids of requests and keeps the entries, so they must be valid without an id.
                 | Q(action__in=OF_REQUESTS, collection=""),
                 name="audit_log_target_check",

@@ -12,7 +12,7 @@ from django.db import connection
 from psycopg import pq
 
 from findme.database_parameters import CHOICES
-from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_settings
+from findme.database_url import ESCAPES, FORM, ISOLATION, UNREADABLE, database_settings, server_and_name
 
 DEFAULT = "default_transaction_isolation"
 PORT = "it must be a whole number from 1 to 65535."
@@ -165,3 +165,18 @@ def test_transactions__see_what_is_committed_whatever_the_default(level: str, mo
         with own.cursor() as cursor:
             cursor.execute("SELECT current_setting('transaction_isolation')")
             assert cursor.fetchone() == ("read committed",)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u:secret@db.example:5433/findme", "db.example-5433-findme"),
+        ("postgresql://db.example/findme", "db.example-findme"),
+        ("postgresql:///findme?host=/run/postgresql", "run-postgresql-findme"),
+        ("postgresql:///findme", "local-findme"),
+        ("postgresql://?service=findme", "local-findme"),
+        ("postgresql://[::1]/a%2Fb", "1-a-b"),
+    ],
+)
+def test_server_and_name__is_a_part_of_a_file_name_without_the_password(url: str, name: str) -> None:
+    assert server_and_name(database_settings(url)) == name

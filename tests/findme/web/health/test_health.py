@@ -104,7 +104,8 @@ def test_readyz__migrations_and_triggers(embedded_qdrant: Path, migrated: Databa
     with serving(None, BRIEFLY_CACHED, **PRODUCTION_OF_THE_TEST) as web:
         becomes(web, is_ready)
         migrated.execute("ALTER TABLE users DISABLE TRIGGER USER")
-        found = becomes(web, lambda status, _: status == 503)
+        # On a busy machine a probe may give no answer in time.
+        found = becomes(web, lambda status, found: status == 503 and found["checks"]["triggers"] == "not as migrated")
         assert found["checks"] == {
             "postgresql": "ok",
             "qdrant": "ok",
