@@ -133,6 +133,20 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
                 )
         return list(dict.fromkeys(names))
 
+    def file_stores(self, var: str) -> dict[str, str]:
+        """Return URLs of stores by prefix of addresses, ``PREFIX=URL`` separated by commas. Raise ImproperlyConfigured."""
+        stores: dict[str, str] = {}
+        for part in self.list(var, default=[]):
+            found = re.fullmatch(r"(.+?/)=([a-z][a-z0-9+]*://.+|/.+)", part)
+            if found is None or found[1].endswith(":///") or found[1] == "/":
+                raise ImproperlyConfigured(
+                    f"{var} has {part!r}: it must be PREFIX/=URL, such as https://cdn.example/videos/=s3://BUCKET/videos. The prefix ends with '/'."
+                )
+            if found[1] in stores:
+                raise ImproperlyConfigured(f"{var} has the prefix {found[1]!r} twice: an address has one store.")
+            stores[found[1]] = found[2]
+        return stores
+
     def days(self, var: str) -> list[str]:
         """Return days separated by commas: ``YYYY-MM-DD``, or ``MM-DD`` for every year. Raise ImproperlyConfigured."""
         days: list[str] = self.list(var, default=[])

@@ -14,10 +14,11 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.apps import apps
 from django.db import models
-from django.db.models import Model
+from django.db.models import Model, Q
 
-from privacy.declarations import Disposition, PersonalData, TableDeclaration
+from privacy.declarations import Disposition, LinkKind, PersonalData, TableDeclaration
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,22 @@ class PersonalDataOwner(ABC):
 
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the user's row does not reach, just before that row. By default nothing."""
+
+    def files(self, user_id: UUID) -> Iterator[str]:
+        """Yield the addresses of the user's files: the values of all fields whose declaration names ``files``. An address can come twice.
+
+        The rows are found by the links that are foreign keys or ids. An owner with another link to files must override this.
+        """
+        for label, table in self.tables.items():
+            names = [name for part in table.data if part.files for name in part.fields]
+            links = [link.field for link in table.links if link.kind in (LinkKind.FOREIGN_KEY, LinkKind.ID)]
+            if not names:
+                continue
+            if not links:
+                raise NotImplementedError(f"{type(self).__qualname__} has files in {label}, and no link that finds them")
+            rows = apps.get_model(label)._base_manager.filter(Q(*[(link, user_id) for link in links], _connector=Q.OR))
+            for addresses in rows.order_by("pk").values_list(*names).iterator():
+                yield from (str(address) for address in addresses if address)
 
     def delete_expired(self) -> int:
         """Delete the rows of all users after the end of ``retention``, and return their number.

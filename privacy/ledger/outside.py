@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.files import atomic_write
+from privacy.object_stores import open_object_store
 
 ENDING = ".jsonl"
 
@@ -81,13 +81,8 @@ class ObjectLedger(OutsideLedger):
 
     def __init__(self, url: str) -> None:
         with _reached(url):
-            import fsspec  # imported late, because it takes a part of a second and every command imports this module
-
-            options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-            if url.startswith(("s3://", "s3a://")):
-                options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 2}}
-            self.files, root = fsspec.core.url_to_fs(url, **options)
-            self.root, self.url = root.rstrip("/"), url
+            self.files, self.root = open_object_store(url)
+            self.url = url
 
     def read(self, first: int) -> bytes | None:
         with _reached(self.url):

@@ -25,6 +25,7 @@ TABLES = (
     "Register of processing activities",
     "Requests of data subjects",
     "Erasure ledger",
+    "Files and exports",
 )
 ROWS = {row[0].strip("`"): row[1:] for section in TABLES for row in rows(sections(PAGE)[section])}
 RANGES = {
@@ -37,6 +38,7 @@ RANGES = {
     "names": ".*separated by commas",
     "days": ".*separated by commas",
     "time_zone": "a time zone such as .+",
+    "file_stores": "`PREFIX/=URL`, separated by commas",
     "folder": "folder.*",
     "choice": "`text` or `json`",
 }
@@ -86,7 +88,7 @@ def written(value: object) -> set[str]:
     """Return the ways in which the page may write a default."""
     if isinstance(value, bool):
         return {"on" if value else "off"}
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return {",".join(map(str, value)) or "none"}
     if isinstance(value, int | float):
         return {f"{value:.0f}"}

@@ -286,6 +286,26 @@ def test_names__wrong_value(text: str) -> None:
         env.names("X")
 
 
+def test_file_stores() -> None:
+    os.environ["X"] = "https://cdn.example/videos/=s3://findme/videos/, s3://calls/a=b/=/srv/calls"
+    assert env.file_stores("X") == {"https://cdn.example/videos/": "s3://findme/videos/", "s3://calls/a=b/": "/srv/calls"}
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "https://cdn.example=s3://findme", "https://cdn.example/videos=s3://findme", "https:///=s3://findme", "v/=films", "/=/"]
+)
+def test_file_stores__wrong_value(text: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(ImproperlyConfigured, match=f"^X has '{text}': it must be PREFIX/=URL, such as https://cdn.example/videos/=s3://"):
+        env.file_stores("X")
+
+
+def test_file_stores__a_prefix_twice() -> None:
+    os.environ["X"] = "v/=/srv/a,v/=/srv/b"
+    with pytest.raises(ImproperlyConfigured, match=r"^X has the prefix 'v/' twice: an address has one store"):
+        env.file_stores("X")
+
+
 def test_days() -> None:
     os.environ["X"] = "12-25, 2027-03-29,02-29"
     assert env.days("X") == ["12-25", "2027-03-29", "02-29"]

@@ -1,0 +1,16 @@
+"""Open a store that fsspec can reach, such as S3, with limits for connecting and reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def open_object_store(url: str, **options: Any) -> tuple[Any, str]:
+    """Return the file system of fsspec and the path of ``url`` in it. Raise any error of fsspec."""
+    import fsspec  # imported late, because it takes a part of a second and every command imports this module
+
+    options |= {"skip_instance_cache": True, "use_listings_cache": False}
+    if url.startswith(("s3://", "s3a://")):
+        options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 2}}
+    files, root = fsspec.core.url_to_fs(url, **options)
+    return files, str(root).rstrip("/")
