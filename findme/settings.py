@@ -136,6 +136,8 @@ PRIVACY_FILES_DIR = f"{EMBEDDED_POSTGRES_DIR}/" + (f"privacy-{server_and_name(DA
 PRIVACY_FILES_CREATED = DEBUG
 ERASURE_LEDGER_URL = env.str("ERASURE_LEDGER_URL", default=f"{PRIVACY_FILES_DIR}/ledger" if DEBUG else "")
 ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DIR}/ledger-keys.json" if DEBUG else "")
+FLUSH_ALLOWED = DEBUG
+"""Whether ``flush`` may delete all users. Django's tests use it, and set DEBUG to False: so this is a setting of its own."""
 PRIVACY_SIGNING_KEY = env.str("PRIVACY_SIGNING_KEY", default=f"{PRIVACY_FILES_DIR}/signing-key.pem" if DEBUG else "")
 FILE_STORES = env.file_stores("FILE_STORES")
 """The stores of the users' files: URLs that fsspec can reach, by prefix of the addresses in the database."""

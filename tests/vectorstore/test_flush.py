@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from pytest_django import Settings
 
 from accounts.models import User
+from findme.environment import BASE_DIR
 from tests.factories import unit_vector
 from tests.schema.rows import ask
-from tests.support.commands import refused
+from tests.support.commands import environment, manage_here, refused
 from tests.support.users import create_users
 from tests.vectorstore.sync.points import ids, points, queued
 from vectorstore.catalog import registry
@@ -95,3 +99,30 @@ def test_sqlflush__prints_the_statements_of_flush(capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert '"users"' in printed and '"vector_sync_quarantine"' in printed
     assert "vector_store_state" not in printed and "vector_sync_queue" not in printed
+
+
+def test_flush__in_production__is_refused(settings: Settings) -> None:
+    create_users(1)
+    settings.FLUSH_ALLOWED = False
+    code, out, err = manage_here("flush", "--no-input")
+    assert (code, out) == (2, "")
+    assert err == (
+        "flush deletes the data of all users, and DEBUG is off: nothing was changed."
+        " To erase a user, run manage.py erase_user USER --hard. To empty a copy for development, set DEBUG=on.\n"
+    )
+    assert User.objects.exists()
+
+
+@pytest.mark.parametrize("debug", ["on", "off"])
+def test_flush__is_allowed_by_the_debug_of_the_environment(debug: str) -> None:
+    """Django's test runner sets ``settings.DEBUG`` to False, whatever the environment says."""
+    code = "from django.conf import settings; print(settings.FLUSH_ALLOWED)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=BASE_DIR,
+        env=environment() | {"DEBUG": debug, "SECRET_KEY": "x" * 50, "ALLOWED_HOSTS": "example.org"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{debug == 'on'}\n"
