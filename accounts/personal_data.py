@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import Group, Permission
@@ -16,10 +17,17 @@ from django.db.models.functions import Coalesce, Concat
 
 import accounts.login.personal_data  # noqa: F401  # registers its owner first, which needs the address that Profile clears
 from accounts.models import User
+from findme.core.db.expressions import FirstDayOfYear
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.purposes import ACCOUNT, ADMINISTRATION, MATCHING, SECURITY
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.users import anonymized_email
+
+
+def date_of_birth_disposition() -> Disposition:
+    """Return what an anonymization does to the date of birth, by the setting ``ANONYMIZE_DATE_OF_BIRTH``."""
+    return Disposition.REDUCED if settings.ANONYMIZE_DATE_OF_BIRTH == "year" else Disposition.KEPT
+
 
 USERS = TableDeclaration(
     links=(Link("id", LinkKind.ID),),
@@ -33,7 +41,14 @@ USERS = TableDeclaration(
             anonymize=Disposition.CLEARED,
         ),
         PersonalData(
-            fields=("date_of_birth", "gender"),
+            fields=("date_of_birth",),
+            category=Category.IDENTITY,
+            purpose=MATCHING,
+            recipients=("other users", "the operator of the vector store"),
+            anonymize=date_of_birth_disposition(),
+        ),
+        PersonalData(
+            fields=("gender",),
             category=Category.IDENTITY,
             purpose=MATCHING,
             recipients=("other users", "the operator of the vector store"),
@@ -155,7 +170,10 @@ class Profile(PersonalDataOwner):
         }
 
     def anonymize(self, user_id: UUID) -> None:
-        """Run the guide's UPDATE, and also clear the last login and all permissions. ``deleted_at`` stays if it is set."""
+        """Run the guide's UPDATE, and also clear the last login and all permissions. ``deleted_at`` stays if it is set.
+
+        Of the date of birth only the year stays, unless ``ANONYMIZE_DATE_OF_BIRTH`` is ``keep``.
+        """
         User.objects.filter(pk=user_id).update(
             email=anonymized_email(user_id),
             full_name="Deleted User",
@@ -164,6 +182,7 @@ class Profile(PersonalDataOwner):
             deleted_at=Coalesce(F("deleted_at"), TransactionNow()),
             last_login=None,
             is_superuser=False,
+            date_of_birth=FirstDayOfYear("date_of_birth") if settings.ANONYMIZE_DATE_OF_BIRTH == "year" else F("date_of_birth"),
         )
         for rights in RIGHTS:
             rights._base_manager.filter(user_id=user_id).delete()
@@ -175,7 +194,8 @@ class Profile(PersonalDataOwner):
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [
             Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
-            Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
+            _date_of_birth(),
+            Effect("profiles (gender, flags, times)", 1, Disposition.KEPT),
             *_rights_and_sessions(user_id),
             *_log_effects(user_id, by_them=Disposition.KEPT),
         ]
@@ -190,6 +210,12 @@ class Profile(PersonalDataOwner):
     def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         _profile, *others = super().after_soft_deletion(user_id)
         return [Effect("profiles", 1, Disposition.HIDDEN), *others]
+
+
+def _date_of_birth() -> Effect:
+    disposition = date_of_birth_disposition()
+    is_reduced = disposition is Disposition.REDUCED
+    return Effect("profiles (date of birth, to 1 January of its year)" if is_reduced else "profiles (date of birth)", 1, disposition)
 
 
 def _rights_and_sessions(user_id: UUID) -> Iterator[Effect]:

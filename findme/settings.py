@@ -126,6 +126,8 @@ TEMPLATES = [
 ]
 AUTH_USER_MODEL = "accounts.User"
 IMPERSONAL_MODELS = impersonal_models.IMPERSONAL_MODELS
+ANONYMIZE_DATE_OF_BIRTH = env.choice("ANONYMIZE_DATE_OF_BIRTH", ("year", "keep"))
+"""What an anonymization does to the date of birth: ``year`` reduces it to 1 January of its year, ``keep`` leaves it."""
 PRIVACY_CONTROLLER = env.str("PRIVACY_CONTROLLER", default="")
 PRIVACY_OFFICER = env.str("PRIVACY_OFFICER", default="")
 PRIVACY_TRANSFERS = env.str("PRIVACY_TRANSFERS", default="")
@@ -134,10 +136,10 @@ PRIVACY_SECURITY_MEASURES = env.str("PRIVACY_SECURITY_MEASURES", default="")
 PRIVACY_FILES_DIR = f"{EMBEDDED_POSTGRES_DIR}/" + (f"privacy-{server_and_name(DATABASES['default'])}" if DATABASE_URL else "privacy")
 """With DEBUG, the ledger and its keys are next to the embedded data, and are created when they are first needed. Each database has its own ledger."""
 PRIVACY_FILES_CREATED = DEBUG
-ERASURE_LEDGER_URL = env.str("ERASURE_LEDGER_URL", default=f"{PRIVACY_FILES_DIR}/ledger" if DEBUG else "")
-ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DIR}/ledger-keys.json" if DEBUG else "")
 FLUSH_ALLOWED = DEBUG
 """Whether ``flush`` may delete all users. Django's tests use it, and set DEBUG to False: so this is a setting of its own."""
+ERASURE_LEDGER_URL = env.str("ERASURE_LEDGER_URL", default=f"{PRIVACY_FILES_DIR}/ledger" if DEBUG else "")
+ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DIR}/ledger-keys.json" if DEBUG else "")
 PRIVACY_SIGNING_KEY = env.str("PRIVACY_SIGNING_KEY", default=f"{PRIVACY_FILES_DIR}/signing-key.pem" if DEBUG else "")
 FILE_STORES = env.file_stores("FILE_STORES")
 """The stores of the users' files: URLs that fsspec can reach, by prefix of the addresses in the database."""

@@ -25,6 +25,7 @@ class Disposition(StrEnum):
 
     KEPT = "kept"
     HIDDEN = "hidden"
+    REDUCED = "reduced"
     CLEARED = "cleared"
     DELETED = "deleted"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion, soft_delete
 from privacy.actions.export import count_entries
+from privacy.actions.group_size import NO_ERASURE, describe_groups
 from privacy.actions.outcome import Outcome
 from privacy.registry import Effect
 
@@ -29,6 +30,8 @@ class PrivacyAction:
     """Takes the user's id, and as ``actor_id`` the id of the staff member. None for the export, which returns a file."""
     needs_stores: bool = True
     """Whether the action needs every store to be available."""
+    notes: Callable[[Collection[UUID]], dict[UUID, str]] | None = None
+    """Returns a sentence about each user, for the preview and for the message afterwards."""
     is_final: bool = False
     """Whether the action asks for a typed confirmation."""
 
@@ -52,10 +55,11 @@ ANONYMIZE = PrivacyAction(
     permission="anonymize_user",
     title="Anonymize",
     noun="The anonymization",
-    explanation="Clears what identifies the user in every table. This cannot be undone. Matches and calls stay for statistics.",
+    explanation=f"Clears what identifies the user in every table. This cannot be undone. {NO_ERASURE}",
     done="anonymized",
     preview=preview_anonymization,
     perform=anonymize,
+    notes=describe_groups,
 )
 SOFT_DELETE = PrivacyAction(
     slug="soft-delete",

@@ -30,10 +30,11 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Preview for one user. ``lines``: noun, count (None: unknown), and disposition."""
+    """Preview for one user. ``lines``: noun, count (None: unknown), and disposition. ``note`` is a sentence of the action about the user."""
 
     user: Selected
     lines: tuple[tuple[str, int | None, str], ...] = ()
+    note: str = ""
 
 
 def parse_user_ids(texts: Iterable[str]) -> list[UUID]:
@@ -73,11 +74,19 @@ def preview(action: PrivacyAction, users: list[Selected]) -> tuple[list[Preview]
     several = len(users) > 1
     try:
         with store_sessions():
-            return [_preview_of(action, user, short=several) for user in users], None
+            previews = [_preview_of(action, user, short=several) for user in users]
+            return _with_notes(action, previews), None
     except UserFacingError as error:
         if several or action.needs_stores:
             return [Preview(user) for user in users], one_line(error)
         return [_preview_of(action, user, short=False) for user in users], one_line(error)
+
+
+def _with_notes(action: PrivacyAction, previews: list[Preview]) -> list[Preview]:
+    if action.notes is None:
+        return previews
+    notes = action.notes([preview.user.user_id for preview in previews if preview.user.denial_reason is None])
+    return [replace(preview, note=notes.get(preview.user.user_id, "")) for preview in previews]
 
 
 def _preview_of(action: PrivacyAction, user: Selected, *, short: bool) -> Preview:

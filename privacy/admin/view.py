@@ -100,9 +100,13 @@ def _export(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
 
 def _perform(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
     assert action.perform is not None
+    notes = action.notes(user_ids) if action.notes is not None else {}
     results = run_for_each(action, partial(action.perform, actor_id=request.user.pk), user_ids)
     for level, text in format_results(action, results):
         messages.add_message(request, level, text)
+    for result in results:
+        if result.done is not None and (note := notes.get(result.user_id)):
+            messages.info(request, f"{result.user_id}: {note}")
     if len(results) > 1 or (action.is_final and results[0].done is not None):
         return HttpResponseRedirect(reverse("admin:accounts_user_changelist"))
     return HttpResponseRedirect(reverse("admin:accounts_user_change", args=user_ids))

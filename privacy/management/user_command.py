@@ -24,15 +24,15 @@ class UserCommand(FindmeCommand):
         parser.add_argument("--dry-run", action="store_true", help="show what would happen, and change nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
-    def show(self, heading: str, effects: Iterable[Effect], options: dict[str, Any]) -> None:
-        """Print one line per effect, on stderr if stdout is JSON."""
-        lines = [heading, *(f"  {effect}" for effect in effects)]
+    def show(self, heading: str, effects: Iterable[Effect], options: dict[str, Any], notes: Iterable[str] = ()) -> None:
+        """Print one line per effect, and then the notes, on stderr if stdout is JSON."""
+        lines = [heading, *(f"  {effect}" for effect in effects), *notes]
         if options["json"]:
             self.stderr.write("\n".join(lines), style_func=str)
         else:
             self.print_line("\n".join(lines))
 
-    def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any]) -> None:
+    def preview_and_ask(self, user_id: UUID, heading: str, preview: Preview, options: dict[str, Any], notes: Iterable[str] = ()) -> None:
         """Show the preview and ask for confirmation, unless ``--no-input`` is given.
 
         Raise UserFacingError unless the answer is ``yes``, or if standard input is not a terminal.
@@ -43,7 +43,7 @@ class UserCommand(FindmeCommand):
             raise UserFacingError(
                 "Standard input is not a terminal, so there is no confirmation: nothing was changed. Add --no-input or --dry-run."
             )
-        self.show(heading, preview(user_id), options)
+        self.show(heading, preview(user_id), options, notes)
         self.stderr.write("Type yes to continue: ", ending="", style_func=str)
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() != "yes":

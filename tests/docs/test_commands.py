@@ -74,6 +74,7 @@ RESULTS: dict[str, list[type]] = {
 }
 """Results that the commands print with ``--json``."""
 MORE = {
+    "anonymize_user": {"k"},
     "privacy_request": {"requests", "total", "contact"},
     "purge_qdrant": {"clean", "purged"},
     "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
@@ -84,7 +85,7 @@ COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\."
 """Lines that the code composes from short texts."""
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
 """Values for placeholders in the shown commands."""
-EFFECT = re.compile(r"(.+): \d+, (?:kept|hidden|cleared|deleted)")
+EFFECT = re.compile(r"(.+): \d+, (?:kept|hidden|reduced|cleared|deleted)")
 
 
 @cache

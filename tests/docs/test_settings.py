@@ -24,6 +24,7 @@ TABLES = (
     "Sync and embeddings",
     "Register of processing activities",
     "Requests of data subjects",
+    "Anonymization",
     "Erasure ledger",
     "Files and exports",
 )
@@ -40,7 +41,7 @@ RANGES = {
     "time_zone": "a time zone such as .+",
     "file_stores": "`PREFIX/=URL`, separated by commas",
     "folder": "folder.*",
-    "choice": "`text` or `json`",
+    "choice": "`.+` or `.+`",
 }
 OF_DEBUG = "DEBUG"
 """Settings whose documented default comes from manage.py, not from the settings module."""

@@ -13,6 +13,7 @@ from django.urls import reverse
 from accounts.models import User
 from findme.core.errors import UserFacingError
 from privacy.actions.anonymize import anonymize
+from privacy.actions.group_size import describe_group
 from privacy.admin import actions
 from privacy.admin.actions import ANONYMIZE, ERASE, SOFT_DELETE, PrivacyAction
 from privacy.admin.execution import AFTERWARDS
@@ -29,11 +30,16 @@ pytestmark = pytest.mark.django_db
 LIST = reverse("admin:accounts_user_changelist")
 
 
+def alone(person: User) -> str:
+    """Return the message about an anonymized user whose year of birth and gender no other user has."""
+    return f"{person.pk}: {describe_group(1)}"
+
+
 def test_anonymize__one(shelf: Shelf) -> None:
     person, officer = full_life(), superuser()
     shelf.ids.add(person.pk)
     response = signed_in(officer).post(page_url(ANONYMIZE, [person.pk]))
-    assert (response.headers["Location"], said(response)) == (change_page(person), [f"Anonymized: {person.pk}."])
+    assert (response.headers["Location"], said(response)) == (change_page(person), [f"Anonymized: {person.pk}.", alone(person)])
     person.refresh_from_db()
     assert person.email == f"deleted_{person.pk}@findme.ai" and shelf.ids == set()
     assert audited() == [("anonymize", officer.pk, person.pk, "done")]
@@ -156,6 +162,7 @@ def test_several__one_failure_does_not_hide_other_results(monkeypatch: pytest.Mo
     assert said(response) == [
         f"Anonymized: {first.pk}, {third.pk}.",
         f"The anonymization failed for {second.pk}: Another transaction holds them.",
+        *(alone(first), alone(third)),
     ]
     assert [entry[2] for entry in audited()] == [first.pk, third.pk]
 
@@ -169,6 +176,7 @@ def test_several__a_defect_does_not_hide_other_results(
     assert said(response) == [
         f"Anonymized: {second.pk}.",
         f"The anonymization failed for {first.pk}: The server's log has the error. Check these users before you try again.",
+        alone(second),
     ]
     assert "a defect" in caplog.text
 
@@ -189,6 +197,7 @@ def test_several__database_errors_are_logged_without_their_values(
     assert said(response) == [
         f"Anonymized: {second.pk}.",
         f"The anonymization failed for {first.pk}: The server's log has the error. Check these users before you try again.",
+        alone(second),
     ]
     assert f"Anonymize failed for {first.pk}: UniqueViolation, 23505, users, " in caplog.text
     assert "in violate" in caplog.text and "wilhelmina" not in caplog.text

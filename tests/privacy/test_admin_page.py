@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.core.errors import UserFacingError
+from privacy.actions.group_size import NO_ERASURE, describe_group
 from privacy.admin import selection
 from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
 from privacy.admin.permissions import NOT_OWN_ACCOUNT, SUPERUSERS_ONLY
@@ -248,3 +250,19 @@ def test_url__too_many_users(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> N
     response = signed_in(superuser()).post(page_url(ANONYMIZE, [person.pk for person in users]))
     assert said(response) == ["3 users are selected: at most 2 at a time. Select fewer."]
     assert all(is_unchanged(person) for person in users)
+
+
+def test_anonymization__page_and_message_show_k(shelf: Shelf) -> None:
+    """The page says before the approval that this is no erasure, and how many users have the same year of birth and gender."""
+    person = UserFactory.create(date_of_birth=date(1990, 7, 21), gender="other")
+    client = signed_in(superuser())
+    page = client.get(page_url(ANONYMIZE, [person.pk])).content.decode()
+    assert NO_ERASURE in page and describe_group(1) in page and "Warning" in page
+    response = client.post(page_url(ANONYMIZE, [person.pk]))
+    assert said(response) == [f"Anonymized: {person.pk}.", f"{person.pk}: {describe_group(1)}"]
+
+
+def test_erasure__page_shows_no_k(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    page = signed_in(superuser()).get(page_url(ERASE, [person.pk])).content.decode()
+    assert "k = " not in page and NO_ERASURE not in page

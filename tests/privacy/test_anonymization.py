@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -6,14 +6,17 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from pytest_django import Settings
 
 from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.anonymize import anonymize, preview_anonymization
+from privacy.actions.group_size import group_sizes
 from privacy.actions.outcome import Outcome
+from privacy.actions.pending import process_pending
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.declarations import Disposition
 from privacy.registry import Effect
@@ -26,7 +29,8 @@ pytestmark = pytest.mark.django_db
 
 EFFECTS = [
     Effect("profiles (e-mail, name, bio, password, last login)", 1, Disposition.CLEARED),
-    Effect("profiles (date of birth, gender, flags, times)", 1, Disposition.KEPT),
+    Effect("profiles (date of birth, to 1 January of its year)", 1, Disposition.REDUCED),
+    Effect("profiles (gender, flags, times)", 1, Disposition.KEPT),
     Effect("videos (URLs, rejection reasons, metadata)", 2, Disposition.CLEARED),
     Effect("video files in the storage that their URLs name", 3, Disposition.KEPT),
     Effect("matches", 2, Disposition.KEPT),
@@ -121,7 +125,7 @@ def test_anonymize__of_a_staff_member(shelf: Shelf) -> None:
     person = full_life()
     working_life(person)
     outcome = anonymize(person.pk)
-    assert outcome.effects[2:6] == (
+    assert outcome.effects[3:7] == (
         Effect("groups and permissions", 2, Disposition.DELETED),
         Effect("sessions", 1, Disposition.DELETED),
         Effect("admin log entries by the user", 1, Disposition.KEPT),
@@ -155,3 +159,48 @@ def test_anonymize__new_address_is_reserved(shelf: Shelf) -> None:
         other.full_clean()
         other.save()
     anonymize(person.pk)
+
+
+@pytest.mark.parametrize(
+    ("setting", "born", "kept"),
+    [
+        ("year", date(1990, 7, 21), date(1990, 1, 1)),
+        ("year", date(1992, 12, 31), date(1992, 1, 1)),
+        ("year", date(1990, 1, 1), date(1990, 1, 1)),
+        ("year", date(1, 7, 21), date(1, 1, 2)),
+        ("keep", date(1990, 7, 21), date(1990, 7, 21)),
+    ],
+)
+def test_date_of_birth(shelf: Shelf, settings: Settings, setting: str, born: date, kept: date) -> None:
+    settings.ANONYMIZE_DATE_OF_BIRTH = setting
+    person = UserFactory.create(date_of_birth=born)
+    effects = anonymize(person.pk).effects
+    assert User.objects.get(pk=person.pk).date_of_birth == kept
+    assert [effect.disposition for effect in effects if "birth" in effect.what] == [
+        Disposition.REDUCED if setting == "year" else Disposition.KEPT
+    ]
+    anonymize(person.pk)
+    assert User.objects.get(pk=person.pk).date_of_birth == kept
+
+
+@pytest.mark.django_db(transaction=True)
+def test_date_of_birth__statement_of_the_guide__is_completed(shelf: Shelf, settings: Settings) -> None:
+    """The guide's UPDATE leaves the date, and is accepted. ``process_requests`` completes the anonymization."""
+    person = UserFactory.create(date_of_birth=date(1990, 7, 21))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE users SET email = 'deleted_' || id || '@findme.ai', full_name = 'Deleted User', bio = NULL, password_hash = '',"
+            " deleted_at = NOW() WHERE id = %s",
+            [person.pk],
+        )
+    assert User.objects.get(pk=person.pk).date_of_birth == date(1990, 7, 21)
+    process_pending()
+    assert User.objects.get(pk=person.pk).date_of_birth == date(1990, 1, 1)
+
+
+def test_group_sizes__counts_the_year_of_birth_and_the_gender(shelf: Shelf) -> None:
+    ann, bea = (UserFactory.create(date_of_birth=date(1990, month, 3), gender="female") for month in (1, 12))
+    UserFactory.create(date_of_birth=date(1990, 6, 1), gender="male")
+    UserFactory.create(date_of_birth=date(1991, 1, 1), gender="female")
+    anonymize(bea.pk)
+    assert group_sizes([ann.pk, bea.pk, uuid4()]) == {ann.pk: 2, bea.pk: 2}

@@ -2,6 +2,7 @@ import io
 import json
 import sys
 import zipfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
+from privacy.actions.group_size import NO_ERASURE, describe_group
 from tests.factories import UserFactory
 from tests.privacy.life import ENTRIES, full_life
 from tests.privacy.shelf import Shelf
@@ -93,16 +95,35 @@ def test_anonymize_user__prints_the_effects(shelf: Shelf) -> None:
     assert out.splitlines() == [
         f"{person.pk} is anonymized.",
         "  profiles (e-mail, name, bio, password, last login): 1, cleared",
-        "  profiles (date of birth, gender, flags, times): 1, kept",
+        "  profiles (date of birth, to 1 January of its year): 1, reduced",
+        "  profiles (gender, flags, times): 1, kept",
         "  videos (URLs, rejection reasons, metadata): 2, cleared",
         "  video files in the storage that their URLs name: 3, kept",
         "  matches: 2, kept",
         "  calls (session, recording, metadata): 2, cleared",
         "  call recordings in the storage that their URLs name: 2, kept",
         "  points in the shelf: 1, deleted",
+        (
+            "k = 1 (users with the same year of birth and gender). Warning: with fewer than 5, these two values may identify the user."
+            " Delete the user for good, if that matters."
+        ),
     ]
     assert err == ""
     assert User.objects.get(pk=person.pk).full_name == "Deleted User"
+
+
+@pytest.mark.parametrize("others", [3, 4])
+def test_anonymize_user__prints_k(shelf: Shelf, others: int) -> None:
+    person = UserFactory.create(date_of_birth=date(1990, 7, 21), gender="other")
+    UserFactory.create_batch(others, date_of_birth=date(1990, 2, 3), gender="other")
+    previewed, _ = run("anonymize_user", person.pk, "--dry-run")
+    assert previewed.splitlines()[-2:] == [NO_ERASURE, describe_group(others + 1)]
+    out, _ = run("anonymize_user", person.pk, "--no-input")
+    line = out.splitlines()[-1]
+    assert line == describe_group(others + 1)
+    assert line.startswith(f"k = {others + 1} (") and ("Warning" in line) == (others + 1 < 5)
+    for option in ("--dry-run", "--no-input"):
+        assert json.loads(run("anonymize_user", person.pk, "--json", option)[0])["k"] == others + 1
 
 
 def test_anonymize_user__again(shelf: Shelf) -> None:
@@ -111,7 +132,7 @@ def test_anonymize_user__again(shelf: Shelf) -> None:
     shelf.ids.add(person.pk)
     out, _ = run("anonymize_user", person.pk, "--no-input")
     assert out.splitlines()[0] == f"{person.pk} was anonymized already."
-    assert out.splitlines()[-1] == "  points in the shelf: 1, deleted"
+    assert out.splitlines()[-2] == "  points in the shelf: 1, deleted"
     assert shelf.ids == set()
 
 
@@ -167,7 +188,7 @@ def test_actions__dry_run_changes_nothing(shelf: Shelf, action: list[str]) -> No
     out, _ = run(*action, person.pk, "--dry-run")
     first, *lines = out.splitlines()
     assert first == f"{person.pk}: this would happen."
-    assert lines[-1] == "  points in the shelf: 1, deleted"
+    assert [line for line in lines if line.startswith("  ")][-1] == "  points in the shelf: 1, deleted"
     assert list(User.objects.order_by("pk").values()) == before
     assert shelf.ids == {person.pk}
 
@@ -220,6 +241,7 @@ def test_actions__confirmed_with_json__preview_is_on_stderr(shelf: Shelf, monkey
     out, err = run("anonymize_user", person.pk, "--json")
     assert json.loads(out)["changed"] is True
     assert err.startswith(f"Anonymizing {person.pk} cannot be undone. This will happen:\n  profiles")
+    assert f"\n{NO_ERASURE}\nk = 1 (" in err
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, ["export_user", "--output", "/nonexistent/export.zip"]])

@@ -213,5 +213,7 @@ def check(model: Any, name: str, disposition: Disposition, before: Row, after: R
     assert after is not None, place
     if disposition is Disposition.CLEARED:
         assert after[column] != before[column] or before[column] in EMPTY, place
+    elif disposition is Disposition.REDUCED:
+        assert after[column] == before[column].replace(month=1, day=1) != before[column], place
     elif name not in CHANGED_BY_TRIGGERS and not (name in SET_ONCE and before[column] is None):
         assert comparable(after[column]) == comparable(before[column]), place

@@ -60,6 +60,16 @@ class IsoWeeksInYear(_OfOneArgument):
     output_field = models.IntegerField()
 
 
+class FirstDayOfYear(_OfOneArgument):
+    """The first day of the year of a date: 1 January, or 0001-01-02, the first date that the columns accept. ``infinity`` stays.
+
+    ``date_trunc`` fails for dates that are out of the range of times.
+    """
+
+    template = "greatest(%(expressions)s - coalesce(extract(doy FROM %(expressions)s), 1)::integer + 1, '0001-01-02')"
+    output_field = models.DateField()
+
+
 class _ArrayCondition(_OfOneArgument):
     """A condition on an array of one dimension. NULL passes.
 
