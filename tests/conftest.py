@@ -46,8 +46,18 @@ def empty_queue(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_ledger() -> None:
-    """Start every test with an empty ledger outside the database. A test without a commit has left its entries there."""
+    """Start every test with an empty ledger outside the database, and with its keys. A test without a commit has left its entries there.
+
+    A process of a test finds them by settings, and creates nothing: the default folder of its database is another one.
+    """
     shutil.rmtree(settings.ERASURE_LEDGER_URL, ignore_errors=True)
+    Path(settings.ERASURE_LEDGER_URL).mkdir(mode=0o700, parents=True)
+    from privacy.ledger.keys import subject_keys  # imported late, because it needs the apps
+    from privacy.ledger.signing import signing_key
+
+    if not (Path(settings.ERASURE_LEDGER_KEYS).exists() and Path(settings.PRIVACY_SIGNING_KEY).exists()):
+        subject_keys()
+        signing_key()
 
 
 @pytest.fixture(scope="session")
