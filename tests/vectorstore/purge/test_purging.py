@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import struct
 import time
@@ -23,6 +22,7 @@ from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.collections import version
 from tests.support.commands import manage, started
+from tests.support.qdrant_files import places
 from tests.support.sessions import watched_session
 from tests.support.waiting import wait_until
 from tests.vectorstore.snapshots.snapshot_proxy import silent_proxy
@@ -94,22 +94,6 @@ def traces(embedding: ProfileEmbedding) -> dict[str, bytes]:
         "payload": NEEDLE.encode(),
         "id": str(embedding.pk).encode(),
     }
-
-
-def places(folder: Path, needles: dict[str, bytes]) -> dict[str, set[str]]:
-    """Return the traces found in each place of ``folder``: segments, write-ahead log, snapshots, or elsewhere."""
-    found: dict[str, set[str]] = {}
-    for path in (Path(parent, file) for parent, _, files in os.walk(folder) for file in files if file != "qdrant.log"):
-        parts = path.relative_to(folder).parts
-        place = next((part for part in parts if part in {"segments", "wal", "snapshots"}), "elsewhere")
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            continue
-        for what, needle in needles.items():
-            if needle in content:
-                found.setdefault(place, set()).add(what)
-    return found
 
 
 def is_in_a_reported_segment(folder: Path, needle: bytes) -> bool:
