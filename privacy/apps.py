@@ -12,6 +12,7 @@ class PrivacyConfig(AppConfig):
         ("0005_requests", "0005_requests"),
         ("0006_erasure_ledger", "0006_erasure_ledger"),
         ("0007_pending_actions", "0007_pending_actions"),
+        ("0010_erasures", "0010_erasures"),
     )
 
     def ready(self) -> None:

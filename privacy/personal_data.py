@@ -1,4 +1,4 @@
-"""Personal data of ``privacy``: ids of anonymized or deleted users, requests of data subjects, and the audit log."""
+"""Personal data of ``privacy``: ids of anonymized or deleted users, erasures, requests of data subjects, and the audit log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from django.db.models import Q, QuerySet
 from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
 from privacy.ledger.book import entries_of
-from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, RequestRecipient
+from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, RequestRecipient
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
 
 LEDGER_RETENTION = Retention("as long as a backup or another copy can have the user")
 UNTIL_UNDONE = Retention("until the erasure is undone")
+WITH_ERASURE = Retention("until the operator deletes the erasure, three years after its end at the earliest")
+OF_ERASURE = ("request", "state", "sealed_at", "erased_at", "purged_at", "stopped_at")
 
 
 def _record(
@@ -43,7 +45,7 @@ def _record(
 
 
 class Erasures(PersonalDataOwner):
-    """Owns the ids of erased users. Id and time outlive the user, so no copy restores the data (GDPR, article 5, paragraph 2)."""
+    """Owns the ids of erased users, and the records of erasures. They outlive the user, so no copy restores the data (GDPR, article 5, paragraph 2)."""
 
     section = "erasure"
     is_last = True
@@ -69,11 +71,35 @@ class Erasures(PersonalDataOwner):
                 ),
             ),
         ),
+        "privacy.Erasure": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID),),
+            data=(
+                _record(fields=OF_ERASURE, retention=WITH_ERASURE),
+                _record(
+                    fields=("id", "user_id", "plan", "plan_digest", "policy_version", "hid_user", "ledger_position", "stop_reason"),
+                    retention=WITH_ERASURE,
+                    reason="the values say how the erasure was done, and the profile has the same id",
+                ),
+            ),
+        ),
+        "privacy.ErasureStep": TableDeclaration(
+            links=(Link("erasure", LinkKind.ROW),),
+            data=(
+                _record(
+                    fields=("id", "erasure", "step", "done_at", "checked_at", "count", "waits_for", "waits_until"),
+                    retention=WITH_ERASURE,
+                    reason="the values say how the erasure was done",
+                ),
+            ),
+        ),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
-        """Return the time of the anonymization, or None."""
-        return {"anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first()}
+        """Return the time of the anonymization, or None, and the erasures that were approved."""
+        return {
+            "anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first(),
+            "erasures": list(Erasure.objects.filter(user_id=user_id).order_by("sealed_at", "pk").values(*OF_ERASURE)),
+        }
 
     def anonymize(self, user_id: UUID) -> None:
         """Add the row if no trigger did.

@@ -19,6 +19,8 @@ APPEND_ONLY = {
     '"erasure_ledger"': ("erasure_ledger_append_only",),
     '"data_subject_requests"': ("data_subject_requests_not_truncated",),
     '"request_recipients"': ("request_recipients_not_truncated",),
+    '"erasures"': ("erasures_not_truncated",),
+    '"erasure_steps"': ("erasure_steps_not_truncated",),
 }
 """Tables that refuse a deletion, with the triggers that refuse to truncate them."""
 SMALL = 1 << 19

@@ -1,8 +1,20 @@
-"""Models of erased users, the audit log, the erasure ledger, and the requests of data subjects."""
+"""Models of erased users, erasures, the audit log, the erasure ledger, and the requests of data subjects."""
 
 from privacy.models.audit_log import AuditEntry
 from privacy.models.erased_users import ErasedUser
+from privacy.models.erasures import Erasure, ErasureStep
 from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState, PendingAction
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
 
-__all__ = ["COUNTED", "AuditEntry", "DataSubjectRequest", "ErasedUser", "LedgerEntry", "LedgerState", "PendingAction", "RequestRecipient"]
+__all__ = [
+    "COUNTED",
+    "AuditEntry",
+    "DataSubjectRequest",
+    "ErasedUser",
+    "Erasure",
+    "ErasureStep",
+    "LedgerEntry",
+    "LedgerState",
+    "PendingAction",
+    "RequestRecipient",
+]

@@ -23,11 +23,12 @@ from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.publication import record_entries
-from privacy.models import DataSubjectRequest, PendingAction
+from privacy.models import DataSubjectRequest, Erasure, PendingAction
 from privacy.models.request_choices import Kind as RequestKind
 from privacy.models.request_choices import Method
 from privacy.registry import PersonalDataOwner, registry
 from privacy.requests import steps
+from tests.privacy.erasures.rows import end, insert_erasure
 from tests.privacy.life import full_life, working_life
 from tests.support.collections import live as live
 from vectorstore.models import QuarantinedUser, QueueEntry, StoreState, VectorImport
@@ -60,6 +61,7 @@ def user(live: str, settings: Settings) -> User:
     sync_users([person.pk])
     record_entries([NewEntry(Kind.OBJECT, person.pk)])
     PendingAction.objects.create(user_id=person.pk, kind=Kind.OBJECT)
+    end(insert_erasure(user_id=person.pk), "stopped")
     QueueEntry.objects.create(user_id=person.pk)
     QuarantinedUser.objects.create(user_id=person.pk, reason="a reason", collection=live)
     VectorImport.objects.create(place="http://127.0.0.1:6333", collection="old", last_point=str(person.pk))
@@ -112,7 +114,7 @@ def _leads_to(value: Any, link: Link, user_id: UUID) -> bool:
         case LinkKind.TEXT:
             return str(value) in keys_of(user_id)
         case LinkKind.ROW:
-            return DataSubjectRequest.objects.filter(pk=value, user_id=user_id).exists()
+            return any(model.objects.filter(pk=value, user_id=user_id).exists() for model in (DataSubjectRequest, Erasure))
         case LinkKind.CONTENT if isinstance(value, memoryview | bytes):
             return bytes(value) in subject_keys().subjects(user_id)
         case LinkKind.CONTENT:

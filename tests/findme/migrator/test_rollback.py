@@ -12,6 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
 from findme.core.errors import UserFacingError
+from findme.core.plurals import counted
 from findme.migrator.lock import migration_lock
 from findme.migrator.migrate import apply_migrations
 from findme.migrator.timeouts import MigrationTimeouts
@@ -249,15 +250,16 @@ def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated
 @pytest.mark.at_length
 def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: Database) -> None:
     up_to(migrated, "sessions.0001_initial")
+    earlier = plan_rollback(None).migrations.index("matching.0004_erased_users")
     with migrated.connect() as user:
         user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
         with pytest.raises(UserFacingError) as refused:
-            roll_back(plan_rollback(4), timeouts=MigrationTimeouts(0, 0.05, 1))
+            roll_back(plan_rollback(earlier + 1), timeouts=MigrationTimeouts(0, 0.05, 1))
     assert str(refused.value).startswith(
         "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
     )
     assert str(refused.value).endswith(
-        " It left nothing. 1 earlier migration stayed undone."
+        f" It left nothing. {counted(earlier, 'earlier migration')} stayed undone."
         " Run rollback again later, or wait longer with --table-lock-seconds or --attempts."
     )
     assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)

@@ -74,6 +74,8 @@ def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> N
         "pending_actions",
         "data_subject_requests",
         "request_recipients",
+        "erasures",
+        "erasure_steps",
         "vector_store_state",
         "vector_collections",
         "vector_sync_queue",
