@@ -19,6 +19,7 @@ import accounts.login.personal_data  # noqa: F401  # registers its owner first, 
 from accounts.models import User
 from findme.core.db.expressions import FirstDayOfYear
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.json_schemas import Schema, array_of, row_of
 from privacy.purposes import ACCOUNT, ADMINISTRATION, MATCHING, SECURITY
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.users import anonymized_email
@@ -168,6 +169,14 @@ class Profile(PersonalDataOwner):
             "sessions": [{"expire_date": session.expire_date} for session in _sessions(user_id)],  # anyone could log in with the key
             "admin_log": list(_log_of(user_id)),
         }
+
+    def export_schema(self) -> Schema:
+        return row_of(
+            self.tables,
+            "accounts.User",
+            sessions=array_of(row_of(self.tables, "sessions.Session")),
+            admin_log=array_of(row_of(self.tables, "admin.LogEntry", content_type={"type": ["string", "null"]})),
+        )
 
     def anonymize(self, user_id: UUID) -> None:
         """Run the guide's UPDATE, and also clear the last login and all permissions. ``deleted_at`` stays if it is set.

@@ -10,9 +10,11 @@ from django.db.models import CharField, Q, Value
 from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
-from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
+from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
+from privacy.json_schemas import Schema, array_of, row_of
 from privacy.purposes import CALLS
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.shared_data import without_person
 
 
 class Calls(PersonalDataOwner):
@@ -35,6 +37,8 @@ class Calls(PersonalDataOwner):
                     category=Category.MEDIA,
                     purpose=CALLS,
                     recipients=("the operator of the file storage",),
+                    export=Export.NEVER,
+                    reason="a recording shows both users (GDPR, article 15 (4)), and has_recording says whether there is one",
                     anonymize=Disposition.CLEARED,
                     files="recordings of calls",
                 ),
@@ -61,7 +65,21 @@ class Calls(PersonalDataOwner):
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
-        yield from _calls(user_id).order_by("created_at", "pk").values(*columns_of(VideoCall)).iterator()
+        """Yield every column except the address of a recording, which shows both users. Texts that name the other user are left out."""
+        sides = ("caller", "callee")
+        person = [f"{side}__{name}" for side in sides for name in ("email", "full_name")]
+        columns = columns_of(VideoCall, without=frozenset({"recording_url"}))
+        calls = _calls(user_id).order_by("created_at", "pk").values(*columns, "recording_url", *person)
+        for call in calls.iterator():
+            other = "callee" if call["caller_id"] == user_id else "caller"
+            named = (call[f"{other}_id"], call[f"{other}__email"], call[f"{other}__full_name"])
+            row = {name: call[name] for name in columns}
+            if named[0] != user_id:
+                row |= {name: without_person(row[name], *named) for name in ("session_id", "metadata") if row[name]}
+            yield {**row, "has_recording": bool(call["recording_url"])}
+
+    def export_schema(self) -> Schema:
+        return array_of(row_of(self.tables, "calls.VideoCall", has_recording={"type": "boolean"}))
 
     def anonymize(self, user_id: UUID) -> None:
         """Clear the session, the recording and the metadata. Statistics keep times, status and rating.

@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from matching.models import Match, MatchQuerySet
 from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
+from privacy.json_schemas import Schema, array_of, row_of
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 
@@ -62,6 +63,9 @@ class Matches(PersonalDataOwner):
         for match in _matches(user_id).order_by("year", "week_number", "pk").values(*columns_of(Match)).iterator():
             del match["matched_user_action" if match["user_id"] == user_id else "user_action"]
             yield match
+
+    def export_schema(self) -> Schema:
+        return array_of(row_of(self.tables, "matching.Match"))
 
     def anonymize(self, user_id: UUID) -> None:
         """Change nothing: the row also belongs to the other user, and holds only the id of the anonymized user."""

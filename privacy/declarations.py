@@ -48,6 +48,24 @@ class Category(StrEnum):
     TECHNICAL = "technical records"
 
 
+SOURCES = {
+    Category.IDENTITY: "you, when you made your account",
+    Category.CONTACT: "you",
+    Category.CREDENTIALS: "you, and our staff, who grant permissions",
+    Category.PROFILE: "you, and the verification of your videos",
+    Category.MEDIA: "you, and the verification of your videos",
+    Category.LIKENESS: "computed from your videos",
+    Category.LOCATION: "you, or your device",
+    Category.MATCHES: "computed by the service, and your answers",
+    Category.CALLS: "you and the other person, while you use the service",
+    Category.LOGINS: "your browser or your device, when you log in",
+    Category.STAFF_ACTIONS: "our staff, while they use the administration",
+    Category.PRIVACY_RECORDS: "you, and our staff who answer your requests",
+    Category.TECHNICAL: "the software, while it processes your data",
+}
+"""Where the data of each category come from (GDPR, article 15 (1) (g)), said to the data subject."""
+
+
 class Export(StrEnum):
     """What an export contains."""
 
@@ -76,6 +94,8 @@ class Purpose:
     name: str
     legal_bases: tuple[str, ...]
     data_subjects: tuple[str, ...] = ("users",)
+    automated_decisions: str = ""
+    """What is decided without a person, by which logic and with which consequences (article 15 (1) (h)), said to the data subject."""
 
     def __post_init__(self) -> None:
         unknown = [basis for basis in self.legal_bases if basis not in ARTICLES]

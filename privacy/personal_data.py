@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
+from privacy.json_schemas import TIME, Schema, array_of, object_of, or_null, row_of
 from privacy.ledger.book import entries_of
 from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, RequestRecipient
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
@@ -100,6 +101,9 @@ class Erasures(PersonalDataOwner):
             "anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first(),
             "erasures": list(Erasure.objects.filter(user_id=user_id).order_by("sealed_at", "pk").values(*OF_ERASURE)),
         }
+
+    def export_schema(self) -> Schema:
+        return object_of({"anonymized_at": or_null(TIME), "erasures": array_of(row_of(self.tables, "privacy.Erasure"))})
 
     def anonymize(self, user_id: UUID) -> None:
         """Add the row if no trigger did.
@@ -196,6 +200,10 @@ class Requests(PersonalDataOwner):
         for request in _requests(user_id).order_by("received_on", "pk").values(*OF_REQUEST, "contact").iterator():
             yield {**request, "recipients": recipients[request["id"]]}
 
+    def export_schema(self) -> Schema:
+        recipients = array_of(row_of(self.tables, "privacy.RequestRecipient"))
+        return array_of(row_of(self.tables, "privacy.DataSubjectRequest", recipients=recipients))
+
     def anonymize(self, user_id: UUID) -> None:
         """Change nothing: the answer must still reach the data subject, and be proven."""
 
@@ -248,6 +256,9 @@ class AuditLog(PersonalDataOwner):
         columns = ("recorded_at", "action", "target_id", "request_id", "outcome")
         yield from _entries(user_id).order_by("pk").values(*columns).iterator()
 
+    def export_schema(self) -> Schema:
+        return array_of(row_of(self.tables, "privacy.AuditEntry"))
+
     def anonymize(self, user_id: UUID) -> None:
         """Change nothing: an entry has no name and no address."""
 
@@ -287,6 +298,9 @@ class Ledger(PersonalDataOwner):
     def export(self, user_id: UUID) -> list[dict[str, Any]]:
         """Return what was done, and when."""
         return [{"recorded_at": entry.recorded_at, "kind": entry.kind.label} for entry in entries_of(user_id)]
+
+    def export_schema(self) -> Schema:
+        return array_of(row_of(self.tables, "privacy.LedgerEntry", kind={"type": "string"}))
 
     def anonymize(self, user_id: UUID) -> None:
         """Change nothing: an entry is never changed."""

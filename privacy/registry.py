@@ -18,7 +18,8 @@ from django.apps import apps
 from django.db import models
 from django.db.models import Model, Q
 
-from privacy.declarations import Disposition, LinkKind, PersonalData, TableDeclaration
+from privacy.declarations import Disposition, Export, LinkKind, PersonalData, TableDeclaration
+from privacy.json_schemas import Schema, section_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,13 @@ class PersonalDataOwner(ABC):
     def export(self, user_id: UUID) -> Mapping[str, Any] | Iterable[Mapping[str, Any]]:
         """Return the data about the user: one object, or an iterable of objects that is read once, during the write.
 
-        The values are those that ``json`` accepts, dates, times and UUIDs. Other users appear only as ids, and a password hash never.
+        The values are those that ``json`` accepts, dates, times and UUIDs. Other users appear only as ids in the fields that are declared as links. The
+        archive has pseudonyms instead. A password hash never appears.
         """
+
+    def export_schema(self) -> Schema:
+        """Return the JSON Schema of ``export``. By default the exported fields of the tables, as one row or as rows."""
+        return section_of(self.tables)
 
     @abstractmethod
     def anonymize(self, user_id: UUID) -> None:
@@ -120,13 +126,16 @@ class PersonalDataOwner(ABC):
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the user's row does not reach, just before that row. By default nothing."""
 
-    def files(self, user_id: UUID) -> Iterator[str]:
+    def files(self, user_id: UUID, *, exported: bool = False) -> Iterator[str]:
         """Yield the addresses of the user's files: the values of all fields whose declaration names ``files``. An address can come twice.
+
+        With ``exported``, only the fields that an export has: a file that also shows another user is not among them.
 
         The rows are found by the links that are foreign keys or ids. An owner with another link to files must override this.
         """
         for label, table in self.tables.items():
-            names = [name for part in table.data if part.files for name in part.fields]
+            parts = [part for part in table.data if part.files and not (exported and part.export is not Export.COMPLETE)]
+            names = [name for part in parts for name in part.fields]
             links = [link.field for link in table.links if link.kind in (LinkKind.FOREIGN_KEY, LinkKind.ID)]
             if not names:
                 continue

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from privacy.declarations import WITH_ACCOUNT, Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.json_schemas import NUMBER, Schema, array_of, object_of, or_null, row_of
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, Store, columns_of, registry
 from vectorstore.models import ImportDigest, ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, VectorImport
@@ -87,6 +88,10 @@ class Embeddings(PersonalDataOwner):
         embedding = ProfileEmbedding.objects.filter(pk=user_id).values(*columns_of(ProfileEmbedding)).first()
         return {"embedding": embedding, "point": point_of(user_id)}
 
+    def export_schema(self) -> Schema:
+        point = object_of({"payload": {"type": "object"}, "vector": or_null(array_of(NUMBER))})
+        return object_of({"embedding": or_null(row_of(self.tables, "vectorstore.ProfileEmbedding")), "point": or_null(point)})
+
     def anonymize(self, user_id: UUID) -> None:
         ProfileEmbedding.objects.filter(pk=user_id).delete()
 
@@ -155,6 +160,10 @@ class Syncing(PersonalDataOwner):
             "quarantined": QuarantinedUser.objects.filter(pk=user_id).values("reason", "collection", "quarantined_at").first(),
         }
 
+    def export_schema(self) -> Schema:
+        queued, quarantined = (row_of(self.tables, f"vectorstore.{name}") for name in ("QueueEntry", "QuarantinedUser"))
+        return object_of({"queued": array_of(queued), "quarantined": or_null(quarantined)})
+
     def anonymize(self, user_id: UUID) -> None:
         QuarantinedUser.objects.filter(pk=user_id).delete()
 
@@ -205,6 +214,9 @@ class Imports(PersonalDataOwner):
     def export(self, user_id: UUID) -> dict[str, Any]:
         """Return the digests, None if no point of the user was imported."""
         return {"digest": ImportDigest.objects.filter(pk=user_id).values(*columns_of(ImportDigest)).first()}
+
+    def export_schema(self) -> Schema:
+        return object_of({"digest": or_null(row_of(self.tables, "vectorstore.ImportDigest"))})
 
     def anonymize(self, user_id: UUID) -> None:
         ImportDigest.objects.filter(pk=user_id).delete()

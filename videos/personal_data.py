@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
+from privacy.json_schemas import Schema, array_of, row_of
 from privacy.purposes import MATCHING, VERIFICATION
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
@@ -64,6 +65,9 @@ class Videos(PersonalDataOwner):
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         yield from _videos(user_id).order_by("created_at", "pk").values(*columns_of(Video)).iterator()
+
+    def export_schema(self) -> Schema:
+        return array_of(row_of(self.tables, "videos.Video"))
 
     def anonymize(self, user_id: UUID) -> None:
         """Clear what identifies the user and soft-delete the row. Statistics keep length, size, status and score.

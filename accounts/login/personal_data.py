@@ -13,6 +13,7 @@ from accounts.login.attempts import digest_of
 from accounts.login.retention import RECORDS, RETENTION, delete_old_records
 from accounts.models import User
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
+from privacy.json_schemas import Schema, array_of, object_of, row_of
 from privacy.purposes import SECURITY
 from privacy.registry import Effect, PersonalDataOwner, registry
 
@@ -62,6 +63,10 @@ class LogIns(PersonalDataOwner):
             "failures": list(_of(AccessFailureLog, keys).values("attempt_time", "ip_address", "locked_out")),
             "counted": list(_of(AccessAttempt, keys).values("attempt_time", "ip_address", "failures_since_start")),
         }
+
+    def export_schema(self) -> Schema:
+        labels = {"log_ins": "axes.AccessLog", "failures": "axes.AccessFailureLog", "counted": "axes.AccessAttempt"}
+        return object_of({name: array_of(row_of(self.tables, label)) for name, label in labels.items()})
 
     def anonymize(self, user_id: UUID) -> None:
         keys = keys_of(user_id)

@@ -1,9 +1,9 @@
-"""Export all data about one user as JSON files (the guide, "Data Export"; GDPR, articles 15 and 20)."""
+"""Export all data about one user as JSON files with their schemas (the guide, "Data Export"; GDPR, articles 15 and 20)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,10 +12,14 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from findme.core.files import atomic_write, require_writable
-from privacy.actions.archive import ExportedFile, Section, write_archive
 from privacy.actions.stores import store_sessions
+from privacy.archive.files import SECTION as FILES
+from privacy.archive.files import Addresses, write_files
+from privacy.archive.pseudonyms import Pseudonyms
+from privacy.archive.readme import readme
+from privacy.archive.zip_file import Archive, ExportedFile, Section
 from privacy.audit import Action, record, record_failure_of
-from privacy.registry import registry
+from privacy.registry import PersonalDataOwner, registry
 from privacy.users import require_user
 
 
@@ -51,17 +55,23 @@ def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None
 
 
 def _write_zip(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> tuple[ExportedFile, ...]:
-    with _sections(user_id) as sections:
-        files = write_archive(fileobj, user_id, sections)
+    """Write the rows in one transaction, and the files after it, because they can take long."""
+    with closing(Addresses()) as addresses, Archive(fileobj, user_id) as archive:
+        with _sections(user_id) as sections:
+            archive.write("README.html", [readme(user_id, archive.made_at).encode()])
+            written = [archive.write_section(owner.section, section, owner.export_schema()) for owner, section in sections]
+            for owner in registry.owners:
+                addresses.add(owner.section, owner.files(user_id, exported=True))
+        written.append(write_files(archive, addresses))
     record(Action.EXPORT, user_id, actor_id=actor_id)
-    return files
+    return tuple(written)
 
 
 def export_sections(user_id: UUID, *, actor_id: UUID | None = None) -> dict[str, Any]:
     """Return the data by section, as lists and dicts with dates, times and UUIDs. Raise as ``write_zip`` does."""
     with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
         with _sections(user_id) as sections:
-            exported = {name: section if isinstance(section, Mapping) else list(section) for name, section in sections}
+            exported = {owner.section: section if isinstance(section, Mapping) else list(section) for owner, section in sections}
         record(Action.EXPORT, user_id, actor_id=actor_id)
     return exported
 
@@ -75,15 +85,21 @@ def preview_export(user_id: UUID, destination: Path, *, force: bool = False) -> 
 def count_entries(user_id: UUID) -> dict[str, int]:
     """Return the number of entries by file that ``write_zip`` would write. Raise as it does."""
     with _sections(user_id) as sections:
-        return {f"{name}.json": 1 if isinstance(section, Mapping) else sum(1 for _ in section) for name, section in sections}
+        counts = {f"{owner.section}.json": 1 if isinstance(section, Mapping) else sum(1 for _ in section) for owner, section in sections}
+        files = sum(1 for owner in registry.owners for _ in owner.files(user_id, exported=True))
+    return {**counts, f"{FILES}.json": files}
 
 
 @contextmanager
-def _sections(user_id: UUID) -> Iterator[Iterator[tuple[str, Section]]]:
-    """Yield an iterator that reads each section on demand, from one snapshot of PostgreSQL and with open store sessions."""
+def _sections(user_id: UUID) -> Iterator[Iterator[tuple[PersonalDataOwner, Section]]]:
+    """Yield an iterator that reads each section on demand, from one snapshot of PostgreSQL and with open store sessions.
+
+    Other persons have pseudonyms of this export.
+    """
     with store_sessions(), _consistent_snapshot():
         require_user(user_id)
-        yield ((owner.section, owner.export(user_id)) for owner in registry.owners)
+        pseudonyms = Pseudonyms.for_user(user_id)
+        yield ((owner, pseudonyms.in_section(owner, owner.export(user_id))) for owner in registry.owners)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ EXPORT = PrivacyAction(
     permission="export_personal_data",
     title="Export personal data",
     noun="The export",
-    explanation="All data about the user, as a zip of JSON files. It has only the ids of other users, and no password hash.",
+    explanation="All data about the user, as a zip of JSON files. Other users are pseudonyms in it, and it has no password hash.",
     done="exported the personal data",
     preview=count_entries,
 )

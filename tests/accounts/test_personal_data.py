@@ -7,7 +7,7 @@ from django.contrib.sessions.models import Session
 
 from accounts.models import User
 from accounts.personal_data import Profile
-from privacy.actions.archive import as_json
+from privacy.archive.zip_file import as_json
 from tests.factories import PASSWORD, UserFactory
 from tests.privacy.life import BIO, EMAIL, FULL_NAME, full_life, open_session, working_life
 

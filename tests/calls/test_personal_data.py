@@ -1,8 +1,10 @@
 import pytest
 
+from accounts.models import User
 from calls.models import VideoCall
 from calls.personal_data import Calls
-from privacy.actions.archive import as_json
+from privacy.archive.zip_file import as_json
+from privacy.shared_data import LEFT_OUT
 from tests.factories import VideoCallFactory
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +22,23 @@ def test_export__has_every_column_of_calls_on_either_side() -> None:
         exported = list(Calls().export(person))
         assert {row["id"] for row in exported} == {call.pk, back.pk}
         for row in exported:
-            assert row.keys() == {field.column for field in VideoCall._meta.concrete_fields}
+            assert row.keys() == {field.column for field in VideoCall._meta.concrete_fields} - {"recording_url"} | {"has_recording"}
+            assert row["has_recording"] == (row["id"] == call.pk)
+
+
+def test_export__leaves_out_texts_that_name_the_other_user() -> None:
+    call = recorded_call()
+    User.objects.filter(pk=call.callee_id).update(full_name="Ann-Marie O'Neill", email="am.oneill@example.org")
+    kept = {"codec": "vp9", "manners": "channel", "caller": [call.caller.email, call.caller.full_name], "rate": 1.5}
+    named = ["Hi Ann!", "AM.ONeill@example.org", f"u/{call.callee_id}", call.callee_id.hex.upper(), "annmarieoneill.jpg", "for MARIE"]
+    VideoCall.objects.filter(pk=call.pk).update(session_id=f"s-{call.callee_id}", metadata={**kept, "Ann": 1, "marie": 2, "named": named})
+    (row,) = Calls().export(call.caller_id)
+    assert row["session_id"] == LEFT_OUT
+    assert {name: row["metadata"][name] for name in kept} == kept
+    assert sorted(row["metadata"].keys() - kept.keys()) == [LEFT_OUT, f"{LEFT_OUT} (2)", "named"]
+    assert all(text.startswith(LEFT_OUT) for text in row["metadata"]["named"])
+    (of_callee,) = Calls().export(call.callee_id)
+    assert of_callee["metadata"]["named"] == named
 
 
 def test_export__has_only_the_id_of_the_other_user() -> None:

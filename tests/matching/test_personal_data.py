@@ -2,7 +2,7 @@ import pytest
 
 from matching.models import Match
 from matching.personal_data import Matches
-from privacy.actions.archive import as_json
+from privacy.archive.zip_file import as_json
 from tests.factories import MatchFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

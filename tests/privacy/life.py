@@ -28,6 +28,7 @@ ENTRIES = {
     "requests.json": 0,
     "audit_log.json": 0,
     "ledger.json": 0,
+    "files.json": 3,
 }
 """Files of an export of ``full_life``, with the number of entries in each."""
 EMAIL = "Wilhelmina.Quux@example.org"

@@ -51,6 +51,7 @@ def test_preview__counts_the_entries_of_each_file(shelf: Shelf) -> None:
         ("requests.json", 0, "in the zip"),
         ("audit_log.json", 0, "in the zip"),
         ("ledger.json", 0, "in the zip"),
+        ("files.json", 3, "in the zip"),
     }
     assert audited() == []
 

@@ -1,22 +1,31 @@
 import io
 import json
+import re
 import stat
 import zipfile
 from collections.abc import Mapping
+from hashlib import sha256
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.utils.html import escape
+from pytest_django import Settings
 
 from accounts.models import User
+from calls.models import VideoCall
 from findme.core.errors import StoreUnavailable, UserFacingError
+from matching.models import Match
 from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
-from privacy.declarations import TableDeclaration
+from privacy.audit import Action, record
+from privacy.declarations import SOURCES, Category, TableDeclaration
 from privacy.registry import Effect, PersonalDataOwner, registry
 from tests.factories import MatchFactory, UserFactory, VideoFactory
-from tests.privacy.life import ENTRIES, full_life
+from tests.privacy.life import ENTRIES, full_life, working_life
 from tests.privacy.shelf import Shelf
 from tests.support.sessions import another_connection
 
@@ -24,8 +33,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def read_zip(file: Path | io.BytesIO) -> dict[str, Any]:
+    """Return the JSON files without their schemas."""
     with zipfile.ZipFile(file) as archive:
-        return {name: json.loads(archive.read(name)) for name in archive.namelist()}
+        return {name: json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json") and "/" not in name}
 
 
 class Interlude(PersonalDataOwner):
@@ -68,14 +78,116 @@ def test_export_user_data__has_the_users_files(shelf: Shelf, tmp_path: Path) -> 
     assert {str(person.pk)} == {video["user_id"] for video in files["videos.json"]}
 
 
-def test_export_user_data__has_only_the_id_of_other_users(shelf: Shelf, tmp_path: Path) -> None:
+def everything(path: Path) -> str:
+    """Return the names and the contents of all members in small letters."""
+    with zipfile.ZipFile(path) as archive:
+        return "\n".join(f"{name}\n{archive.read(name).decode()}" for name in archive.namelist()).casefold()
+
+
+def test_export_user_data__has_nothing_of_other_users(shelf: Shelf, tmp_path: Path) -> None:
+    """Their names, addresses and ids are also in texts that any program can write."""
+    person = full_life()
+    working_life(person)
+    for match in Match.objects.all():
+        other = match.matched_user if match.user_id == person.pk else match.user
+        named = {"names": [other.full_name, person.full_name], other.email: 1, "ids": [str(other.pk), other.pk.hex], "codec": "vp9"}
+        VideoCall.objects.filter(match=match).update(
+            metadata=named, session_id=f"s-{other.pk}", recording_url=f"https://calls.example/{other.pk}"
+        )
+        VideoFactory.create(user=person, metadata={"seen_by": [str(other.pk), other.email]}, rejection_reason=f"{other.pk} reported it")
+        LogEntry.objects.update(change_message=f"{other.email} {other.pk}")
+        record(Action.ERASE, other.pk, actor_id=person.pk)
+        User.objects.filter(pk=person.pk).update(bio=f"Ask {other.email} about me")
+    export_user_data(person.pk, tmp_path / "export.zip")
+    text = everything(tmp_path / "export.zip")
+    others = User.objects.exclude(pk=person.pk)
+    assert len(others) >= 3
+    for other in others:
+        words = (other.pk, other.pk.hex, other.email, other.full_name, other.bio, other.password)
+        assert [word for word in words if word and str(word).casefold() in text] == []
+    assert person.password.casefold() not in text
+    assert "vp9" in text and person.full_name.casefold() in text and person.email.casefold() in text
+
+
+def test_export_user_data__one_person_has_one_pseudonym_in_one_export(shelf: Shelf, tmp_path: Path) -> None:
+    person = full_life()
+    for name in ("first", "second"):
+        export_user_data(person.pk, tmp_path / f"{name}.zip")
+    first, second = (read_zip(tmp_path / f"{name}.zip") for name in ("first", "second"))
+    pseudonyms = []
+    for files in (first, second):
+        matches = {row[name] for row in files["matches.json"] for name in ("user_id", "matched_user_id")}
+        assert matches == {row[name] for row in files["calls.json"] for name in ("caller_id", "callee_id")}
+        assert len(matches) == 3
+        assert str(person.pk) in matches
+        pseudonyms.append(matches - {str(person.pk)})
+    assert all(re.fullmatch(r"person-[a-z2-7]{16}", one) for found in pseudonyms for one in found)
+    assert not pseudonyms[0] & pseudonyms[1]
+
+
+def test_export_user_data__files_of_a_store_are_in_the_zip(shelf: Shelf, tmp_path: Path, settings: Settings) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    content = b"film" * 1_000_000
+    (store / "wilhelmina-quux.mp4").write_bytes(content)
+    settings.FILE_STORES = {"https://videos.example/": str(store)}
     person = full_life()
     export_user_data(person.pk, tmp_path / "export.zip")
-    text = json.dumps(read_zip(tmp_path / "export.zip"))
-    for other in User.objects.exclude(pk=person.pk):
-        assert str(other.pk) in text
-        assert all(str(words) not in text for words in (other.email, other.full_name, other.bio, other.password))
-    assert person.password not in text
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        rows = {row["address"]: row for row in json.loads(archive.read("files.json"))}
+        film, picture = (rows.pop(f"https://videos.example/wilhelmina-quux.{ending}") for ending in ("mp4", "jpg"))
+        assert archive.read(film["file"]) == content
+        (member,) = (one for one in json.loads(archive.read("manifest.json"))["files"] if one["name"] == film["file"])
+        assert (member["size"], member["sha256"]) == (len(content), sha256(content).hexdigest())
+    assert (film["state"], picture["state"], picture["file"]) == ("included", "missing", None)
+    assert {row["state"] for row in rows.values()} == {"elsewhere"}
+    assert not any("calls.example" in address for address in rows)
+
+
+def test_export_user_data__file_store_unavailable__leaves_no_file(shelf: Shelf, tmp_path: Path, settings: Settings) -> None:
+    settings.FILE_STORES = {"https://videos.example/": str(tmp_path / "absent")}
+    person = full_life()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        export_user_data(person.pk, tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Page(HTMLParser):
+    """Collects the tags, and finds one that is not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_export_user_data__has_the_information_of_article_15(shelf: Shelf, tmp_path: Path, settings: Settings) -> None:
+    settings.PRIVACY_CONTROLLER = "<b>Find & Me</b> GmbH\nBerlin"
+    person = full_life()
+    export_user_data(person.pk, tmp_path / "export.zip")
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        assert archive.namelist()[0] == "README.html"
+        text = archive.read("README.html").decode()
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    assert not page.tags & {"script", "style", "link", "img", "b"}
+    assert "&lt;b&gt;Find &amp; Me&lt;/b&gt; GmbH<br>Berlin" in text
+    assert "Ask the company that sent you this file." in text
+    for declared in {part for owner in registry.owners for part in owner.data}:
+        for word in (declared.purpose.name, declared.category, str(declared.retention), *declared.recipients, SOURCES[declared.category]):
+            assert escape(word)[1:] in text, word
+        assert escape(declared.purpose.automated_decisions) in text
+    assert all(category in SOURCES for category in Category)
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized", "inactive", "staff"])

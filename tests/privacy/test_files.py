@@ -46,7 +46,7 @@ def registry_files(user_id: Any) -> Iterator[str]:
 
 
 def test_files__without_a_link_that_finds_them__is_an_error() -> None:
-    """Otherwise an erasure would leave the files, and nobody would know."""
+    """Otherwise an erasure would leave the files unnoticed."""
     owner = Owner("films", {})
     films = PersonalData(fields=("username",), category=Category.MEDIA, purpose=ACCOUNT, anonymize=Disposition.DELETED, files="films")
     owner.tables = {"axes.AccessLog": TableDeclaration(links=(Link("username", LinkKind.TEXT),), data=(films,))}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from findme.core.values.exact_json import ExactDecoder, ExactEncoder, ExactNumber, LosslessEncoder, RawJSON, fits_numeric, loads
 from findme.core.values.json_fields import ExactJSONField, ExactJSONFormField
-from privacy.actions.archive import as_json
+from privacy.archive.zip_file import as_json
 from tests.factories import VideoFactory
 from videos.models import Video
 

@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 from hashlib import sha256
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from privacy.actions.archive import as_json, write_archive
+from privacy.archive.zip_file import Archive, ExportedFile, Section, as_json
 
 USER_ID = UUID("11111111-2222-4333-8444-555555555555")
 
@@ -28,6 +29,11 @@ class Pipe(io.RawIOBase):
     def write(self, piece: Any) -> int:
         self.taken += piece
         return len(piece)
+
+
+def write_archive(file: Any, user_id: UUID, sections: Iterable[tuple[str, Section]]) -> list[ExportedFile]:
+    with Archive(file, user_id) as archive:
+        return [archive.write_section(name, section, {"type": ["array", "object"]}) for name, section in sections]
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -57,24 +63,39 @@ def test_archive__an_object() -> None:
     assert written.entries == 1
 
 
+MEMBERS = [
+    *("schemas/profile.schema.json", "profile.json", "schemas/videos.schema.json", "videos.json"),
+    *("schemas/manifest.schema.json", "manifest.json"),
+]
+
+
+def test_archive__after_an_error__cannot_be_opened() -> None:
+    """Otherwise an incomplete export would look complete."""
+    file = io.BytesIO()
+    with pytest.raises(ZeroDivisionError):
+        write_archive(file, USER_ID, [("videos", rows(2)), ("calls", ({"number": 1 // number} for number in (1, 0)))])
+    assert not zipfile.is_zipfile(file)
+
+
 def test_archive__manifest_is_last_and_correct() -> None:
     file = io.BytesIO()
     before = datetime.now(UTC)
     write_archive(file, USER_ID, [("profile", {"id": USER_ID}), ("videos", rows(2))])
     with zipfile.ZipFile(file) as archive:
-        assert archive.namelist() == ["profile.json", "videos.json", "manifest.json"]
+        assert archive.namelist() == MEMBERS
         manifest = json.loads(archive.read("manifest.json"))
         for listed in manifest["files"]:
             content = archive.read(listed["name"])
             assert (listed["size"], listed["sha256"]) == (len(content), sha256(content).hexdigest())
-    assert (manifest["format"], manifest["version"], manifest["user_id"]) == ("FindMe personal data", 1, str(USER_ID))
+    assert (manifest["format"], manifest["version"], manifest["user_id"]) == ("FindMe personal data", 2, str(USER_ID))
     assert before <= datetime.fromisoformat(manifest["made_at"]) <= datetime.now(UTC)
-    assert [(listed["name"], listed["entries"]) for listed in manifest["files"]] == [("profile.json", 1), ("videos.json", 2)]
+    assert [listed["name"] for listed in manifest["files"]] == MEMBERS[:-1]
+    assert {listed["name"]: listed["entries"] for listed in manifest["files"]}["videos.json"] == 2
 
 
 def test_archive__does_not_seek() -> None:
     pipe = Pipe()
-    write_archive(pipe, USER_ID, [("videos", rows(3))])  # type: ignore[arg-type]  # a raw file is enough
+    write_archive(pipe, USER_ID, [("videos", rows(3))])
     with zipfile.ZipFile(io.BytesIO(pipe.taken)) as archive:
         assert json.loads(archive.read("videos.json")) == rows(3)
 
@@ -88,7 +109,7 @@ def test_archive__reads_rows_one_by_one() -> None:
             sizes.append(len(pipe.taken))
             yield {"number": str(number**9)}
 
-    write_archive(pipe, USER_ID, [("calls", long_history())])  # type: ignore[arg-type]
+    write_archive(pipe, USER_ID, [("calls", long_history())])
     assert 0 < sizes[10_000] < sizes[-1]
 
 
