@@ -10,6 +10,7 @@ class AccountsConfig(AppConfig):
         ("0001_initial", "0001_updated_at"),
         ("0006_erased_users", "0006_erased_users"),
         ("0010_pending_actions", "0010_pending_actions"),
+        ("0011_holds", "0011_holds"),
     )
     remedies = (
         Remedy("users.verified", "Set verified to false, its default", "verified", "false"),

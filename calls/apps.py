@@ -14,7 +14,7 @@ _OF_OTHER_USERS = """
 class CallsConfig(AppConfig):
     name = "calls"
     verbose_name = "Calls"
-    trigger_files = (("0001_initial", "0001_users_of_match"), ("0005_erased_users", "0005_erased_users"))
+    trigger_files = (("0001_initial", "0001_users_of_match"), ("0005_erased_users", "0005_erased_users"), ("0006_holds", "0006_holds"))
     trigger_rule_conditions = {"video_calls_users_of_match_check": ("video_calls", " ".join(_OF_OTHER_USERS.split()))}
     remedies = (
         Remedy("video_calls.metadata", "Set metadata to {}, its default", "metadata", "'{}'"),

@@ -39,6 +39,7 @@ class MatchingConfig(AppConfig):
         ("0001_initial", "0001_updated_at"),
         ("0001_initial", "0001_users"),
         ("0004_erased_users", "0004_erased_users"),
+        ("0005_holds", "0005_holds"),
     )
     remedies = (
         _keep_one(_WITH_CALLS, "one match of each pair in a week: the one with calls, else the earliest", "video_calls"),

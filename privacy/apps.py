@@ -13,6 +13,7 @@ class PrivacyConfig(AppConfig):
         ("0006_erasure_ledger", "0006_erasure_ledger"),
         ("0007_pending_actions", "0007_pending_actions"),
         ("0010_erasures", "0010_erasures"),
+        ("0011_holds", "0011_holds"),
     )
 
     def ready(self) -> None:

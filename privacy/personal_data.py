@@ -14,11 +14,13 @@ from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
 from privacy.json_schemas import TIME, Schema, array_of, object_of, or_null, row_of
 from privacy.ledger.book import entries_of
-from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, RequestRecipient
+from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, Hold, RequestRecipient
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
 
 LEDGER_RETENTION = Retention("as long as a backup or another copy can have the user")
+WITH_HOLD = Retention("until the operator deletes the hold, three years after its end at the earliest")
+OF_HOLD = ("set_at", "section", "article", "until", "released_at")
 UNTIL_UNDONE = Retention("until the erasure is undone")
 WITH_ERASURE = Retention("until the operator deletes the erasure, three years after its end at the earliest")
 OF_ERASURE = ("request", "state", "sealed_at", "erased_at", "purged_at", "stopped_at")
@@ -66,7 +68,7 @@ class Erasures(PersonalDataOwner):
             links=(Link("user_id", LinkKind.ID),),
             data=(
                 _record(
-                    fields=("id", "user_id", "kind", "noted_at"),
+                    fields=("id", "user_id", "kind", "noted_at", "is_held"),
                     retention=Retention("until the action is complete"),
                     reason="the row exists only until the ledger has the action, and the export contains the ledger",
                 ),
@@ -93,17 +95,41 @@ class Erasures(PersonalDataOwner):
                 ),
             ),
         ),
+        "privacy.Hold": TableDeclaration(
+            links=(Link("user_id", LinkKind.ID), Link("set_by_id", LinkKind.ID), Link("released_by_id", LinkKind.ID)),
+            data=(
+                _record(fields=OF_HOLD, retention=WITH_HOLD),
+                _record(
+                    fields=("id", "user_id"),
+                    retention=WITH_HOLD,
+                    reason="the profile has the same id, and the number says nothing about the user",
+                ),
+                _record(
+                    fields=("set_by_id", "set_by_account", "released_by_id", "released_by_account"),
+                    retention=WITH_HOLD,
+                    category=Category.STAFF_ACTIONS,
+                    reason="the actor is another person, and the audit log has the holds that a member of staff set",
+                ),
+            ),
+        ),
     }
 
     def export(self, user_id: UUID) -> dict[str, Any]:
-        """Return the time of the anonymization, or None, and the erasures that were approved."""
+        """Return the time of the anonymization, or None, the erasures that were approved, and the holds."""
         return {
             "anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first(),
             "erasures": list(Erasure.objects.filter(user_id=user_id).order_by("sealed_at", "pk").values(*OF_ERASURE)),
+            "holds": list(Hold.objects.filter(user_id=user_id).order_by("pk").values(*OF_HOLD)),
         }
 
     def export_schema(self) -> Schema:
-        return object_of({"anonymized_at": or_null(TIME), "erasures": array_of(row_of(self.tables, "privacy.Erasure"))})
+        return object_of(
+            {
+                "anonymized_at": or_null(TIME),
+                "erasures": array_of(row_of(self.tables, "privacy.Erasure")),
+                "holds": array_of(row_of(self.tables, "privacy.Hold")),
+            }
+        )
 
     def anonymize(self, user_id: UUID) -> None:
         """Add the row if no trigger did.
@@ -113,11 +139,12 @@ class Erasures(PersonalDataOwner):
         ErasedUser.objects.bulk_create([ErasedUser(user_id=user_id)], ignore_conflicts=True)
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
-        """Return no effect, because the user's own row has the same id."""
-        return []
+        """Return the holds only, because the user's own row has the same id as that of an erased user."""
+        count = Hold.objects.filter(user_id=user_id).count()
+        return [Effect("holds, by id", count, Disposition.KEPT)] if count else []
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
-        return [Effect("ids of erased users, with the time", 1, Disposition.KEPT)]
+        return [Effect("ids of erased users, with the time", 1, Disposition.KEPT), *self.after_anonymization(user_id)]
 
     def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         return []

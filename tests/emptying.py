@@ -21,6 +21,7 @@ APPEND_ONLY = {
     '"request_recipients"': ("request_recipients_not_truncated",),
     '"erasures"': ("erasures_not_truncated",),
     '"erasure_steps"': ("erasure_steps_not_truncated",),
+    '"holds"': ("holds_not_truncated",),
 }
 """Tables that refuse a deletion, with the triggers that refuse to truncate them."""
 SMALL = 1 << 19
@@ -51,7 +52,7 @@ def empty_the_tables() -> None:
         else:
             if {names[number] for number, _ in found} & APPEND_ONLY.keys():
                 _truncate(cursor, list(APPEND_ONLY))
-            cursor.execute("; ".join(f"DELETE FROM {name}" for name in names if name != '"erasure_ledger"'))
+            cursor.execute("; ".join(f"DELETE FROM {name}" for name in names if name not in APPEND_ONLY))
             cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
         cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM pending_actions")
@@ -60,6 +61,7 @@ def empty_the_tables() -> None:
 def _truncate(cursor: CursorWrapper, names: list[str]) -> None:
     triggers = [(table, trigger) for table, triggers in APPEND_ONLY.items() for trigger in triggers]
     cursor.execute("; ".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in triggers))
+    cursor.execute('TRUNCATE "holds"')  # a hold keeps the rows of other tables
     cursor.execute(f"TRUNCATE {', '.join(names)}")
     cursor.execute("; ".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in triggers))
 

@@ -6,7 +6,7 @@ from findme.migrator.baseline.remedies import Remedy
 class VideosConfig(AppConfig):
     name = "videos"
     verbose_name = "Videos"
-    trigger_files = (("0001_initial", "0001_updated_at"), ("0005_erased_users", "0005_erased_users"))
+    trigger_files = (("0001_initial", "0001_updated_at"), ("0005_erased_users", "0005_erased_users"), ("0007_holds", "0007_holds"))
     remedies = (
         Remedy("videos.metadata", "Set metadata to {}, its default", "metadata", "'{}'"),
         Remedy("videos.created_at", "Set created_at to updated_at, else to now", "created_at", "coalesce(updated_at, now())"),

@@ -1,8 +1,9 @@
-"""Models of erased users, erasures, the audit log, the erasure ledger, and the requests of data subjects."""
+"""Models of erased users, erasures, holds, the audit log, the erasure ledger, and the requests of data subjects."""
 
 from privacy.models.audit_log import AuditEntry
 from privacy.models.erased_users import ErasedUser
 from privacy.models.erasures import Erasure, ErasureStep
+from privacy.models.holds import Hold
 from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState, PendingAction
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
 
@@ -13,6 +14,7 @@ __all__ = [
     "ErasedUser",
     "Erasure",
     "ErasureStep",
+    "Hold",
     "LedgerEntry",
     "LedgerState",
     "PendingAction",

@@ -92,6 +92,9 @@ class PendingAction(models.Model):
     user_id = models.UUIDField()
     kind = models.SmallIntegerField(choices=LedgerEntry.Kind.choices)
     noted_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+    is_held = models.BooleanField(
+        default=False, db_default=False, help_text="Only held data is left: the action is completed when the holds end"
+    )
 
     class Meta:
         db_table = "pending_actions"

@@ -17,6 +17,7 @@ from accounts.models import User
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.export import export_sections
+from privacy.actions.holds import hold, release
 from privacy.audit import Action, record
 from privacy.declarations import Disposition, Export, Link, LinkKind, PersonalData, TableDeclaration
 from privacy.ledger.book import NewEntry
@@ -24,6 +25,7 @@ from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.publication import record_entries
 from privacy.models import DataSubjectRequest, Erasure, PendingAction
+from privacy.models.holds import Article, Section
 from privacy.models.request_choices import Kind as RequestKind
 from privacy.models.request_choices import Method
 from privacy.registry import PersonalDataOwner, registry
@@ -58,6 +60,7 @@ def user(live: str, settings: Settings) -> User:
     record_login(person, NETWORK)
     record(Action.EXPORT, person.pk, actor_id=None)
     make_requests(person)
+    release(hold(person.pk, Section.CALLS, Article.LEGAL_CLAIMS, actor_id=person.pk).pk, actor_id=person.pk)
     sync_users([person.pk])
     record_entries([NewEntry(Kind.OBJECT, person.pk)])
     PendingAction.objects.create(user_id=person.pk, kind=Kind.OBJECT)

@@ -270,7 +270,7 @@ def test_export_user_data__number_of_queries_is_constant(
     shelf: Shelf, tmp_path: Path, django_assert_num_queries: Any, django_assert_max_num_queries: Any
 ) -> None:
     person = UserFactory.create()
-    with django_assert_max_num_queries(30) as few:
+    with django_assert_max_num_queries(40) as few:
         export_user_data(person.pk, tmp_path / "few.zip")
     MatchFactory.create_batch(20, user=person)
     VideoFactory.create_batch(20, user=person)

@@ -139,6 +139,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('user_id,matched_user_id', 'created_at<')",
     ),
+    "trigger matches.holds_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_deletion_of_held_rows('matches', 'user_id,matched_user_id')",
+    ),
+    "trigger matches.holds_truncated": (
+        NOTHING,
+        "BEFORE TRUNCATE FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncation_of_held_rows('matches')",
+    ),
     "trigger matches.erased_users_updated": (
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) OR (old.matched_user_id IS DISTINCT FROM new.matched_user_id) OR (old.created_at IS DISTINCT FROM new.created_at))) EXECUTE FUNCTION refuse_data_of_erased_users('user_id,matched_user_id', 'created_at<')",
@@ -146,6 +154,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "trigger users.erased_users_inserted": (
         NOTHING,
         "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('id', 'email=deleted_{id}@findme.ai', 'full_name=Deleted User', 'bio', 'password_hash', 'deleted_at!', 'last_login', 'is_superuser=false')",
+    ),
+    "trigger users.holds_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_deletion_of_held_rows('', 'id')",
+    ),
+    "trigger users.holds_truncated": (
+        NOTHING,
+        "BEFORE TRUNCATE FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncation_of_held_rows('')",
     ),
     "trigger users.erased_users_updated": (
         NOTHING,
@@ -183,6 +199,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('caller_id,callee_id', 'session_id=deleted_{id}', 'recording_url', 'metadata')",
     ),
+    "trigger video_calls.holds_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_deletion_of_held_rows('calls', 'caller_id,callee_id')",
+    ),
+    "trigger video_calls.holds_truncated": (
+        NOTHING,
+        "BEFORE TRUNCATE FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncation_of_held_rows('calls')",
+    ),
     "trigger video_calls.erased_users_updated": (
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.caller_id IS DISTINCT FROM new.caller_id) OR (old.callee_id IS DISTINCT FROM new.callee_id) OR ((old.session_id)::text IS DISTINCT FROM (new.session_id)::text) OR ((old.recording_url)::text IS DISTINCT FROM (new.recording_url)::text) OR (old.metadata IS DISTINCT FROM new.metadata))) EXECUTE FUNCTION refuse_data_of_erased_users('caller_id,callee_id', 'session_id=deleted_{id}', 'recording_url', 'metadata')",
@@ -190,6 +214,14 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "trigger videos.erased_users_inserted": (
         NOTHING,
         "AFTER INSERT REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_rows_of_erased_users('user_id', 'storage_url', 'thumbnail_url', 'rejection_reason', 'metadata', 'deleted_at!')",
+    ),
+    "trigger videos.holds_deleted": (
+        NOTHING,
+        "AFTER DELETE REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION refuse_deletion_of_held_rows('videos', 'user_id')",
+    ),
+    "trigger videos.holds_truncated": (
+        NOTHING,
+        "BEFORE TRUNCATE FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncation_of_held_rows('videos')",
     ),
     "trigger videos.erased_users_updated": (
         NOTHING,

@@ -171,6 +171,14 @@ class ClockTimestamp(Func):
     output_field = models.DateTimeField()
 
 
+class EarliestToday(Func):
+    """The date in the time zone where the day begins last (UTC-12). An earlier date is over in every time zone."""
+
+    template = "(clock_timestamp() AT TIME ZONE 'UTC' - interval '12 hours')::date"
+    arity = 0
+    output_field = models.DateField()
+
+
 class IsDigest(_OfOneArgument):
     """32 bytes that are no plain text: at least one byte is neither zero nor a printable character of ASCII. NULL passes.
 

@@ -250,19 +250,19 @@ def test_rollback__while_another_one_migrates__waits_until_its_deadline(migrated
 @pytest.mark.at_length
 def test_rollback__a_table_stays_in_use__says_what_was_undone_before(migrated: Database) -> None:
     up_to(migrated, "sessions.0001_initial")
-    earlier = plan_rollback(None).migrations.index("matching.0004_erased_users")
+    earlier = plan_rollback(None).migrations.index("matching.0005_holds")
     with migrated.connect() as user:
         user.execute("BEGIN; LOCK TABLE matches IN ACCESS SHARE MODE")
         with pytest.raises(UserFacingError) as refused:
             roll_back(plan_rollback(earlier + 1), timeouts=MigrationTimeouts(0, 0.05, 1))
     assert str(refused.value).startswith(
-        "matching.0004_erased_users was not undone: canceling statement due to lock timeout (matching/migrations/sql/0004_erased_users.down.sql"
+        "matching.0005_holds was not undone: canceling statement due to lock timeout (matching/migrations/sql/0005_holds.down.sql"
     )
     assert str(refused.value).endswith(
         f" It left nothing. {counted(earlier, 'earlier migration')} stayed undone."
         " Run rollback again later, or wait longer with --table-lock-seconds or --attempts."
     )
-    assert roll_back(plan_rollback(1)).migrations == ("matching.0004_erased_users",)
+    assert roll_back(plan_rollback(1)).migrations == ("matching.0005_holds",)
 
 
 # --- Content types and permissions ------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> N
         "erasure_ledger",
         "erasure_ledger_state",
         "pending_actions",
+        "holds",
         "data_subject_requests",
         "request_recipients",
         "erasures",

@@ -90,6 +90,8 @@ BREAKS = {
     "ALTER TABLE video_calls DISABLE TRIGGER ALL; ALTER TABLE video_calls ENABLE TRIGGER ALL": [
         "trigger erased_users_inserted on video_calls: enabled, but not ALWAYS",
         "trigger erased_users_updated on video_calls: enabled, but not ALWAYS",
+        "trigger holds_deleted on video_calls: enabled, but not ALWAYS",
+        "trigger holds_truncated on video_calls: enabled, but not ALWAYS",
     ],
     "ALTER TABLE users DISABLE TRIGGER ALL": [
         "trigger update_users_updated_at on users: disabled",
@@ -102,6 +104,8 @@ BREAKS = {
         "trigger note_privacy_action_truncated on users: disabled",
         "trigger note_privacy_action_anonymized on users: disabled",
         "trigger note_privacy_action_hidden on users: disabled",
+        "trigger holds_deleted on users: disabled",
+        "trigger holds_truncated on users: disabled",
         "trigger vector_sync_inserted on users: disabled",
         "trigger vector_sync_updated on users: disabled",
         "trigger vector_sync_deleted on users: disabled",
@@ -111,6 +115,8 @@ BREAKS = {
     "ALTER TABLE matches DISABLE TRIGGER ALL; ALTER TABLE matches ENABLE TRIGGER USER": [
         "trigger erased_users_inserted on matches: enabled, but not ALWAYS",
         "trigger erased_users_updated on matches: enabled, but not ALWAYS",
+        "trigger holds_deleted on matches: enabled, but not ALWAYS",
+        "trigger holds_truncated on matches: enabled, but not ALWAYS",
         "foreign keys of matches: not enforced, and only a superuser can repair it",
     ],
     "ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL": [
@@ -123,6 +129,8 @@ BREAKS = {
         "trigger note_privacy_action_truncated on users: enabled, but not ALWAYS",
         "trigger note_privacy_action_anonymized on users: enabled, but not ALWAYS",
         "trigger note_privacy_action_hidden on users: enabled, but not ALWAYS",
+        "trigger holds_deleted on users: enabled, but not ALWAYS",
+        "trigger holds_truncated on users: enabled, but not ALWAYS",
         "trigger vector_sync_inserted on users: enabled, but not ALWAYS",
         "trigger vector_sync_updated on users: enabled, but not ALWAYS",
         "trigger vector_sync_deleted on users: enabled, but not ALWAYS",

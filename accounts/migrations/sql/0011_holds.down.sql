@@ -1,0 +1,2 @@
+DROP TRIGGER holds_truncated ON users;
+DROP TRIGGER holds_deleted ON users;

@@ -1,0 +1,2 @@
+DROP TRIGGER holds_truncated ON matches;
+DROP TRIGGER holds_deleted ON matches;

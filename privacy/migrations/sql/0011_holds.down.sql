@@ -1,0 +1,10 @@
+DROP TRIGGER erased_users_held ON erased_users;
+DROP TRIGGER pending_actions_held ON pending_actions;
+DROP TRIGGER holds_not_truncated ON holds;
+DROP TRIGGER holds_step_check ON holds;
+DROP FUNCTION forget_held_actions_of_undone();
+DROP FUNCTION note_held_erasure();
+DROP FUNCTION refuse_truncation_of_held_rows();
+DROP FUNCTION refuse_deletion_of_held_rows();
+DROP FUNCTION refuse_truncation_of_holds();
+DROP FUNCTION check_hold();

@@ -1,0 +1,2 @@
+DROP TRIGGER holds_truncated ON videos;
+DROP TRIGGER holds_deleted ON videos;
