@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
@@ -29,11 +30,13 @@ from privacy.models import ErasedUser, LedgerState, PendingAction
 from privacy.users import anonymized_email
 
 BATCH_SIZE = 1000
-ACTIONS = (Kind.ERASE, Kind.ANONYMIZE, Kind.SOFT_DELETE)
-"""The actions that can be repeated."""
+IDS = 10_000
+"""Ids that are read at once."""
 
-LastKinds: TypeAlias = dict[tuple[bytes, Kind], Kind]
-"""The kind of the last entry by subject and action."""
+LastKinds: TypeAlias = dict[bytes, dict[Kind, Kind]]
+"""The kind of the last entry by action, for each subject."""
+Noted: TypeAlias = Mapping[tuple[bytes, Kind], Sequence[int]]
+"""Keys of the pending actions by subject and action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,19 @@ def _copy_missing(keys: SubjectKeys, *, dry_run: bool) -> tuple[LastKinds, int, 
 
     Raise LedgerBroken if the database has another entry at a position.
     """
-    last: LastKinds = {}
+    last: defaultdict[bytes, dict[Kind, Kind]] = defaultdict(dict)
     total = copied = 0
+    pending: Noted | None = None
     ours = read_entries()
     outside = entries_outside(outside_ledger(), verifying_keys())
     while batch := list(islice(outside, BATCH_SIZE)):
         missing = list(_missing(batch, ours))
         for entry in batch:
             keys.key(entry.key_id)
-            last[entry.subject, action_of(entry.kind)] = entry.kind
+            last[entry.subject][action_of(entry.kind)] = entry.kind
         if missing and not dry_run:
-            _copy(missing, keys)
+            pending = _pending(keys) if pending is None else pending
+            _copy(missing, pending)
         total, copied = total + len(batch), copied + len(missing)
     return last, total, copied
 
@@ -126,25 +131,37 @@ def _missing(batch: Sequence[Entry], ours: Iterator[Entry]) -> Iterator[Entry]:
             )
 
 
-def _copy(missing: Sequence[Entry], keys: SubjectKeys) -> None:
+def _pending(keys: SubjectKeys) -> Noted:
+    """Return what was pending at the time of the backup."""
+    noted: defaultdict[tuple[bytes, Kind], list[int]] = defaultdict(list)
+    for pk, user_id, kind in PendingAction.objects.values_list("pk", "user_id", "kind").iterator():
+        for subject in keys.subjects(user_id):
+            noted[subject, action_of(Kind(kind))].append(pk)
+    return noted
+
+
+def _copy(missing: Sequence[Entry], pending: Noted) -> None:
     """Add the entries. What was pending at the time of the backup and is in a copied entry has been done, or undone, since."""
     with transaction.atomic(durable=True):
         copy_in(missing)
-        copied = {(entry.subject, action_of(entry.kind)) for entry in missing}
-        pending = PendingAction.objects.values_list("pk", "user_id", "kind").iterator()
-        settled = [
-            pk for pk, user_id, kind in pending if any((subject, action_of(Kind(kind))) in copied for subject in keys.subjects(user_id))
-        ]
+        settled = [pk for entry in missing for pk in pending.get((entry.subject, action_of(entry.kind)), ())]
         PendingAction.objects.filter(pk__in=settled).delete()
         LedgerState.objects.update_or_create(pk=1, defaults={"published_position": missing[-1].position})
 
 
 def _concerned(last: LastKinds, keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
     """Yield each user whose state differs from the ledger, with the actions to repeat."""
-    for user in _users():
-        states = {action: kind for subject in keys.subjects(user.user_id) for action in ACTIONS if (kind := last.get((subject, action)))}
-        if states and (kinds := _to_repeat(user, states)):
-            yield user, kinds
+    ids = _ids()
+    while batch := list(islice(ids, IDS)):
+        states = {user_id: found for user_id in batch if (found := _states(last, keys, user_id))}
+        for user in _users(states):
+            if kinds := _to_repeat(user, states[user.user_id]):
+                yield user, kinds
+
+
+def _states(last: LastKinds, keys: SubjectKeys, user_id: UUID) -> dict[Kind, Kind]:
+    """Return the kind of the user's last entry by action. An entry under a later key counts more."""
+    return {action: kind for subject in keys.subjects(user_id) if subject in last for action, kind in last[subject].items()}
 
 
 def _to_repeat(user: _User, states: Mapping[Kind, Kind]) -> list[Kind]:
@@ -174,13 +191,17 @@ def _repeat(kind: Kind, user_id: UUID) -> None:
             undo_erasures([user_id])
 
 
-def _users() -> Iterator[_User]:
-    """Yield every user of the database, and then every id in ``erased_users`` without a user."""
-    users = get_user_model()._base_manager.order_by("pk").values_list("pk", "email", "deleted_at")
-    erased: set[UUID] = set(ErasedUser.objects.values_list("pk", flat=True).iterator())
-    for user_id, email, deleted_at in users.iterator(chunk_size=10_000):
-        is_erased = user_id in erased
-        erased.discard(user_id)
-        yield _User(user_id, True, email == anonymized_email(user_id), deleted_at, is_erased)
-    for user_id in sorted(erased):
-        yield _User(user_id, False, False, None, True)
+def _ids() -> Iterator[UUID]:
+    """Yield the id of every user of the database, and then every id in ``erased_users`` without a user."""
+    users = get_user_model()._base_manager.all()
+    gone = ErasedUser.objects.exclude(Exists(users.filter(pk=OuterRef("pk"))))
+    for rows in (users, gone):
+        yield from rows.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=IDS)
+
+
+def _users(user_ids: Collection[UUID]) -> list[_User]:
+    """Return what the database has of these ids."""
+    rows = get_user_model()._base_manager.filter(pk__in=user_ids).values_list("pk", "email", "deleted_at")
+    found = {user_id: (email == anonymized_email(user_id), deleted_at) for user_id, email, deleted_at in rows}
+    erased = set(ErasedUser.objects.filter(pk__in=user_ids).values_list("pk", flat=True))
+    return [_User(user_id, user_id in found, *found.get(user_id, (False, None)), user_id in erased) for user_id in user_ids]

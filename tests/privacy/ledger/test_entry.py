@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,17 @@ entries = st.builds(
 @given(entries)
 def test_entry__canonical_json_can_be_parsed_again(entry: Entry) -> None:
     assert parse_entry(entry.canonical()) == entry
+
+
+@given(entries)
+def test_entry__canonical_json_is_that_of_rfc_8785(entry: Entry) -> None:
+    assert entry.canonical() == rfc8785.dumps(entry.fields())
+
+
+@pytest.mark.parametrize("large", [{"position": 2**53}, {"counts": {"videos": 2**53}}])
+def test_entry__number_that_json_does_not_have__is_refused(large: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="too large"):
+        replace(example(), **large).canonical()
 
 
 @given(entries, st.data())
@@ -63,6 +76,8 @@ def test_entry__canonical_json_has_sorted_names_and_no_spaces() -> None:
         (b'"counts":{"calls":0,"videos":2}', b'"counts":[]'),
         (b'"policy":1', b'"policy":1,"note":"Jane"'),
         (b"000042Z", b"42Z"),
+        (b"000042Z", b"000042"),
+        (b"000042Z", b"000042+00:00"),
         (b"{", b"["),
     ],
 )
