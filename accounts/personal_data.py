@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -199,6 +200,19 @@ class Profile(PersonalDataOwner):
 
     def erase(self, user_id: UUID) -> None:
         _end_sessions(user_id)
+
+    def clear_kept_row(self, user_id: UUID) -> None:
+        """Clear every column. The columns that need a value get the same one for all users."""
+        self.anonymize(user_id)
+        User.objects.filter(pk=user_id).update(
+            date_of_birth=date(1900, 1, 1),
+            gender=User.Gender.OTHER,
+            video=None,
+            verified=False,
+            active=False,
+            is_staff=False,
+            created_at=F("deleted_at"),
+        )
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [

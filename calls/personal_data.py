@@ -12,6 +12,7 @@ from django.db.models.functions import Cast, Concat
 from calls.models import VideoCall, VideoCallQuerySet
 from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
 from privacy.json_schemas import Schema, array_of, row_of
+from privacy.models.holds import Section, held_rows
 from privacy.purposes import CALLS
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.shared_data import without_person
@@ -87,7 +88,7 @@ class Calls(PersonalDataOwner):
         A recording cannot be split, so the other user loses it too. ``session_id`` is unique and NOT NULL: it gets the form that the guide
         gives the e-mail address of an anonymized user.
         """
-        _calls(user_id).update(
+        _calls(user_id).exclude(held_rows(Section.CALLS, ("caller", "callee"))).update(
             session_id=Concat(Value("deleted_"), Cast("pk", CharField())),
             recording_url=None,
             metadata={},

@@ -25,6 +25,7 @@ class Disposition(StrEnum):
 
     KEPT = "kept"
     HIDDEN = "hidden"
+    HELD = "held"
     REDUCED = "reduced"
     CLEARED = "cleared"
     DELETED = "deleted"

@@ -145,6 +145,9 @@ class PersonalDataOwner(ABC):
             for addresses in rows.order_by("pk").values_list(*names).iterator():
                 yield from (str(address) for address in addresses if address)
 
+    def clear_kept_row(self, user_id: UUID) -> None:  # noqa: B027  # only the owner of the user's row has something to clear
+        """Clear all data in the user's row, which an erasure cannot delete while a hold keeps rows that refer to it. By default nothing."""
+
     def delete_expired(self) -> int:
         """Delete the rows of all users after the end of ``retention``, and return their number.
 

@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 
 from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
 from privacy.json_schemas import Schema, array_of, row_of
+from privacy.models.holds import Section, held_rows
 from privacy.purposes import MATCHING, VERIFICATION
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
@@ -73,8 +74,9 @@ class Videos(PersonalDataOwner):
         """Clear what identifies the user and soft-delete the row. Statistics keep length, size, status and score.
 
         ``storage_url`` is NOT NULL, so it becomes the empty string, as ``password_hash`` does.
+        A held video stays as it is.
         """
-        _videos(user_id).update(
+        _videos(user_id).exclude(held_rows(Section.VIDEOS, ("user",))).update(
             storage_url="",
             thumbnail_url=None,
             rejection_reason=None,

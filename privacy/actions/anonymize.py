@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from privacy.actions.around_holds import effects_of_anonymization, wait_for_holds
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import complete, counts_of_anonymization, recorded
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
+from privacy.declarations import Disposition
 from privacy.ledger.entry import Kind
 from privacy.registry import Effect, registry
 from privacy.users import require_user, unknown_user
@@ -19,7 +21,7 @@ def preview_anonymization(user_id: UUID) -> list[Effect]:
     """Return what ``anonymize`` would do. Raise UserFacingError for an unknown user, StoreUnavailable if it would fail."""
     require_user(user_id)
     with store_sessions():
-        return [*_effects_in_postgresql(user_id), *effects_in_stores(user_id)]
+        return [*effects_of_anonymization(user_id), *effects_in_stores(user_id)]
 
 
 def anonymize(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
@@ -43,14 +45,13 @@ def _anonymize(user_id: UUID, actor_id: UUID | None) -> Outcome:
         if user is None:
             raise unknown_user(user_id)
         check_removal(user_id, actor_id)
-        effects = _effects_in_postgresql(user_id)
+        effects = effects_of_anonymization(user_id)
         for owner in registry.owners:
             owner.anonymize(user_id)
-        complete(Kind.ANONYMIZE, user_id)
+        if any(effect.disposition is Disposition.HELD for effect in effects):
+            wait_for_holds(Kind.ANONYMIZE, user_id)
+        else:
+            complete(Kind.ANONYMIZE, user_id)
         record(Action.ANONYMIZE, user_id, done_or_unchanged(not user.is_anonymized), actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, not user.is_anonymized, (*effects, *remove_from_stores(user_id)))
-
-
-def _effects_in_postgresql(user_id: UUID) -> list[Effect]:
-    return [effect for owner in registry.owners for effect in owner.after_anonymization(user_id)]

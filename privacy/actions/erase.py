@@ -13,6 +13,8 @@ from django.db import DatabaseError, connection
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
+from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
+from privacy.actions.holds import active_holds
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome, PendingStore
 from privacy.actions.recording import complete, counts_of_erasure, recorded
@@ -62,14 +64,14 @@ def preview_erasure(user_id: UUID) -> list[Effect]:
     with store_sessions():
         in_stores = effects_in_stores(user_id)
     if user_exists(user_id):
-        return [*_effects_of_erasure(user_id), *in_stores]
+        return [*effects_of_erasure(user_id), *in_stores]
     return _leftovers(user_id, in_stores)
 
 
 def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     """Delete the user's row, all rows that refer to it, and the user in every store, or change nothing in PostgreSQL.
 
-    The order and the failures are those of ``anonymize``. For a user that PostgreSQL no longer has, the data in the stores is deleted. Raise
+    What a hold keeps stays, with the user's row, and the action stays pending until the hold ends. The order and the failures are those of ``anonymize``. For a user that PostgreSQL no longer has, the data in the stores is deleted. Raise
     UserFacingError for a user that no store has or that another transaction has locked, and as ``check_removal`` does. Raise StoreUnavailable and
     DeletionUnconfirmed as ``anonymize`` does.
     """
@@ -97,7 +99,11 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
             in_stores = remove_from_stores(user_id)
             return Outcome(user_id, changed=False, effects=tuple(in_stores if is_pending else _leftovers(user_id, in_stores)))
         check_removal(user_id, actor_id)
-        in_postgresql = _effects_of_erasure(user_id)
+        if active_holds(user_id):
+            outcome = erase_all_but_held(user_id, actor_id=actor_id)
+            check_deferred_constraints()
+            return outcome
+        in_postgresql = effects_of_erasure(user_id)
         for owner in registry.owners:
             owner.erase(user_id)
         _delete_row(user_id)
@@ -105,10 +111,6 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
         record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
         return Outcome(user_id, changed=True, effects=(*in_postgresql, *remove_from_stores(user_id)))
-
-
-def _effects_of_erasure(user_id: UUID) -> list[Effect]:
-    return [effect for owner in registry.owners for effect in owner.after_erasure(user_id)]
 
 
 def _leftovers(user_id: UUID, in_stores: list[Effect]) -> list[Effect]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Self
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -16,6 +18,22 @@ from privacy.audit import Action, actor_columns, record, record_failure_of
 from privacy.models import Hold
 from privacy.models.holds import Article, Section
 from privacy.users import unknown_user
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold, as the commands print it."""
+
+    id: int
+    user_id: UUID
+    section: str
+    ground: str
+    until: date | None
+    released_at: datetime | None
+
+    @classmethod
+    def of(cls, hold: Hold) -> Self:
+        return cls(hold.pk, hold.user_id, hold.section, hold.article, hold.until, hold.released_at)
 
 
 def hold(user_id: UUID, section: Section, article: Article, *, until: date | None = None, actor_id: UUID | None = None) -> Hold:
@@ -49,6 +67,12 @@ def release(hold_id: int, *, actor_id: UUID | None = None) -> Hold:
         held.save(update_fields=["released_at", "released_by_id", "released_by_account"])
         record(Action.RELEASE_HOLD, held.user_id, actor_id=actor_id)
         return held
+
+
+def describe(hold: Hold) -> str:
+    """Return the hold, its ground and its end, such as ``hold 5, article 17 (3) (e), until 2027-01-31``."""
+    until = "until it is released" if hold.until is None else f"until {hold.until}"
+    return f"hold {hold.pk}, article 17 (3) ({hold.article[-1]}), {until}"
 
 
 def active_holds(user_id: UUID) -> list[Hold]:

@@ -69,6 +69,8 @@ def _locked(user_id: UUID, cause: errors.LockNotAvailable | errors.DeadlockDetec
 
 
 def _referred_to(user_id: UUID, cause: errors.Error) -> str:
+    if cause.diag.constraint_name == "holds_kept_rows":
+        return f"A hold of {str(user_id)!r} was set at the same time: nothing was changed. Run it again."
     return (
         f"The table {cause.diag.table_name!r} refers to rows of {str(user_id)!r} by {cause.diag.constraint_name!r}: nothing was changed."
         " Delete its rows, or give that foreign key ON DELETE CASCADE, then run this again."

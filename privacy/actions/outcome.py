@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from privacy.declarations import Disposition
 from privacy.registry import Effect
 
 
@@ -27,3 +28,8 @@ class Outcome:
     changed: bool
     effects: tuple[Effect, ...]
     pending_stores: tuple[PendingStore, ...] = ()
+
+    @property
+    def has_held_data(self) -> bool:
+        """Return whether a hold keeps data. ``process_pending`` completes the action when the hold ends."""
+        return any(effect.disposition is Disposition.HELD for effect in self.effects)

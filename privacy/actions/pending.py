@@ -11,6 +11,7 @@ from django.db import connection
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
+from privacy.actions.around_holds import ended_actions
 from privacy.actions.erase import erase
 from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
@@ -35,7 +36,9 @@ class PendingResult:
 
 
 def process_pending() -> PendingResult:
-    """Record and complete the oldest pending actions, at most ``BATCH_SIZE``. Do nothing while another process does it.
+    """Record and complete the oldest pending actions, at most ``BATCH_SIZE``, and as many whose holds have ended.
+
+    Do nothing while another process does it.
 
     An action that fails stays pending. Raise UserFacingError and StoreUnavailable if the ledger cannot record them: then nothing was changed.
     """
@@ -43,21 +46,19 @@ def process_pending() -> PendingResult:
     if not lock.try_acquire():
         return PendingResult()
     try:
-        rows = list(PendingAction.objects.order_by("pk")[:BATCH_SIZE])
+        rows = [*PendingAction.objects.filter(is_held=False).order_by("pk")[:BATCH_SIZE], *ended_actions(BATCH_SIZE)]
         new = list(_unrecorded(rows, subject_keys())) if rows else []
         if new:
             record_entries(new)
         completed, waiting = 0, {}
         for row in rows:
             try:
-                _complete(row)
+                completed += _complete(row)
             except StoreUnavailable as error:
                 waiting[row.user_id] = one_line(error)
                 break  # each further attempt would wait as long
             except UserFacingError as error:
                 waiting[row.user_id] = one_line(error)
-            else:
-                completed += 1
         return PendingResult(len(new), completed, waiting)
     finally:
         lock.release()
@@ -76,10 +77,15 @@ def _unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[Ne
             last[key] = kind
 
 
-def _complete(row: PendingAction) -> None:
+def _complete(row: PendingAction) -> bool:
+    """Complete the action. Return False if a hold keeps data: then the action waits for its end."""
+    outcome = None
     match Kind(row.kind):
         case Kind.ERASE:
-            erase(row.user_id)
+            outcome = erase(row.user_id)
         case Kind.ANONYMIZE if user_exists(row.user_id):
-            anonymize(row.user_id)
+            outcome = anonymize(row.user_id)
+    if outcome is not None and outcome.has_held_data:
+        return False
     PendingAction.objects.filter(pk=row.pk).delete()
+    return True

@@ -151,11 +151,12 @@ def _copy(missing: Sequence[Entry], pending: Noted) -> None:
 
 def _concerned(last: LastKinds, keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
     """Yield each user whose state differs from the ledger, with the actions to repeat."""
+    held = set(PendingAction.objects.filter(is_held=True, kind=Kind.ERASE).values_list("user_id", flat=True))
     ids = _ids()
     while batch := list(islice(ids, IDS)):
         states = {user_id: found for user_id in batch if (found := _states(last, keys, user_id))}
         for user in _users(states):
-            if kinds := _to_repeat(user, states[user.user_id]):
+            if kinds := _to_repeat(user, states[user.user_id], is_held=user.user_id in held):
                 yield user, kinds
 
 
@@ -164,10 +165,13 @@ def _states(last: LastKinds, keys: SubjectKeys, user_id: UUID) -> dict[Kind, Kin
     return {action: kind for subject in keys.subjects(user_id) if subject in last for action, kind in last[subject].items()}
 
 
-def _to_repeat(user: _User, states: Mapping[Kind, Kind]) -> list[Kind]:
-    """Return the kinds to repeat. A user who was erased has nothing else left, and the hiding belongs to an anonymization."""
+def _to_repeat(user: _User, states: Mapping[Kind, Kind], *, is_held: bool) -> list[Kind]:
+    """Return the kinds to repeat. A user who was erased has nothing else left, and the hiding belongs to an anonymization.
+
+    With ``is_held``, the erasure is done except for held data.
+    """
     if states.get(Kind.ERASE) is Kind.ERASE:
-        return [Kind.ERASE] if user.exists else []
+        return [Kind.ERASE] if user.exists and not is_held else []
     if states.get(Kind.ANONYMIZE) is Kind.ANONYMIZE:
         return [Kind.ANONYMIZE] if user.exists and not user.is_anonymized else []
     kinds = [kind for kind in (states.get(Kind.ERASE), states.get(Kind.ANONYMIZE)) if kind is not None and user.is_erased]

@@ -77,14 +77,18 @@ def _report(what: str, error: Exception) -> None:
     logger.error("%s: %s\n%s", what, kind, "".join(traceback.format_tb(error.__traceback__)))
 
 
+COMPLETED_LATER = "When the holds end, manage.py process_requests completes it."
 AFTERWARDS = "Then run: manage.py sync_qdrant --once"
 
 
 def format_results(action: PrivacyAction, results: list[Result[Outcome]]) -> Iterator[tuple[int, str]]:
     """Yield level and text of each message: one for all successes, then one per reason."""
-    done = [result.user_id for result in results if result.done is not None]
-    if done:
-        yield SUCCESS, f"{action.done.capitalize()}: {_named(done)}."
+    complete = [result.user_id for result in results if result.done is not None and not result.done.has_held_data]
+    if complete:
+        yield SUCCESS, f"{action.done.capitalize()}: {_named(complete)}."
+    held = [result.user_id for result in results if result.done is not None and result.done.has_held_data]
+    if held:
+        yield WARNING, f"{action.done.capitalize()} except for held data: {_named(held)}. {COMPLETED_LATER}"
     pending = ((pending_store, result.user_id) for result in results if result.done for pending_store in result.done.pending_stores)
     for pending_store, user_ids in _grouped(pending):
         where = f"the {pending_store.store} may still hold {_named(user_ids)}"

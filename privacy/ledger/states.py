@@ -35,6 +35,6 @@ def last_kinds(user_ids: Collection[UUID], keys: SubjectKeys) -> dict[tuple[UUID
 
 
 def oldest_pending_seconds() -> float | None:
-    """Return the age of the oldest pending action, or None."""
-    found = PendingAction.objects.aggregate(age=TransactionNow() - Min("noted_at"))["age"]
+    """Return the age of the oldest pending action, or None. An action that waits for a hold is in the ledger."""
+    found = PendingAction.objects.filter(is_held=False).aggregate(age=TransactionNow() - Min("noted_at"))["age"]
     return None if found is None else max(float(found.total_seconds()), 0.0)

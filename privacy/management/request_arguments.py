@@ -25,7 +25,7 @@ LISTED = 1000
 """Most requests that ``list`` shows by default."""
 
 
-def _day(text: str) -> date:
+def day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -46,7 +46,7 @@ def _add_choice(parser: ArgumentParser, name: str, choices: type[TextChoices], a
 
 
 def _add_day(parser: ArgumentParser, name: str, about: str) -> None:
-    parser.add_argument(name, type=_day, metavar="DATE", help=f"{about} (default: today)")
+    parser.add_argument(name, type=day, metavar="DATE", help=f"{about} (default: today)")
 
 
 def _add_id(parser: ArgumentParser) -> None:
@@ -127,7 +127,7 @@ def _add_tell_recipient(parser: ArgumentParser) -> None:
     _add_id(parser)
     parser.add_argument("recipient", metavar="RECIPIENT", help="a name of REQUEST_RECIPIENTS")
     outcome = parser.add_mutually_exclusive_group()
-    outcome.add_argument("--on", type=_day, metavar="DATE", help="when the recipient was informed (default: today)")
+    outcome.add_argument("--on", type=day, metavar="DATE", help="when the recipient was informed (default: today)")
     outcome.add_argument(
         "--not-informed",
         choices=NotInformedReason.values,

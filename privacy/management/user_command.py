@@ -56,6 +56,12 @@ class UserCommand(FindmeCommand):
         else:
             self.show(f"{user_id}: this would happen.", effects, options)
 
+    def exit_if_held(self, outcome: Outcome) -> None:
+        """Exit with code 1 if a hold keeps data."""
+        if outcome.has_held_data:
+            self.stderr.write(f"{outcome.user_id}: held data stay. When the holds end, manage.py process_requests completes the action.")
+            self.exit_with_findings()
+
     def show_outcome(self, heading: str, outcome: Outcome, options: dict[str, Any]) -> None:
         if options["json"]:
             self.print_json(outcome)

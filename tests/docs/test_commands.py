@@ -23,6 +23,7 @@ from findme.migrator.baseline.inspection import Report
 from findme.migrator.undo.rollback import RolledBack
 from findme.migrator.version import SchemaVersion
 from privacy.actions.export import Exported
+from privacy.actions.holds import Held
 from privacy.actions.outcome import Outcome
 from privacy.actions.replay import Replayed
 from privacy.ledger.verify import LedgerComparison
@@ -60,6 +61,8 @@ RESULTS: dict[str, list[type]] = {
     "qdrant_snapshot": [SnapshotList, DownloadResult, RestoreResult],
     "purge_qdrant": [PurgeResult],
     "export_user": [Exported],
+    "hold_user": [Held],
+    "release_hold": [Held],
     "anonymize_user": [Outcome],
     "erase_user": [Outcome],
     "undo_erasure": [Undone],
@@ -85,7 +88,7 @@ COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\."
 """Lines that the code composes from short texts."""
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
 """Values for placeholders in the shown commands."""
-EFFECT = re.compile(r"(.+): \d+, (?:kept|hidden|reduced|cleared|deleted)")
+EFFECT = re.compile(r"(.+): \d+, (?:kept|held|hidden|reduced|cleared|deleted)")
 
 
 @cache

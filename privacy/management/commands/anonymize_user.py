@@ -32,5 +32,6 @@ class Command(UserCommand):
         outcome = anonymize(user_id)
         if options["json"]:
             self.print_json({**asdict(outcome), "k": size})
-            return
-        self.show(f"{user_id} {'is anonymized' if outcome.changed else 'was anonymized already'}.", outcome.effects, options, group)
+        else:
+            self.show(f"{user_id} {'is anonymized' if outcome.changed else 'was anonymized already'}.", outcome.effects, options, group)
+        self.exit_if_held(outcome)

@@ -33,6 +33,10 @@ class Command(UserCommand):
 
     def _hard(self, user_id: UUID, options: dict[str, Any]) -> None:
         outcome = erase(user_id)
+        if outcome.has_held_data:
+            done = "is deleted for good except for held data" if outcome.changed else "was already deleted except for held data"
+            self.show_outcome(f"{user_id} {done}.", outcome, options)
+            self.exit_if_held(outcome)
         done = "is deleted for good" if outcome.changed else "was already deleted from PostgreSQL, and is now deleted from the stores"
         self.show_outcome(f"{user_id} {done}.", outcome, options)
 
