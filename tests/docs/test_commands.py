@@ -26,6 +26,7 @@ from privacy.actions.export import Exported
 from privacy.actions.holds import Held
 from privacy.actions.outcome import Outcome
 from privacy.actions.replay import Replayed
+from privacy.certificates.contents import Certificate
 from privacy.ledger.verify import LedgerComparison
 from privacy.management.commands.apply_retention import Applied
 from privacy.management.commands.ledger_keys import LedgerKeys
@@ -72,6 +73,7 @@ RESULTS: dict[str, list[type]] = {
     "process_requests": [Processed],
     "replay_erasures": [Replayed],
     "verify_ledger": [LedgerComparison],
+    "verify_certificate": [Certificate],
     "ledger_keys": [LedgerKeys],
     "unlock_login": [Unlocked],
 }

@@ -1,0 +1,1 @@
+"""Certificates of erasures: signed, without personal data, and verifiable without FindMe."""
