@@ -10,6 +10,7 @@ IMPERSONAL_MODELS = {
     "auth.Group": "names and permissions of roles; the members are in users_groups, a field of accounts.User",
     "contenttypes.ContentType": "names of the models",
     "axes.AccessAttemptExpiration": "only used with another setting of django-axes, so it has no rows",
+    "privacy.LedgerCheckpoint": "the position and the digest of the last entry of the ledger that was deleted after its retention",
     "privacy.LedgerState": "the number of the last entry in the ledger outside the database",
     "vectorstore.VectorCollection": "names, states and times of collections",
     "vectorstore.SyncWorker": "hosts and process ids of workers",

@@ -14,6 +14,7 @@ class PrivacyConfig(AppConfig):
         ("0007_pending_actions", "0007_pending_actions"),
         ("0010_erasures", "0010_erasures"),
         ("0011_holds", "0011_holds"),
+        ("0012_ledger_checkpoints", "0012_ledger_checkpoints"),
     )
 
     def ready(self) -> None:

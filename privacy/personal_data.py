@@ -15,6 +15,7 @@ from privacy.declarations import Category, Disposition, Export, Link, LinkKind, 
 from privacy.json_schemas import TIME, Schema, array_of, object_of, or_null, row_of
 from privacy.ledger.book import entries_of
 from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, Hold, RequestRecipient
+from privacy.models.expired_records import delete_expired_records
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
 
@@ -300,7 +301,7 @@ class AuditLog(PersonalDataOwner):
         return []
 
     def delete_expired(self) -> int:
-        return audit.expired().delete()[0]
+        return delete_expired_records(AuditEntry)
 
 
 class Ledger(PersonalDataOwner):

@@ -6,6 +6,7 @@ Django's ``flush`` truncates every table and creates all content types and permi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection, transaction
@@ -15,15 +16,16 @@ from django.test import TransactionTestCase
 KEPT = {"django_content_type", "auth_permission"}
 """Tables whose rows the migrations insert, and no test changes."""
 APPEND_ONLY = {
-    '"audit_log"': ("audit_log_append_only",),
-    '"erasure_ledger"': ("erasure_ledger_append_only",),
+    '"audit_log"': ("audit_log_append_only", "audit_log_kept", "audit_log_expired"),
+    '"erasure_ledger"': ("erasure_ledger_append_only", "erasure_ledger_expired", "erasure_ledger_chained"),
+    '"ledger_checkpoints"': ("ledger_checkpoints_append_only", "ledger_checkpoints_valid"),
     '"data_subject_requests"': ("data_subject_requests_not_truncated",),
     '"request_recipients"': ("request_recipients_not_truncated",),
     '"erasures"': ("erasures_not_truncated",),
     '"erasure_steps"': ("erasure_steps_not_truncated",),
     '"holds"': ("holds_not_truncated",),
 }
-"""Tables that refuse a deletion, with the triggers that refuse to truncate them."""
+"""Tables that refuse a change or a deletion, with the triggers that do it."""
 SMALL = 1 << 19
 """Bytes of a table with its long values and its deleted rows."""
 
@@ -48,22 +50,31 @@ def empty_the_tables() -> None:
         # Wait for open transactions of other sessions.
         cursor.execute(f"LOCK {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
         if max(size for _, size in found) > SMALL or not _without_triggers(cursor):
-            _truncate(cursor, names)
+            _truncate(names)
         else:
             if {names[number] for number, _ in found} & APPEND_ONLY.keys():
-                _truncate(cursor, list(APPEND_ONLY))
+                _truncate(list(APPEND_ONLY))
             cursor.execute("; ".join(f"DELETE FROM {name}" for name in names if name not in APPEND_ONLY))
             cursor.execute("SET LOCAL session_replication_role = origin")
         cursor.execute("DELETE FROM erased_users")  # the triggers have inserted the deleted users
         cursor.execute("DELETE FROM vector_sync_queue; DELETE FROM pending_actions")
 
 
-def _truncate(cursor: CursorWrapper, names: list[str]) -> None:
+@contextmanager
+def without_append_only() -> Iterator[CursorWrapper]:
+    """Let the tables that only grow be changed in one transaction, which begins here."""
     triggers = [(table, trigger) for table, triggers in APPEND_ONLY.items() for trigger in triggers]
-    cursor.execute("; ".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in triggers))
-    cursor.execute('TRUNCATE "holds"')  # a hold keeps the rows of other tables
-    cursor.execute(f"TRUNCATE {', '.join(names)}")
-    cursor.execute("; ".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in triggers))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("; ".join(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in triggers))
+        yield cursor
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("; ".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}" for table, trigger in triggers))
+
+
+def _truncate(names: list[str]) -> None:
+    with without_append_only() as cursor:
+        cursor.execute('TRUNCATE "holds"')  # a hold keeps the rows of other tables
+        cursor.execute(f"TRUNCATE {', '.join(names)}")
 
 
 def _without_triggers(cursor: CursorWrapper) -> bool:

@@ -13,7 +13,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.around_holds import ended_actions
 from privacy.actions.erase import erase
-from privacy.ledger.book import NewEntry
+from privacy.ledger.book import NewEntry, last_checkpoint
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys, subject_keys
 from privacy.ledger.publication import record_entries
@@ -68,11 +68,12 @@ def _unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[Ne
     """Yield an entry for each row whose kind is not the last one of the user's in the ledger."""
     rows = list(rows)
     last = last_kinds({row.user_id for row in rows}, keys)
+    is_complete = not last_checkpoint().position
     for row in rows:
         kind = Kind(row.kind)
         key = row.user_id, action_of(kind)
-        # A user who was never hidden need not be shown again, in the ledger.
-        if last.get(key) is not kind and not (key not in last and kind is not action_of(kind)):
+        # A user who was never hidden need not be shown again, in the ledger. An old entry may have been deleted after its retention.
+        if last.get(key) is not kind and not (key not in last and kind is not action_of(kind) and is_complete):
             yield NewEntry(kind, row.user_id)
             last[key] = kind
 

@@ -18,15 +18,16 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.undo_erasure import undo_erasures
-from privacy.ledger.book import copy_in, read_entries
+from privacy.ledger.book import copy_in, digest_at, last_checkpoint, last_position, read_entries
+from privacy.ledger.checkpoint import Checkpoint, row_of
 from privacy.ledger.entry import Entry, Kind, LedgerBroken
 from privacy.ledger.gate import GATE
 from privacy.ledger.keys import SubjectKeys, subject_keys
 from privacy.ledger.outside import outside_ledger
 from privacy.ledger.signing import verifying_keys
 from privacy.ledger.states import action_of
-from privacy.ledger.verify import entries_outside
-from privacy.models import ErasedUser, LedgerState, PendingAction
+from privacy.ledger.verify import entries_outside, start_outside
+from privacy.models import ErasedUser, LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
 from privacy.users import anonymized_email
 
 BATCH_SIZE = 1000
@@ -66,15 +67,15 @@ class _User:
     """Whether ``erased_users`` has the id."""
 
 
-def replay(*, dry_run: bool = False) -> Replayed:
+def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
     """Copy missing entries from the ledger outside, and repeat the last action of each user whose rows differ from the ledger.
 
     The function reads every id of the database once, and asks no store about a user without an entry. It can be killed and run again. It continues
-    after a locked user, and does not ask again after a store has not answered. Raise UserFacingError for a missing key, LedgerBroken and
-    StoreUnavailable.
+    after a locked user, and does not ask again after a store has not answered. ``data_are_newer`` says that a database without a ledger has data that
+    are newer than the entries that were deleted after their retention. Raise UserFacingError for a missing key, LedgerBroken and StoreUnavailable.
     """
     keys = subject_keys()
-    last, entries, copied = _copy_missing(keys, dry_run=dry_run)
+    last, entries, copied = _copy_missing(keys, dry_run=dry_run, data_are_newer=data_are_newer)
     repeated: Counter[str] = Counter()
     waiting: dict[UUID, str] = {}
     unavailable: str | None = None
@@ -97,17 +98,22 @@ def replay(*, dry_run: bool = False) -> Replayed:
     return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting)
 
 
-def _copy_missing(keys: SubjectKeys, *, dry_run: bool) -> tuple[LastKinds, int, int]:
+def _copy_missing(keys: SubjectKeys, *, dry_run: bool, data_are_newer: bool) -> tuple[LastKinds, int, int]:
     """Copy the entries that the database lacks. Return the last kinds, and the numbers of all entries and of the copied ones.
 
-    Raise LedgerBroken if the database has another entry at a position.
+    Raise LedgerBroken if the database has another entry at a position, or if it ends before the ledger outside begins.
     """
     last: defaultdict[bytes, dict[Kind, Kind]] = defaultdict(dict)
     total = copied = 0
     pending: Noted | None = None
-    ours = read_entries()
-    outside = entries_outside(outside_ledger(), verifying_keys())
-    while batch := list(islice(outside, BATCH_SIZE)):
+    outside, verifying = outside_ledger(), verifying_keys()
+    start = _require_known(start_outside(outside, verifying), data_are_newer=data_are_newer)
+    known, own = digest_at(start.position), last_checkpoint().position
+    if known is None and not dry_run:
+        _begin_at(start)
+    ours = read_entries(after=max(start.position, own))
+    entries = (entry for entry in entries_outside(outside, verifying) if entry.position > own)
+    while batch := list(islice(entries, BATCH_SIZE)):
         missing = list(_missing(batch, ours))
         for entry in batch:
             keys.key(entry.key_id)
@@ -117,6 +123,35 @@ def _copy_missing(keys: SubjectKeys, *, dry_run: bool) -> tuple[LastKinds, int, 
             _copy(missing, pending)
         total, copied = total + len(batch), copied + len(missing)
     return last, total, copied
+
+
+def _require_known(start: Checkpoint, *, data_are_newer: bool) -> Checkpoint:
+    """Return the checkpoint with which the ledger outside begins. Raise LedgerBroken if the database does not have its entry."""
+    known = digest_at(start.position)
+    if known is None and not LedgerEntry.objects.exists() and not LedgerCheckpoint.objects.exists():
+        if not data_are_newer:
+            raise LedgerBroken(
+                f"The database has no ledger, and that outside begins after entry {start.position} of {start.recorded_at:%Y-%m-%d}: nothing was"
+                " changed. If the data are newer, add --data-are-newer."
+            )
+    elif known is None:
+        raise LedgerBroken(
+            f"The database ends at entry {last_position()} of the ledger, and that outside begins after entry {start.position}: nothing was"
+            f" changed. Restore a backup that is newer than {start.recorded_at:%Y-%m-%d}."
+        )
+    elif known != start.digest:
+        raise LedgerBroken(
+            f"Entry {start.position} of the ledger outside is another one than in the database: nothing was changed. Two databases write to one"
+            " ledger: run manage.py verify_ledger."
+        )
+    return start
+
+
+def _begin_at(start: Checkpoint) -> None:
+    """Let the ledger of a database without entries begin at the checkpoint."""
+    with transaction.atomic(durable=True):
+        row_of(start).save(force_insert=True)
+        LedgerState.objects.update_or_create(pk=1, defaults={"published_position": start.position})
 
 
 def _missing(batch: Sequence[Entry], ours: Iterator[Entry]) -> Iterator[Entry]:

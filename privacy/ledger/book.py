@@ -9,9 +9,10 @@ from uuid import UUID
 
 from django.db import connection
 
+from privacy.ledger.checkpoint import BEGINNING, Checkpoint, checkpoint_of
 from privacy.ledger.entry import FIRST_PREVIOUS, Entry, Kind, LedgerBroken
 from privacy.ledger.keys import SubjectKeys, subject_keys
-from privacy.models import LedgerEntry
+from privacy.models import LedgerCheckpoint, LedgerEntry
 
 POLICY_VERSION = 1
 """Version of the rules of privacy actions. Increase it with each change of what an erasure or an anonymization does."""
@@ -84,14 +85,33 @@ def read_entries(*, after: int = 0, up_to: int | None = None) -> Iterator[Entry]
 
 
 def last_position() -> int:
-    return LedgerEntry.objects.order_by("-position").values_list("position", flat=True).first() or 0
+    """Return the position of the last entry, or of the last checkpoint if no entry follows it."""
+    last = LedgerEntry.objects.order_by("-position").values_list("position", flat=True).first() or 0
+    return max(last, last_checkpoint().position)
 
 
-def digest_at(position: int) -> bytes:
-    """Return the digest of an entry as PostgreSQL has stored it, or that before the first entry for position 0."""
+def digest_at(position: int) -> bytes | None:
+    """Return the digest of an entry as PostgreSQL has stored it, also of an entry that only a checkpoint names. None if it is unknown.
+
+    For position 0 it is the digest before the first entry.
+    """
     if not position:
         return FIRST_PREVIOUS
-    return bytes(LedgerEntry.objects.values_list("digest", flat=True).get(pk=position))
+    for rows in (LedgerEntry.objects.filter(pk=position), LedgerCheckpoint.objects.filter(pk=position)):
+        if (digest := rows.values_list("digest", flat=True).first()) is not None:
+            return bytes(digest)
+    return None
+
+
+def last_checkpoint() -> Checkpoint:
+    """Return the last checkpoint in PostgreSQL, without a check of its signature, or BEGINNING."""
+    row = LedgerCheckpoint.objects.order_by("-position").first()
+    return BEGINNING if row is None else checkpoint_of(row)
+
+
+def checkpoints() -> list[Checkpoint]:
+    """Return all checkpoints in PostgreSQL, in order, without a check of their signatures."""
+    return [checkpoint_of(row) for row in LedgerCheckpoint.objects.order_by("position")]
 
 
 def entries_of(user_id: UUID) -> list[Entry]:

@@ -1,14 +1,16 @@
 """The ledger outside the database: a folder, or a store that fsspec can reach, such as S3.
 
 It consists of objects that are never changed. An object has up to 1,000 entries, and the position of its first entry is its name. So two databases
-that continue the same ledger meet at the same name, and only one can create it.
+that continue the same ledger meet at the same name, and only one can create it. The checkpoints are in a folder of their own. After a checkpoint is
+there, the objects before it are deleted.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -18,22 +20,54 @@ from findme.core.files import atomic_write
 from privacy.object_stores import open_object_store
 
 ENDING = ".jsonl"
+CHECKPOINTS = "checkpoints"
+"""The folder of the checkpoints."""
+CHECKPOINT_ENDING = ".jws"
 
 
 class OutsideLedger(ABC):
-    """Objects by the position of their first entry. All methods raise StoreUnavailable."""
+    """Objects by the position of their first entry, and checkpoints by their position. All methods raise StoreUnavailable."""
 
-    @abstractmethod
     def read(self, first: int) -> bytes | None:
         """Return the object, or None if there is none."""
+        return self._read(_name(first))
 
-    @abstractmethod
     def create(self, first: int, content: bytes) -> bool:
         """Create the object, durably. Return False, and change nothing, if it exists."""
+        return self._create(_name(first), content)
 
-    @abstractmethod
+    def delete(self, first: int) -> None:
+        """Delete the object, durably, if it exists."""
+        self._delete(_name(first))
+
     def firsts(self) -> list[int]:
         """Return the positions of all objects, in order."""
+        return _positions(self._names(""), ENDING)
+
+    def read_checkpoint(self, position: int) -> bytes | None:
+        """Return the checkpoint, or None if there is none."""
+        return self._read(_checkpoint_name(position))
+
+    def create_checkpoint(self, position: int, content: bytes) -> bool:
+        """Create the checkpoint, durably. Return False, and change nothing, if it exists."""
+        return self._create(_checkpoint_name(position), content)
+
+    def checkpoints(self) -> list[int]:
+        """Return the positions of all checkpoints, in order."""
+        return _positions(self._names(CHECKPOINTS), CHECKPOINT_ENDING)
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes | None: ...
+
+    @abstractmethod
+    def _create(self, name: str, content: bytes) -> bool: ...
+
+    @abstractmethod
+    def _delete(self, name: str) -> None: ...
+
+    @abstractmethod
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder of the ledger, which need not exist. ``""`` is the ledger itself."""
 
 
 class FolderLedger(OutsideLedger):
@@ -42,18 +76,21 @@ class FolderLedger(OutsideLedger):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, first: int) -> bytes | None:
+    def _read(self, name: str) -> bytes | None:
         with _reached(str(self.folder)):
             self._require_folder()
             try:
-                return self._path(first).read_bytes()
+                return (self.folder / name).read_bytes()
             except FileNotFoundError:
                 return None
 
-    def create(self, first: int, content: bytes) -> bool:
-        path = self._path(first)
+    def _create(self, name: str, content: bytes) -> bool:
+        path = self.folder / name
         with _reached(str(self.folder)):
             self._require_folder()
+            if path.parent != self.folder:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                _sync(self.folder)
             try:
                 with atomic_write(path, force=False) as file:
                     file.write(content)
@@ -63,13 +100,19 @@ class FolderLedger(OutsideLedger):
                 raise
         return True
 
-    def firsts(self) -> list[int]:
+    def _delete(self, name: str) -> None:
         with _reached(str(self.folder)):
             self._require_folder()
-            return _positions(path.name for path in self.folder.iterdir())
+            (self.folder / name).unlink(missing_ok=True)
+            _sync(self.folder)
 
-    def _path(self, first: int) -> Path:
-        return self.folder / _name(first)
+    def _names(self, folder: str) -> list[str]:
+        with _reached(str(self.folder)):
+            self._require_folder()
+            try:
+                return [path.name for path in (self.folder / folder).iterdir()]
+            except FileNotFoundError:
+                return []
 
     def _require_folder(self) -> None:
         """Raise FileNotFoundError: a folder that is not mounted must not look like an empty ledger."""
@@ -84,33 +127,35 @@ class ObjectLedger(OutsideLedger):
             self.files, self.root = open_object_store(url)
             self.url = url
 
-    def read(self, first: int) -> bytes | None:
+    def _read(self, name: str) -> bytes | None:
         with _reached(self.url):
             try:
-                content: bytes = self.files.cat_file(self._path(first))
+                content: bytes = self.files.cat_file(f"{self.root}/{name}")
             except FileNotFoundError:
                 return None
             return content
 
-    def create(self, first: int, content: bytes) -> bool:
+    def _create(self, name: str, content: bytes) -> bool:
+        path = f"{self.root}/{name}"
         with _reached(self.url):
             try:
-                self.files.pipe_file(self._path(first), content, mode="create")
+                self.files.pipe_file(path, content, mode="create")
             except FileExistsError:
                 return False
             # An answer is no proof. A store that ignores the condition overwrites the object of another database here, and read() names the difference.
-            return bool(self.files.cat_file(self._path(first)) == content)
+            return bool(self.files.cat_file(path) == content)
 
-    def firsts(self) -> list[int]:
+    def _delete(self, name: str) -> None:
+        with _reached(self.url), suppress(FileNotFoundError):
+            self.files.rm_file(f"{self.root}/{name}")
+
+    def _names(self, folder: str) -> list[str]:
         with _reached(self.url):
             try:
-                found = self.files.ls(self.root, detail=False)
+                found = self.files.ls(f"{self.root}/{folder}".rstrip("/"), detail=False)
             except FileNotFoundError:
                 return []
-            return _positions(name.rpartition("/")[2] for name in found)
-
-    def _path(self, first: int) -> str:
-        return f"{self.root}/{_name(first)}"
+            return [name.rpartition("/")[2] for name in found]
 
 
 def outside_ledger() -> OutsideLedger:
@@ -140,9 +185,22 @@ def _reached(place: str) -> Iterator[None]:
         ) from error
 
 
+def _sync(folder: Path) -> None:
+    """Make changes of the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _name(first: int) -> str:
     return f"{first:019}{ENDING}"
 
 
-def _positions(names: Iterator[str]) -> list[int]:
-    return sorted(int(name.removesuffix(ENDING)) for name in names if name.endswith(ENDING) and name.removesuffix(ENDING).isdecimal())
+def _checkpoint_name(position: int) -> str:
+    return f"{CHECKPOINTS}/{position:019}{CHECKPOINT_ENDING}"
+
+
+def _positions(names: Iterable[str], ending: str) -> list[int]:
+    return sorted(int(name.removesuffix(ending)) for name in names if name.endswith(ending) and name.removesuffix(ending).isdecimal())

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.ledger.book import NewEntry, digest_at, insert, read_entries
+from privacy.ledger.book import NewEntry, digest_at, insert, last_position, read_entries
+from privacy.ledger.checkpoint import BEGINNING, Checkpoint, parse_checkpoint
 from privacy.ledger.entry import Entry, LedgerBroken, chained, parse_entry
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import OutsideLedger, outside_ledger
@@ -39,7 +40,7 @@ def record_entries(new: Sequence[NewEntry]) -> list[Entry]:
     StoreUnavailable. Then nothing may be destroyed. Entries that were committed and not published are published by the next call.
     """
     keys, key, outside = subject_keys(), signing_key(), outside_ledger()
-    with _publishing():
+    with publishing():
         publish(outside, key)
         with transaction.atomic(durable=True):
             entries = insert(new, keys)
@@ -50,7 +51,7 @@ def record_entries(new: Sequence[NewEntry]) -> list[Entry]:
 def publish_pending() -> int:
     """Publish the entries that a killed process has not published, and return their number. Raise as ``record_entries``."""
     key, outside = signing_key(), outside_ledger()
-    with _publishing():
+    with publishing():
         return publish(outside, key)
 
 
@@ -78,8 +79,9 @@ def follow(outside: OutsideLedger, position: int) -> int:
 
     Raise LedgerBehind if the database lacks an entry, and LedgerBroken if an entry differs.
     """
+    position = max(position, _known_checkpoint(outside, position))
     while (content := outside.read(position + 1)) is not None:
-        entries = list(chained(parse_object(content, position + 1), position, digest_at(position)))
+        entries = list(chained(parse_object(content, position + 1), position, digest_at(position) or b""))
         last = entries[-1].position
         ours = list(read_entries(after=position, up_to=last))
         for entry, our in zip(entries, ours, strict=False):
@@ -95,6 +97,39 @@ def follow(outside: OutsideLedger, position: int) -> int:
             )
         position = last
     return position
+
+
+def _known_checkpoint(outside: OutsideLedger, position: int) -> int:
+    """Return the last checkpoint outside if it is after ``position``, otherwise 0.
+
+    The objects before it are deleted. Raise LedgerBehind if the database does not have the entry of the checkpoint, and LedgerBroken if it has another.
+    """
+    last = max(outside.checkpoints(), default=0)
+    if last <= position:
+        return 0
+    known, checkpoint = digest_at(last), last_checkpoint_outside(outside)
+    if known is None:
+        raise LedgerBehind(
+            f"The ledger outside begins after entry {last}, and that of the database ends at {last_position()}: the database was restored."
+            " Run manage.py replay_erasures."
+        )
+    if known != checkpoint.digest:
+        raise LedgerBroken(
+            f"The checkpoint outside at entry {last} is another one than in the database. Two databases write to one ledger:"
+            " run manage.py verify_ledger."
+        )
+    return last
+
+
+def last_checkpoint_outside(outside: OutsideLedger) -> Checkpoint:
+    """Return the last checkpoint outside, without a check of its signature, or BEGINNING. Raise LedgerBroken."""
+    for position in reversed(outside.checkpoints()):
+        return checkpoint_outside(outside, position)
+    return BEGINNING
+
+
+def checkpoint_outside(outside: OutsideLedger, position: int) -> Checkpoint:
+    return parse_checkpoint((outside.read_checkpoint(position) or b"").decode("ascii", "replace").rstrip("\n"), position)
 
 
 def content_of(entries: Sequence[Entry], key: OKPKey) -> bytes:
@@ -136,7 +171,7 @@ def _note(position: int) -> None:
 
 
 @contextmanager
-def _publishing() -> Iterator[None]:
+def publishing() -> Iterator[None]:
     busy = UserFacingError(
         f"Another process has published entries of the ledger for {LOCK_SECONDS:.0f} seconds: nothing was changed. Run it again."
     )

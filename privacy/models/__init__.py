@@ -4,7 +4,7 @@ from privacy.models.audit_log import AuditEntry
 from privacy.models.erased_users import ErasedUser
 from privacy.models.erasures import Erasure, ErasureStep
 from privacy.models.holds import Hold
-from privacy.models.ledger import COUNTED, LedgerEntry, LedgerState, PendingAction
+from privacy.models.ledger import COUNTED, LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Erasure",
     "ErasureStep",
     "Hold",
+    "LedgerCheckpoint",
     "LedgerEntry",
     "LedgerState",
     "PendingAction",

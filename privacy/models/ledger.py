@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
-from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest
+from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest, IsSignature
 
 COUNTED = (
     *("audit_log", "calls", "erasure", "exports", "files", "log_ins", "matches", "profile", "requests", "snapshots", "vector_import"),
@@ -71,6 +71,40 @@ class LedgerEntry(models.Model):
             models.CheckConstraint(condition=IsDigest("plan_digest"), name="erasure_ledger_plan_digest_check"),
             models.CheckConstraint(condition=HasCounts("counts", names=COUNTED), name="erasure_ledger_counts_check"),
             *supported_dates("erasure_ledger", "recorded_at"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.position)
+
+
+class LedgerCheckpoint(models.Model):
+    """The position and the digest of an entry that was deleted after its retention, with all entries before it. The next entry continues from it.
+
+    ``last_recorded_at`` is the time of that entry, and ``retention_days`` was the retention. ``key`` is the thumbprint (RFC 7638) of the key that
+    signed the other columns, and ``signature`` the Ed25519 signature. Triggers reject every change.
+    """
+
+    not_copied: ClassVar[str] = "it belongs to the ledger of one database"
+    kept_by_flush: ClassVar[bool] = True
+
+    position = models.BigIntegerField(primary_key=True)
+    digest = models.BinaryField()
+    last_recorded_at = models.DateTimeField()
+    retention_days = models.IntegerField()
+    created_at = models.DateTimeField()
+    key = models.BinaryField()
+    signature = models.BinaryField()
+
+    class Meta:
+        db_table = "ledger_checkpoints"
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=Q(position__gt=0), name="ledger_checkpoints_position_check"),
+            models.CheckConstraint(condition=Q(retention_days__gt=0), name="ledger_checkpoints_retention_days_check"),
+            models.CheckConstraint(condition=IsDigest("digest"), name="ledger_checkpoints_digest_check"),
+            models.CheckConstraint(condition=IsDigest("key"), name="ledger_checkpoints_key_check"),
+            models.CheckConstraint(condition=IsSignature("signature"), name="ledger_checkpoints_signature_check"),
+            *supported_dates("ledger_checkpoints", "last_recorded_at", "created_at"),
         ]
 
     def __str__(self) -> str:

@@ -189,6 +189,13 @@ class IsDigest(_OfOneArgument):
     output_field = models.BooleanField()
 
 
+class IsSignature(_OfOneArgument):
+    """64 bytes that are no plain text, as in ``IsDigest``. NULL passes."""
+
+    template = "(octet_length(%(expressions)s) = 64 AND encode(%(expressions)s, 'hex') !~ '^(00|[2-6][0-9a-f]|7[0-9a-e])*$')"
+    output_field = models.BooleanField()
+
+
 class HasCounts(_OfOneArgument):
     """A JSON object with only ``names`` as keys and only whole numbers, 0 or more, as values."""
 

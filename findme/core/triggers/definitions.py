@@ -18,9 +18,11 @@ from django.apps import apps
 
 @dataclass(frozen=True, slots=True)
 class TriggerFunction:
-    """A trigger function. ``body`` is None if PostgreSQL stores it parsed (``BEGIN ATOMIC``)."""
+    """A trigger function, or a function that belongs to triggers. ``body`` is None if PostgreSQL stores it parsed (``BEGIN ATOMIC``)."""
 
     name: str
+    parameters: int
+    """Their number."""
     migration: str
     statement: str
     body: str | None
@@ -58,7 +60,7 @@ class TriggerSchema:
 
 
 _FUNCTION = re.compile(
-    r"^CREATE (?:OR REPLACE )?FUNCTION (?P<name>\w+)\(\)(?P<head>.*?)(?:AS (?P<quote>\$\w*\$)(?P<body>.*?)(?P=quote)|^BEGIN ATOMIC\n.*?^END);",
+    r"^CREATE (?:OR REPLACE )?FUNCTION (?P<name>\w+)\((?P<parameters>[^)]*)\)(?P<head>.*?)(?:AS (?P<quote>\$\w*\$)(?P<body>.*?)(?P=quote)|^BEGIN ATOMIC\n.*?^END);",
     re.DOTALL | re.MULTILINE,
 )
 _TRIGGER = re.compile(
@@ -66,7 +68,7 @@ _TRIGGER = re.compile(
     re.MULTILINE,
 )
 _ALWAYS = re.compile(r"^ALTER TABLE (\w+) ENABLE ALWAYS TRIGGER (\w+);", re.MULTILINE)
-_REVOKED = re.compile(r"^REVOKE ALL ON FUNCTION (\w+)\(\) FROM PUBLIC;", re.MULTILINE)
+_REVOKED = re.compile(r"^REVOKE ALL ON FUNCTION (\w+)\([^)]*\) FROM PUBLIC;", re.MULTILINE)
 _SEARCH_PATH = re.compile(r"SET search_path = ([\w, ]+\w)")
 
 
@@ -96,6 +98,7 @@ def _function(found: re.Match[str], migration: str, *, public: bool) -> TriggerF
     path = _SEARCH_PATH.search(found["head"])
     return TriggerFunction(
         name=found["name"],
+        parameters=len(list(filter(str.strip, found["parameters"].split(",")))),
         migration=migration,
         statement=_or_replace(found[0]),
         body=found["body"],

@@ -33,8 +33,8 @@ _TRIGGERS = """
 """
 _FUNCTIONS = """
     SELECT e.number, p.prosecdef, p.proconfig, p.prosrc, has_function_privilege('public', p.oid, 'EXECUTE')
-    FROM unnest(%s::text[]) WITH ORDINALITY AS e (name, number)
-    JOIN pg_proc p ON p.proname = e.name AND p.pronargs = 0
+    FROM unnest(%s::text[], %s::int[]) WITH ORDINALITY AS e (name, parameters, number)
+    JOIN pg_proc p ON p.proname = e.name AND p.pronargs = e.parameters
     WHERE p.pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(quote_ident(%s)))
 """
 _FOREIGN_KEYS = """
@@ -90,7 +90,8 @@ def trigger_problems(using: str = DEFAULT_DB_ALIAS, applied: Collection[str] | N
 def _problems(connection: BaseDatabaseWrapper, expected: TriggerSchema) -> Iterator[TriggerProblem]:
     anchor = expected.triggers[0].table
     with connection.cursor() as cursor:
-        cursor.execute(_FUNCTIONS, [[function.name for function in expected.functions], anchor])
+        names, parameters = [function.name for function in expected.functions], [function.parameters for function in expected.functions]
+        cursor.execute(_FUNCTIONS, [names, parameters, anchor])
         functions = {number: rest for number, *rest in cursor.fetchall()}
         cursor.execute(_TRIGGERS, [[trigger.table for trigger in expected.triggers], [trigger.name for trigger in expected.triggers]])
         triggers = {number: rest for number, *rest in cursor.fetchall()}

@@ -16,10 +16,15 @@ class Command(FindmeCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say what would be repeated")
+        parser.add_argument(
+            "--data-are-newer",
+            action="store_true",
+            help="a database without a ledger: its data are newer than the entries that were deleted after their retention",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
-    def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
-        result = replay(dry_run=dry_run)
+    def handle(self, *args: Any, dry_run: bool, data_are_newer: bool, json: bool, **options: Any) -> None:
+        result = replay(dry_run=dry_run, data_are_newer=data_are_newer)
         if json:
             self.print_json(_as_json(result))
         else:

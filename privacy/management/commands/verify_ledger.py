@@ -32,6 +32,8 @@ class Command(FindmeCommand):
             self.exit_with_findings()
 
     def _print(self, found: LedgerComparison) -> None:
+        if found.checkpoint:
+            self.print_line(f"The entries up to {found.checkpoint} were deleted after their retention, as a signed checkpoint says.")
         self.print_line(f"PostgreSQL has {counted(found.in_postgresql, 'entry', 'entries')}, and the ledger outside has {found.outside}.")
         for problem in found.problems:
             self.print_line(problem)

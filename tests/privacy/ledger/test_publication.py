@@ -19,7 +19,7 @@ from privacy.ledger.publication import LedgerBehind, publish_pending, record_ent
 from privacy.ledger.signing import verifying_keys
 from privacy.ledger.verify import compare_ledgers, entries_outside
 from privacy.models import LedgerEntry, LedgerState
-from tests.emptying import empty_the_tables
+from tests.emptying import empty_the_tables, without_append_only
 from tests.support.commands import manage_here
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
@@ -204,11 +204,8 @@ def test_two_databases__that_write_one_ledger__are_named(ledger: Path) -> None:
 
 def test_table_without_triggers__an_edited_row_is_found(ledger: Path) -> None:
     erase(uuid4(), uuid4())
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE erasure_ledger DISABLE TRIGGER USER")
+    with without_append_only() as cursor:
         cursor.execute("UPDATE erasure_ledger SET kind = 2 WHERE position = 2")
-        cursor.execute("ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_append_only")
-        cursor.execute("ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_chained")
     _, printed, _ = manage_here("verify_ledger")
     assert "PostgreSQL: Entry 2 of the ledger in PostgreSQL was edited. Run manage.py verify_ledger.\n" in printed
 

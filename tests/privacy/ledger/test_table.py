@@ -14,6 +14,7 @@ from privacy.ledger.book import NewEntry, insert, read_entries
 from privacy.ledger.entry import FIRST_PREVIOUS, Kind, chained
 from privacy.ledger.keys import subject_keys
 from privacy.models import COUNTED, LedgerEntry
+from tests.emptying import without_append_only
 from tests.support.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -135,10 +136,8 @@ def test_table__a_copied_entry_must_be_the_next_of_the_chain(change: Callable[[d
     add()
     add()
     row: dict[str, Any] = dict(LedgerEntry.objects.filter(pk=2).values().get())
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE erasure_ledger DISABLE TRIGGER USER; DELETE FROM erasure_ledger WHERE position = 2")
-        cursor.execute("ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_chained")
-        cursor.execute("ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_append_only")
+    with without_append_only() as cursor:
+        cursor.execute("DELETE FROM erasure_ledger WHERE position = 2")
     row["counts"] = json.dumps(row["counts"])
     with pytest.raises(Error, match="does not follow the entry 1"):
         add(**change(row))

@@ -71,6 +71,7 @@ def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> N
         "audit_log",
         "erasure_ledger",
         "erasure_ledger_state",
+        "ledger_checkpoints",
         "pending_actions",
         "holds",
         "data_subject_requests",
