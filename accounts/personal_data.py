@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Collection, Iterator
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,14 @@ from privacy.declarations import Category, Disposition, Export, Link, LinkKind, 
 from privacy.json_schemas import Schema, array_of, row_of
 from privacy.purposes import ACCOUNT, ADMINISTRATION, MATCHING, SECURITY
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.retention_rules import UserRule
 from privacy.users import anonymized_email
+
+
+def _inactive(before: datetime) -> QuerySet[User]:
+    """Return users whose last login is known and old. A service that does not write ``last_login`` has no inactive users."""
+    users: QuerySet[User] = User.objects.exclude(calls_made__created_at__gte=before).exclude(calls_received__created_at__gte=before)
+    return users.filter(last_login__lt=before, updated_at__lt=before, created_at__lt=before)
 
 
 def date_of_birth_disposition() -> Disposition:
@@ -131,6 +138,22 @@ class Profile(PersonalDataOwner):
     """Owns the user's row, groups, permissions and sessions, and the admin log entries by and about the user."""
 
     section = "profile"
+    retention_rules = (
+        UserRule(
+            name="hidden_users",
+            what="softly deleted users",
+            since="the deletion",
+            category=Category.IDENTITY,
+            expired=lambda before: User.objects.filter(deleted_at__lt=before),
+        ),
+        UserRule(
+            name="inactive_users",
+            what="users",
+            since="their last login, call and change of the profile",
+            category=Category.IDENTITY,
+            expired=_inactive,
+        ),
+    )
     tables = {"accounts.User": USERS, "admin.LogEntry": ADMIN_LOG, "sessions.Session": SESSIONS}
 
     protection = {
@@ -213,6 +236,11 @@ class Profile(PersonalDataOwner):
             is_staff=False,
             created_at=F("deleted_at"),
         )
+
+    def erase_many(self, user_ids: Collection[UUID]) -> None:
+        ids = set(map(str, user_ids))
+        ended = [session.pk for session in Session.objects.iterator() if session.get_decoded().get(SESSION_KEY) in ids]
+        Session.objects.filter(pk__in=ended).delete()
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [

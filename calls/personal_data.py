@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import CALLS
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.retention_rules import RowRule
 from privacy.shared_data import without_person
 
 
@@ -22,6 +24,24 @@ class Calls(PersonalDataOwner):
     """Owns the calls. A recording shows both users, and the video service logs them under the session id."""
 
     section = "calls"
+    retention_rules = (
+        RowRule(
+            name="calls",
+            what="calls",
+            since="their creation",
+            category=Category.CALLS,
+            expired=lambda before: _calls_before(before),
+        ),
+        RowRule(
+            name="call_recordings",
+            what="addresses of recordings and metadata of calls",
+            since="the call",
+            category=Category.MEDIA,
+            disposition=Disposition.CLEARED,
+            expired=lambda before: _calls_before(before).exclude(recording_url=None, metadata={}),
+            change=lambda calls: calls.update(recording_url=None, metadata={}),
+        ),
+    )
     tables = {
         "calls.VideoCall": TableDeclaration(
             links=(Link("caller"), Link("callee")),
@@ -99,6 +119,11 @@ class Calls(PersonalDataOwner):
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return [Effect("calls", _calls(user_id).count(), Disposition.DELETED), _recordings(user_id)]
+
+
+def _calls_before(before: datetime) -> VideoCallQuerySet:
+    """Return the old calls that no hold keeps."""
+    return VideoCall.objects.filter(created_at__lt=before).exclude(held_rows(Section.CALLS, ("caller", "callee")))
 
 
 def _calls(user_id: UUID) -> VideoCallQuerySet:

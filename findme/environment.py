@@ -147,6 +147,16 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
             stores[found[1]] = found[2]
         return stores
 
+    def rules(self, var: str) -> dict[str, int]:
+        """Return numbers of days by name of a rule, ``NAME=DAYS`` separated by commas. Raise ImproperlyConfigured."""
+        rules: dict[str, int] = {}
+        for part in self.list(var, default=[]):
+            found = re.fullmatch(r"([a-z][a-z_]*) ?= ?([1-9][0-9]{0,4})", part)
+            if found is None or found[1] in rules:
+                raise ImproperlyConfigured(f"{var} has {part!r}: it must be NAME=DAYS, each name once, such as matches=730.")
+            rules[found[1]] = int(found[2])
+        return rules
+
     def days(self, var: str) -> list[str]:
         """Return days separated by commas: ``YYYY-MM-DD``, or ``MM-DD`` for every year. Raise ImproperlyConfigured."""
         days: list[str] = self.list(var, default=[])

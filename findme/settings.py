@@ -69,6 +69,10 @@ REQUEST_RECIPIENTS = env.names("REQUEST_RECIPIENTS")
 REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095)
 """For how many days after the end of a request its contact address is kept."""
 
+# --- Retention --------------------------------------------------------------------------------------------------------------------
+RETENTION_RULES = env.rules("RETENTION_RULES")
+"""The rules that ``apply_retention`` applies once they are approved, with their numbers of days (``privacy.retention``)."""
+
 # --- Django -----------------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "findme",

@@ -11,14 +11,27 @@ from django.db.models import Q
 from matching.models import Match, MatchQuerySet
 from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
 from privacy.json_schemas import Schema, array_of, row_of
+from privacy.models.holds import Section, held_rows
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
+from privacy.retention_rules import RowRule
 
 
 class Matches(PersonalDataOwner):
     """Owns the matches. Of each user, a match holds the id and the answer. The answer of the other user is not exported."""
 
     section = "matches"
+    retention_rules = (
+        RowRule(
+            name="matches",
+            what="matches without a call",
+            since="their creation",
+            category=Category.MATCHES,
+            expired=lambda before: Match.objects.filter(created_at__lt=before, calls__isnull=True).exclude(
+                held_rows(Section.MATCHES, ("user", "matched_user"))
+            ),
+        ),
+    )
     tables = {
         "matching.Match": TableDeclaration(
             links=(Link("user"), Link("matched_user")),

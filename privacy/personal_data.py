@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,12 @@ from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
 from privacy.json_schemas import TIME, Schema, array_of, object_of, or_null, row_of
 from privacy.ledger.book import entries_of
+from privacy.ledger.expiry import count_expired, expire
 from privacy.models import AuditEntry, DataSubjectRequest, ErasedUser, Erasure, Hold, RequestRecipient
 from privacy.models.expired_records import delete_expired_records
 from privacy.purposes import ACCOUNTABILITY, REQUESTS
 from privacy.registry import Effect, PersonalDataOwner, registry
+from privacy.retention_rules import AppliedRule
 
 LEDGER_RETENTION = Retention("as long as a backup or another copy can have the user")
 WITH_HOLD = Retention("until the operator deletes the hold, three years after its end at the earliest")
@@ -276,7 +279,7 @@ class AuditLog(PersonalDataOwner):
                     reason="the actor is another person, and no entry about a user has a collection",
                 ),
             ),
-        )
+        ),
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
@@ -300,14 +303,37 @@ class AuditLog(PersonalDataOwner):
     def after_soft_deletion(self, user_id: UUID) -> list[Effect]:
         return []
 
+    def count_expired(self) -> int:
+        return audit.expired().count()
+
     def delete_expired(self) -> int:
         return delete_expired_records(AuditEntry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LedgerRule(AppliedRule):
+    """Entries go behind a signed checkpoint."""
+
+    def count(self, days: int) -> int:
+        return count_expired(days)
+
+    def apply(self, days: int) -> int:
+        return expire(days)
 
 
 class Ledger(PersonalDataOwner):
     """Owns the erasure ledger. It names users by an HMAC, and outlives all copies of their data (GDPR, article 5 (2))."""
 
     section = "ledger"
+    retention_rules = (
+        _LedgerRule(
+            name="ledger",
+            what="entries of the erasure ledger",
+            since="the action",
+            category=Category.PRIVACY_RECORDS,
+            least_days=audit.RETENTION.days,
+        ),
+    )
     is_last = True
     tables = {
         "privacy.LedgerEntry": TableDeclaration(

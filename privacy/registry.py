@@ -7,7 +7,7 @@ outside PostgreSQL. ``privacy`` discovers the module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from django.db.models import Model, Q
 
 from privacy.declarations import Disposition, Export, LinkKind, PersonalData, TableDeclaration
 from privacy.json_schemas import Schema, section_of
+from privacy.retention_rules import RetentionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,9 @@ class PersonalDataOwner(ABC):
 
     is_last: ClassVar[bool] = False
     """Whether its section and its effects come after those of the other owners."""
+
+    retention_rules: ClassVar[Sequence[RetentionRule]] = ()
+    """Rules that an operator can switch on."""
 
     protection: Mapping[str, Protection] = {}
     """Protection by model label, for each model with a foreign key to users."""
@@ -148,6 +152,15 @@ class PersonalDataOwner(ABC):
     def clear_kept_row(self, user_id: UUID) -> None:  # noqa: B027  # only the owner of the user's row has something to clear
         """Clear all data in the user's row, which an erasure cannot delete while a hold keeps rows that refer to it. By default nothing."""
 
+    def erase_many(self, user_ids: Collection[UUID]) -> None:
+        """Do what ``erase`` does, for many users. By default one after another."""
+        for user_id in user_ids:
+            self.erase(user_id)
+
+    def count_expired(self) -> int:
+        """Return how many rows ``delete_expired`` would delete."""
+        raise NotImplementedError(f"{type(self).__qualname__} has a retention and does not count what is older")
+
     def delete_expired(self) -> int:
         """Delete the rows of all users after the end of ``retention``, and return their number.
 
@@ -208,6 +221,15 @@ class Store(ABC):
         A place is a phrase for an error message, such as "the collection 'profile_embeddings_v1'". The answers of a lookup by id and of a search can
         differ, so both are needed.
         """
+
+    def remove_many(self, user_ids: Collection[UUID]) -> None:
+        """Do what ``remove`` does, for many users. By default one after another."""
+        for user_id in user_ids:
+            self.remove(user_id)
+
+    def remaining_many(self, user_ids: Collection[UUID]) -> list[str]:
+        """Return the places where data of any of the users is found, as ``remaining`` does."""
+        return sorted({place for user_id in user_ids for place in self.remaining(user_id)})
 
     @abstractmethod
     def scan(self, user_ids: Collection[UUID]) -> frozenset[UUID]:

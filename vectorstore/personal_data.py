@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from findme.core.db.expressions import IsAmong
+from findme.core.postgresql.arrays import uuid_array
 from privacy.declarations import WITH_ACCOUNT, Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.json_schemas import NUMBER, Schema, array_of, object_of, or_null, row_of
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, Store, columns_of, registry
+from privacy.retention_rules import RowRule
 from vectorstore.models import ImportDigest, ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, VectorImport
 
 UNTIL_SYNCED = Retention("until the vector store has the change")
@@ -59,6 +62,15 @@ class Embeddings(PersonalDataOwner):
     """
 
     section = "vector_store"
+    retention_rules = (
+        RowRule(
+            name="deactivated_embeddings",
+            what="embeddings of deactivated users",
+            since="the last change of the user",
+            category=Category.LIKENESS,
+            expired=lambda before: ProfileEmbedding.objects.filter(user__active=False, user__updated_at__lt=before, updated_at__lt=before),
+        ),
+    )
     tables = {
         "vectorstore.ProfileEmbedding": TableDeclaration(
             links=(Link("user"),),
@@ -170,6 +182,9 @@ class Syncing(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         self.anonymize(user_id)
 
+    def erase_many(self, user_ids: Collection[UUID]) -> None:
+        QuarantinedUser.objects.filter(IsAmong("pk", uuid_array(user_ids))).delete()
+
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         """Return no effect: these rows are bookkeeping, and workers delete them."""
         return []
@@ -225,6 +240,9 @@ class Imports(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         VectorImport.forget(user_id)
 
+    def erase_many(self, user_ids: Collection[UUID]) -> None:
+        VectorImport.objects.filter(IsAmong("last_point", f"{{{','.join(map(str, user_ids))}}}", "varchar")).update(last_point="")
+
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         """Return no effect: the digests are bookkeeping."""
         return []
@@ -272,14 +290,26 @@ class VectorStore(Store):
     def remove(self, user_id: UUID) -> bool:
         """Delete the point, then remove the user from the sentinels. Return whether there was a point.
 
-        The deletion takes long. Meanwhile a worker may write a checkpoint with this user as a sentinel. So ``remove_sentinel`` runs after it.
+        The deletion takes long. Meanwhile a worker may write a checkpoint with this user as a sentinel. So ``remove_sentinels`` runs after it.
         """
         from vectorstore.sync.inline import remove_point
 
         with self.session():  # without the alias, the collections of the registry are not known to be those that are served
             removed = remove_point(user_id)
-        StoreState.remove_sentinel(user_id)
+        StoreState.remove_sentinels([user_id])
         return removed
+
+    def remove_many(self, user_ids: Collection[UUID]) -> None:
+        from vectorstore.sync.inline import remove_points
+
+        with self.session():
+            remove_points(sorted(user_ids))
+        StoreState.remove_sentinels(user_ids)
+
+    def remaining_many(self, user_ids: Collection[UUID]) -> list[str]:
+        from vectorstore.sync.leftovers import collections_with_point
+
+        return [f"the collection {name!r}" for name in collections_with_point(*user_ids)]
 
     def remaining(self, user_id: UUID) -> list[str]:
         from vectorstore.sync.leftovers import collections_with_point

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +10,10 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.db.models import QuerySet
 
 from accounts.login.attempts import digest_of
-from accounts.login.retention import RECORDS, RETENTION, delete_old_records
+from accounts.login.retention import RECORDS, RETENTION, count_old_records, delete_old_records
 from accounts.models import User
+from findme.core.db.expressions import IsAmong
+from findme.core.postgresql.arrays import uuid_array
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.json_schemas import Schema, array_of, object_of, row_of
 from privacy.purposes import SECURITY
@@ -76,11 +78,20 @@ class LogIns(PersonalDataOwner):
     def erase(self, user_id: UUID) -> None:
         self.anonymize(user_id)
 
+    def erase_many(self, user_ids: Collection[UUID]) -> None:
+        emails = User.objects.filter(IsAmong("pk", uuid_array(user_ids))).values_list("email", flat=True)
+        keys = ",".join([*map(str, user_ids), *map(digest_of, emails)])  # UUIDs and hexadecimal digests
+        for model in RECORDS:
+            model.objects.filter(IsAmong("username", f"{{{keys}}}", "varchar")).delete()
+
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return list(_records(user_id))
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return list(_records(user_id))
+
+    def count_expired(self) -> int:
+        return count_old_records()
 
     def delete_expired(self) -> int:
         return delete_old_records()

@@ -17,6 +17,12 @@ RECORDS = (AccessAttempt, AccessFailureLog, AccessLog)
 _next_at = float("-inf")
 
 
+def count_old_records() -> int:
+    """Return how many records are older than 30 days."""
+    oldest = timezone.now() - RETENTION
+    return sum(model.objects.filter(attempt_time__lt=oldest).count() for model in RECORDS)
+
+
 def delete_old_records() -> int:
     """Delete the records older than 30 days and return the number of rows."""
     oldest = timezone.now() - RETENTION

@@ -28,7 +28,7 @@ def locked_user(user_id: UUID) -> Iterator[UserRow | None]:
     answered = False
     try:
         with transaction.atomic(durable=True):
-            _limit_waiting()
+            limit_waiting()
             yield _lock(user_id)
             answered = True
     except DatabaseError as error:
@@ -52,7 +52,8 @@ def check_deferred_constraints() -> None:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def _limit_waiting() -> None:
+def limit_waiting() -> None:
+    """Limit how long statements of the transaction wait for other transactions."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 

@@ -47,13 +47,13 @@ def process_pending() -> PendingResult:
         return PendingResult()
     try:
         rows = [*PendingAction.objects.filter(is_held=False).order_by("pk")[:BATCH_SIZE], *ended_actions(BATCH_SIZE)]
-        new = list(_unrecorded(rows, subject_keys())) if rows else []
+        new = list(unrecorded(rows, subject_keys())) if rows else []
         if new:
             record_entries(new)
         completed, waiting = 0, {}
         for row in rows:
             try:
-                completed += _complete(row)
+                completed += complete_action(row)
             except StoreUnavailable as error:
                 waiting[row.user_id] = one_line(error)
                 break  # each further attempt would wait as long
@@ -64,7 +64,7 @@ def process_pending() -> PendingResult:
         lock.release()
 
 
-def _unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[NewEntry]:
+def unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[NewEntry]:
     """Yield an entry for each row whose kind is not the last one of the user's in the ledger."""
     rows = list(rows)
     last = last_kinds({row.user_id for row in rows}, keys)
@@ -78,7 +78,7 @@ def _unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[Ne
             last[key] = kind
 
 
-def _complete(row: PendingAction) -> bool:
+def complete_action(row: PendingAction) -> bool:
     """Complete the action. Return False if a hold keeps data: then the action waits for its end."""
     outcome = None
     match Kind(row.kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
@@ -49,6 +49,16 @@ def remove_from_stores(user_id: UUID) -> list[Effect]:
     Raise DeletionUnconfirmed or UserFacingError.
     """
     return [Effect(store.contents, int(remove_verified(store, user_id)), Disposition.DELETED) for store in registry.stores]
+
+
+def remove_many_from_stores(user_ids: Collection[UUID]) -> None:
+    """Delete many users from every store and read the result back, as the last step of the caller's transaction. Raise StoreUnavailable."""
+    for store in registry.stores:
+        store.remove_many(user_ids)
+        if places := store.remaining_many(user_ids):
+            raise StoreUnavailable(
+                f"Data of erased users is still in {', '.join(places)} after its deletion. Check the log of the {store.name}, then run it again."
+            )
 
 
 def remove_verified(store: Store, user_id: UUID) -> bool:

@@ -62,9 +62,16 @@ def certificate_of(request_id: UUID) -> Certificate:
             ActiveHold(hold.section, hold.article, hold.until)
             for hold in Hold.objects.active().filter(user_id=erasure.user_id).order_by("pk")
         ),
-        entry=Place(position, digest_at(position).hex()),
-        head=Place(head, digest_at(head).hex()),
+        entry=_place(position),
+        head=_place(head),
     )
+
+
+def _place(position: int) -> Place:
+    digest = digest_at(position)
+    if digest is None:
+        raise UserFacingError(f"Entry {position} of the ledger was deleted after its retention: no certificate was issued.")
+    return Place(position, digest.hex())
 
 
 def _erasure_of(request_id: UUID) -> Erasure:

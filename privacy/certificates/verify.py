@@ -10,7 +10,7 @@ from findme.core.errors import UserFacingError
 from privacy.certificates.contents import CERTIFICATE, VERSION
 from privacy.ledger.outside import FolderLedger
 from privacy.ledger.signing import verified
-from privacy.ledger.verify import entries_outside
+from privacy.ledger.verify import entries_outside, start_outside
 
 if TYPE_CHECKING:
     from privacy.ledger.signing import VerifyingKeys
@@ -27,9 +27,14 @@ def verify_certificate(token: str, keys: VerifyingKeys, ledger: Path) -> dict[st
         raise UserFacingError(
             f"There is no folder {str(ledger)!r}: the certificate was not verified. Pass the folder of the ledger's files."
         )
-    found = _digests(ledger, keys, {contents["entry"]["position"], contents["head"]["position"]})
+    start, found = _digests(ledger, keys, {contents["entry"]["position"], contents["head"]["position"]})
     for name in ("entry", "head"):
         position, digest = contents[name]["position"], contents[name]["digest"]
+        if position not in found and position < start:
+            raise UserFacingError(
+                f"Entry {position} of the ledger in {str(ledger)!r} was deleted after its retention: the certificate was not verified."
+                " Pass an older copy of the ledger."
+            )
         if position not in found:
             raise UserFacingError(
                 f"The ledger in {str(ledger)!r} has no entry {position}, which the certificate names: it was cut off. Get a complete copy."
@@ -51,6 +56,9 @@ def _contents(token: str, keys: VerifyingKeys) -> dict[str, Any]:
     return contents
 
 
-def _digests(ledger: Path, keys: VerifyingKeys, positions: set[int]) -> dict[int, str]:
-    """Read the whole ledger, with its chain and all signatures. Return the digests at these positions."""
-    return {entry.position: entry.digest.hex() for entry in entries_outside(FolderLedger(ledger), keys) if entry.position in positions}
+def _digests(ledger: Path, keys: VerifyingKeys, positions: set[int]) -> tuple[int, dict[int, str]]:
+    """Read the whole ledger, with its chain and all signatures. Return where it begins, and the digests at these positions."""
+    outside = FolderLedger(ledger)
+    start = start_outside(outside, keys)
+    entries = {entry.position: entry.digest.hex() for entry in entries_outside(outside, keys) if entry.position in positions}
+    return start.position, {start.position: start.digest.hex()} | entries

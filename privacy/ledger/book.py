@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -16,6 +17,7 @@ from privacy.models import LedgerCheckpoint, LedgerEntry
 
 POLICY_VERSION = 1
 """Version of the rules of privacy actions. Increase it with each change of what an erasure or an anonymization does."""
+COLUMNS = ("position", "recorded_at", "kind", "subject", "key_id", "plan_digest", "policy_version", "counts", "previous", "digest")
 INSERT = """
     INSERT INTO erasure_ledger (kind, subject, key_id, plan_digest, policy_version, counts)
     SELECT kind, subject, %s, plan, %s, counts::jsonb
@@ -81,7 +83,7 @@ def read_entries(*, after: int = 0, up_to: int | None = None) -> Iterator[Entry]
     rows = LedgerEntry.objects.filter(position__gt=after).order_by("position")
     if up_to is not None:
         rows = rows.filter(position__lte=up_to)
-    return (_entry(row) for row in rows.iterator(chunk_size=1000))
+    return (_entry(row) for row in rows.values_list(*COLUMNS).iterator(chunk_size=1000))
 
 
 def last_position() -> int:
@@ -118,22 +120,24 @@ def entries_of(user_id: UUID) -> list[Entry]:
     """Return the entries about the user. Raise UserFacingError if the keys cannot be used and there are entries."""
     if not LedgerEntry.objects.exists():
         return []
-    return [_entry(row) for row in LedgerEntry.objects.filter(subject__in=subject_keys().subjects(user_id)).order_by("position")]
+    rows = LedgerEntry.objects.filter(subject__in=subject_keys().subjects(user_id)).order_by("position")
+    return [_entry(row) for row in rows.values_list(*COLUMNS)]
 
 
-def _entry(row: LedgerEntry) -> Entry:
-    """Return the entry of the row. Raise LedgerBroken if the digest is not that of the other columns: the row was edited."""
+def _entry(row: tuple[Any, ...]) -> Entry:
+    """Return the entry of the columns ``COLUMNS``. Raise LedgerBroken if the digest is not that of the other columns: the row was edited."""
+    position, recorded_at, kind, subject, key_id, plan_digest, policy_version, counts, previous, digest = row
     entry = Entry(
-        position=row.position,
-        recorded_at=row.recorded_at,
-        kind=Kind(row.kind),
-        subject=bytes(row.subject),
-        key_id=row.key_id,
-        plan_digest=None if row.plan_digest is None else bytes(row.plan_digest),
-        policy_version=row.policy_version,
-        counts=row.counts,
-        previous=bytes(row.previous),
+        position=position,
+        recorded_at=recorded_at,
+        kind=Kind(kind),
+        subject=bytes(subject),
+        key_id=key_id,
+        plan_digest=None if plan_digest is None else bytes(plan_digest),
+        policy_version=policy_version,
+        counts=counts,
+        previous=bytes(previous),
     )
-    if entry.digest != bytes(row.digest):
-        raise LedgerBroken(f"Entry {row.position} of the ledger in PostgreSQL was edited. Run manage.py verify_ledger.")
+    if entry.digest != bytes(digest):
+        raise LedgerBroken(f"Entry {position} of the ledger in PostgreSQL was edited. Run manage.py verify_ledger.")
     return entry

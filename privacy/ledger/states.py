@@ -8,6 +8,8 @@ from uuid import UUID
 from django.contrib.postgres.functions import TransactionNow
 from django.db.models import Min
 
+from findme.core.db.expressions import IsAmong
+from findme.core.postgresql.arrays import bytea_array
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys
 from privacy.models import LedgerEntry, PendingAction
@@ -30,7 +32,7 @@ def action_of(kind: Kind) -> Kind:
 def last_kinds(user_ids: Collection[UUID], keys: SubjectKeys) -> dict[tuple[UUID, Kind], Kind]:
     """Return the kind of the last entry for each of these users and each action that has an entry."""
     users = {subject: user_id for user_id in user_ids for subject in keys.subjects(user_id)}
-    found = LedgerEntry.objects.filter(subject__in=users).order_by("position").values_list("subject", "kind")
+    found = LedgerEntry.objects.filter(IsAmong("subject", bytea_array(users), "bytea")).order_by("position").values_list("subject", "kind")
     return {(users[bytes(subject)], action_of(Kind(kind))): Kind(kind) for subject, kind in found}
 
 

@@ -6,6 +6,7 @@ from privacy.models.erasures import Erasure, ErasureStep
 from privacy.models.holds import Hold
 from privacy.models.ledger import COUNTED, LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
 from privacy.models.requests import DataSubjectRequest, RequestRecipient
+from privacy.models.retention import RetentionApproval
 
 __all__ = [
     "COUNTED",
@@ -20,4 +21,5 @@ __all__ = [
     "LedgerState",
     "PendingAction",
     "RequestRecipient",
+    "RetentionApproval",
 ]

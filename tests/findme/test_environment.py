@@ -286,6 +286,24 @@ def test_names__wrong_value(text: str) -> None:
         env.names("X")
 
 
+def test_rules() -> None:
+    os.environ["X"] = "matches=730, call_recordings = 90"
+    assert env.rules("X") == {"matches": 730, "call_recordings": 90}
+
+
+@pytest.mark.parametrize("text", ["matches", "matches=", "matches=0", "matches=-1", "matches=1.5", "Matches=1", "matches=100000", "=5"])
+def test_rules__wrong_value(text: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(ImproperlyConfigured, match=f"^X has '{text}': it must be NAME=DAYS, each name once, such as matches=730"):
+        env.rules("X")
+
+
+def test_rules__a_name_twice() -> None:
+    os.environ["X"] = "matches=1,matches=2"
+    with pytest.raises(ImproperlyConfigured, match=r"^X has 'matches=2': it must be NAME=DAYS"):
+        env.rules("X")
+
+
 def test_file_stores() -> None:
     os.environ["X"] = "https://cdn.example/videos/=s3://findme/videos/, s3://calls/a=b/=/srv/calls"
     assert env.file_stores("X") == {"https://cdn.example/videos/": "s3://findme/videos/", "s3://calls/a=b/": "/srv/calls"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -126,8 +127,8 @@ class StoreState(models.Model):
         return cls.objects.select_for_update().get(pk=1)
 
     @classmethod
-    def remove_sentinel(cls, user_id: UUID) -> None:
-        """Delete the user from the stored sentinel points.
+    def remove_sentinels(cls, user_ids: Collection[UUID]) -> None:
+        """Delete the users from the stored sentinel points.
 
         Wait for a transaction that is storing sentinel points, and block others until the caller's transaction ends. Call this last in a
         transaction. A process that stores sentinel points afterwards sees the changes of that transaction.
@@ -139,11 +140,12 @@ class StoreState(models.Model):
             checkpoints = [
                 checkpoint for checkpoint in (state.checkpoint, state.pending_checkpoint) if checkpoint and "newest" in checkpoint
             ]
-            if str(user_id) not in str(checkpoints):
+            ids, stored = set(map(str, user_ids)), str(checkpoints)
+            if not any(user_id in stored for user_id in ids):
                 return
             for checkpoint in checkpoints:
                 checkpoint["newest"] = {
-                    name: [(point_id, version) for point_id, version in sentinels if point_id != str(user_id)]
+                    name: [(point_id, version) for point_id, version in sentinels if point_id not in ids]
                     for name, sentinels in checkpoint["newest"].items()
                 }
             state.save(update_fields=["checkpoint", "pending_checkpoint"])

@@ -5,7 +5,7 @@ Commands and the admin sync users after their commit. An erasure deletes a point
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -100,18 +100,23 @@ def remove_point(user_id: UUID) -> bool:
     the point is written again. Also works after a restore, when nothing else is written: the operator repeats the erasures that
     are later than the backup. Raises StoreUnavailable, also if the point is still there, and UserFacingError for a collection of another database.
     """
+    return remove_points([user_id])
+
+
+def remove_points(user_ids: Sequence[UUID]) -> bool:
+    """Delete the points of several users as ``remove_point`` does. Return whether there was any."""
     with qdrant() as client:
         restored = _is_restored(client)
-        _lock_user(user_id)
+        _lock_users(user_ids)
         collections, copies = registry.targets()
         if not collections:
             raise CollectionNotFound(collection_name())
-        before_deletion = _queue_apart(user_id, restored=restored)
+        before_deletion = _queue_apart(user_ids, restored=restored)
         version = None if restored else allocate_version()
         live, *others = (*collections, *copies)
-        removed = _remove(client, live, user_id, version)
+        removed = _remove(client, live, user_ids, version)
         for collection in others:
-            removed |= _remove_from_secondary(collection, user_id, version)
+            removed |= _remove_from_secondary(collection, user_ids, version)
         if before_deletion is not None:
             deletions.note_deletion(client, before_deletion)
         return removed
@@ -130,34 +135,36 @@ def _is_restored(client: QdrantClient) -> bool:
     return False
 
 
-def _remove_from_secondary(collection: str, user_id: UUID, version: int | None) -> bool:
-    """Remove the point from a secondary collection. If the collection answers with an error, mark it as failed, as workers do."""
+def _remove_from_secondary(collection: str, user_ids: Sequence[UUID], version: int | None) -> bool:
+    """Remove the points from a secondary collection. If the collection answers with an error, mark it as failed, as workers do."""
     with fail_secondary_on_error(collection), qdrant() as client:
-        if _remove(client, collection, user_id, version):
+        if _remove(client, collection, user_ids, version):
             return True
     return False
 
 
-def _lock_user(user_id: UUID) -> None:
-    """Take the user's advisory lock until the transaction ends, then wait for the current lease to end.
+def _lock_users(user_ids: Sequence[UUID]) -> None:
+    """Take the users' advisory locks until the transaction ends, then wait for the current leases to end.
 
-    If the lease expired, Qdrant may still apply the worker's last request. A recheck is then enqueued in the caller's transaction.
+    If a lease expired, Qdrant may still apply the worker's last request. A recheck is then enqueued in the caller's transaction.
     """
     with _translate_lock_timeout(_held_by_others), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [f"{WAIT_SECONDS}s"])
-        cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT %s::uuid AS person) asked", [user_id])  # noqa: S608  # a constant
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock({LOCK_OF}) FROM (SELECT person FROM unnest(%s::uuid[]) AS person ORDER BY person) asked",  # noqa: S608  # a constant
+            [uuid_array(user_ids)],
+        )
         for _ in Deadline(WAIT_SECONDS).polls():
-            lease = _lease_of(user_id)
-            if lease is None:
-                return
-            if not lease:
-                enqueue_rechecks(cursor, [user_id])
+            leases = _leases_of(user_ids)
+            if not any(leases.values()):
+                if leases:
+                    enqueue_rechecks(cursor, sorted(leases))
                 return
         raise _held_by_others()
 
 
-def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
-    """Enqueue the user over a separate connection, committed before anything is sent. No worker can claim the user yet.
+def _queue_apart(user_ids: Sequence[UUID], *, restored: bool) -> int | None:
+    """Enqueue the users over a separate connection, committed before anything is sent. No worker can claim them yet.
 
     It waits for locks as long as the caller's transaction does. Return a version that is allocated there, for ``deletions.note_deletion``, or None after
     a restore.
@@ -169,7 +176,7 @@ def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
     try:
         with _translate_lock_timeout(_queue_locked), apart.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
-            cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) VALUES (%s, true)", [user_id])
+            cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) SELECT unnest(%s::uuid[]), true", [uuid_array(user_ids)])
             if restored:
                 return None
             cursor.execute(deletions.ALLOCATE_FOR_DELETION)
@@ -178,22 +185,23 @@ def _queue_apart(user_id: UUID, *, restored: bool) -> int | None:
         apart.close()
 
 
-def _lease_of(user_id: UUID) -> bool | None:
-    """Return whether the user's lease is still valid, or None if there is no lease."""
+def _leases_of(user_ids: Sequence[UUID]) -> dict[UUID, bool]:
+    """Return whether the lease is still valid, for each user with a lease."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT expires_at > clock_timestamp() FROM vector_sync_leases WHERE user_id = %s", [user_id])
-        row = cursor.fetchone()
-        return bool(row[0]) if row else None
+        cursor.execute(
+            "SELECT user_id, expires_at > clock_timestamp() FROM vector_sync_leases WHERE user_id = ANY(%s::uuid[])", [uuid_array(user_ids)]
+        )
+        return dict(cursor.fetchall())
 
 
-def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int | None) -> bool:
-    """Delete the point and return whether it was there. An absent point is deleted too, since an upsert may still be pending.
+def _remove(client: QdrantClient, collection: str, user_ids: Sequence[UUID], version: int | None) -> bool:
+    """Delete the points and return whether any was there. An absent point is deleted too, since an upsert may still be pending.
 
     The deletion is read back by id and by search here, so that a secondary collection that confirms deletions and does not make them is marked as failed.
 
-    Without ``version`` the point is deleted whatever its version is: a restored PostgreSQL may be unable to allocate a higher one.
+    Without ``version`` the points are deleted whatever their version is: a restored PostgreSQL may be unable to allocate a higher one.
     """
-    ids: list[ExtendedPointId] = [str(user_id)]
+    ids: list[ExtendedPointId] = [str(user_id) for user_id in user_ids]
     found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
     if found:
         deletions.note_deletion_time()
@@ -202,13 +210,12 @@ def _remove(client: QdrantClient, collection: str, user_id: UUID, version: int |
     else:
         write.delete(client, collection, ids, version)
     left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
-    if left and has_unbeatable_version(left[0].payload):
-        write.clear(client, collection, ids)
+    if unbeatable := [record.id for record in left if has_unbeatable_version(record.payload)]:
+        write.clear(client, collection, unbeatable)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
-    if left or is_found_by_search(client, collection, user_id):
-        raise StoreUnavailable(
-            f"The point of {str(user_id)!r} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again."
-        )
+    if left or is_found_by_search(client, collection, user_ids):
+        subject = f"The point of {ids[0]!r}" if len(ids) == 1 else f"A point of {len(ids)} users"
+        raise StoreUnavailable(f"{subject} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again.")
     return bool(found)
 
 

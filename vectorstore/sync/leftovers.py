@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 from qdrant_client import QdrantClient
@@ -25,16 +25,16 @@ ANY_VECTOR = [1.0, *[0.0] * (VECTOR_SIZE - 1)]
 
 def has_point(user_id: UUID) -> bool:
     """Return whether any collection that receives deletions has the point of the user. Raises StoreUnavailable."""
-    return bool(_collections_where(lambda client, collection: _is_found_by_id(client, collection, user_id)))
+    return bool(_collections_where(lambda client, collection: _is_found_by_id(client, collection, [user_id])))
 
 
-def collections_with_point(user_id: UUID) -> list[str]:
-    """Return the collections that still have the point of the user, by id and by search. Raises StoreUnavailable.
+def collections_with_point(*user_ids: UUID) -> list[str]:
+    """Return the collections that still have a point of the users, by id and by search. Raises StoreUnavailable.
 
     A secondary collection that answers with an error is marked as failed, as workers do. It is not served any more, and ``scan_for_users`` reads it until
     it is dropped.
     """
-    return _collections_where(lambda client, collection: _is_found(client, collection, user_id))
+    return _collections_where(lambda client, collection: _is_found(client, collection, user_ids))
 
 
 def scan_for_users(user_ids: Collection[UUID]) -> frozenset[UUID]:
@@ -71,16 +71,16 @@ def _collections_where(condition: Callable[[QdrantClient, str], bool]) -> list[s
     return found
 
 
-def _is_found(client: QdrantClient, collection: str, user_id: UUID) -> bool:
-    return _is_found_by_id(client, collection, user_id) or is_found_by_search(client, collection, user_id)
+def _is_found(client: QdrantClient, collection: str, user_ids: Sequence[UUID]) -> bool:
+    return _is_found_by_id(client, collection, user_ids) or is_found_by_search(client, collection, user_ids)
 
 
-def is_found_by_search(client: QdrantClient, collection: str, user_id: UUID) -> bool:
-    """Return whether Qdrant finds the point by a scroll or by a search. Raise the driver's errors.
+def is_found_by_search(client: QdrantClient, collection: str, user_ids: Sequence[UUID]) -> bool:
+    """Return whether Qdrant finds a point of the users by a scroll or by a search. Raise the driver's errors.
 
     The embedded store answers both from the same list, and a search would compare every vector. A copy may have other vectors.
     """
-    point = Filter(must=[HasIdCondition(has_id=[str(user_id)])])
+    point = Filter(must=[HasIdCondition(has_id=[str(user_id) for user_id in user_ids])])
     if client.scroll(collection, scroll_filter=point, limit=1, with_payload=False, with_vectors=False)[0]:
         return True
     if is_embedded() or collection == registry.copy_name():
@@ -88,6 +88,6 @@ def is_found_by_search(client: QdrantClient, collection: str, user_id: UUID) -> 
     return bool(client.query_points(collection, query=ANY_VECTOR, query_filter=point, limit=1, with_payload=False).points)
 
 
-def _is_found_by_id(client: QdrantClient, collection: str, user_id: UUID) -> bool:
-    ids: list[ExtendedPointId] = [str(user_id)]
+def _is_found_by_id(client: QdrantClient, collection: str, user_ids: Sequence[UUID]) -> bool:
+    ids: list[ExtendedPointId] = [str(user_id) for user_id in user_ids]
     return bool(client.retrieve(collection, ids, with_payload=False, with_vectors=False))

@@ -11,6 +11,21 @@ from django.db.models import F, Func, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 
+class IsAmong(Func):
+    """``column = ANY (array)``. ``array`` is the text of an array (``findme.core.postgresql.arrays``), so many values need one parameter.
+
+    ``IN`` needs a parameter for each value. With 1,000 values, psycopg takes longer to prepare it than PostgreSQL to execute it.
+    """
+
+    arity = 2
+    arg_joiner = " = ANY ("
+    output_field = models.BooleanField()
+
+    def __init__(self, column: str, array: str, element: str = "uuid") -> None:
+        super().__init__(F(column), Value(array))
+        self.template = f"(%(expressions)s::{element}[]))"
+
+
 class EnglishSearchVector(Func):
     """``to_tsvector('english', column)`` without COALESCE.
 

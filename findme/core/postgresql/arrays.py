@@ -12,3 +12,8 @@ def uuid_array(ids: Iterable[UUID]) -> str:
     For a list, psycopg adapts each element, which takes an eighth of the time of a batch.
     """
     return "{" + ",".join([one.hex for one in ids]) + "}"
+
+
+def bytea_array(values: Iterable[bytes]) -> str:
+    """Return the values as the text of a ``bytea[]``."""
+    return "{" + ",".join([f'"\\\\x{one.hex()}"' for one in values]) + "}"

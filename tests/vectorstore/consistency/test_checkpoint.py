@@ -598,10 +598,10 @@ def test_reserve__removes_the_sentinels_of_the_name(live: str) -> None:
 def test_remove_sentinel__erased_user__is_no_longer_a_sentinel(live: str) -> None:
     kept, user_id = create_synced_one_by_one(2)
     renew()
-    StoreState.remove_sentinel(uuid4())
+    StoreState.remove_sentinels([uuid4()])
     assert len(StoreState.current().checkpoint["newest"][live]) == 2
     StoreState.objects.update(pending_checkpoint=F("checkpoint"))
-    StoreState.remove_sentinel(user_id)
+    StoreState.remove_sentinels([user_id])
     state = StoreState.current()
     assert [[point_id for point_id, _ in checkpoint["newest"][live]] for checkpoint in (state.checkpoint, state.pending_checkpoint)] == [
         [str(kept)]
@@ -644,7 +644,7 @@ def test_remove_sentinel__row_locked_by_a_renewal__waits(live: str) -> None:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE vector_store_state SET checkpoint = %s", [newest_points])
-            removal = in_thread(lambda: StoreState.remove_sentinel(user_id))
+            removal = in_thread(lambda: StoreState.remove_sentinels([user_id]))
             wait_until(lambda: removal.done() or is_waiting_for_a_row())
             cursor.execute("COMMIT")
         removal.result()

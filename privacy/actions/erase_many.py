@@ -1,0 +1,97 @@
+"""Erase many users at once, in the same way as ``erase`` does for one: ledger first, then both stores, with a read-back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, connection, transaction
+
+from findme.core.db.advisory_lock import AdvisoryLock
+from findme.core.db.expressions import IsAmong
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from findme.core.postgresql.arrays import uuid_array
+from privacy.actions.locking import check_deferred_constraints, limit_waiting
+from privacy.actions.pending import LOCK, complete_action, unrecorded
+from privacy.actions.recording import COVERED
+from privacy.actions.stores import remove_many_from_stores, store_sessions
+from privacy.audit import Action, record_many
+from privacy.ledger.entry import Kind
+from privacy.ledger.keys import subject_keys
+from privacy.ledger.publication import LOCK_SECONDS, record_entries
+from privacy.models import PendingAction
+from privacy.registry import registry
+
+
+@dataclass(frozen=True, slots=True)
+class ManyErased:
+    """``erased`` users are gone from both stores. ``waiting`` has the reason for each user whose erasure stays pending."""
+
+    erased: int
+    waiting: dict[UUID, str] = field(default_factory=dict)
+
+
+def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
+    """Record the erasures in one object of the ledger, and erase the users in one transaction.
+
+    If that fails because of one user, each user is erased on its own. If the process is killed, ``process_pending`` completes the erasures. Raise
+    UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
+    """
+    if not user_ids:
+        return ManyErased(0)
+    busy = UserFacingError("Another process completes privacy actions: nothing was changed. Run it again.")
+    with store_sessions(), AdvisoryLock(connection, LOCK).held(LOCK_SECONDS, lambda: busy):
+        rows = _record(user_ids)
+        try:
+            _erase(user_ids)
+        except StoreUnavailable as error:
+            return ManyErased(0, dict.fromkeys(user_ids, one_line(error)))
+        except (UserFacingError, DatabaseError):
+            return _one_by_one(rows)
+        return ManyErased(len(user_ids))
+
+
+def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO pending_actions (user_id, kind) SELECT unnest(%s::uuid[]), %s RETURNING id, user_id",
+            [uuid_array(user_ids), Kind.ERASE],
+        )
+        rows = [PendingAction(pk=pk, user_id=user_id, kind=Kind.ERASE) for pk, user_id in cursor.fetchall()]
+    try:
+        record_entries(list(unrecorded(rows, subject_keys())))
+    except UserFacingError:
+        PendingAction.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        raise
+    return rows
+
+
+def _erase(user_ids: Collection[UUID]) -> None:
+    with transaction.atomic(durable=True):
+        limit_waiting()
+        users = get_user_model()._base_manager.filter(IsAmong("pk", uuid_array(user_ids)), is_staff=False, is_superuser=False)
+        locked = set(users.order_by("pk").select_for_update().values_list("pk", flat=True))
+        if locked != set(user_ids):
+            raise UserFacingError("Some users are gone, or are staff: nothing was changed. Erase them one by one.")
+        for owner in registry.owners:
+            owner.erase_many(locked)
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {users.model._meta.db_table} WHERE id = ANY(%s::uuid[])", [uuid_array(locked)])  # noqa: S608
+        PendingAction.objects.filter(IsAmong("user_id", uuid_array(locked)), kind__in=COVERED[Kind.ERASE]).delete()
+        record_many(Action.ERASE, sorted(locked))
+        check_deferred_constraints()
+        remove_many_from_stores(locked)
+
+
+def _one_by_one(rows: Sequence[PendingAction]) -> ManyErased:
+    """Erase each user of the rows that are still pending. A lost answer to a commit may have left none, and a new hold keeps a user."""
+    erased, waiting = len(rows), {}
+    for row in PendingAction.objects.filter(pk__in=[row.pk for row in rows]):
+        try:
+            is_done = complete_action(row)
+        except UserFacingError as error:
+            waiting[row.user_id], is_done = one_line(error), False
+        erased -= not is_done
+    return ManyErased(erased, waiting)

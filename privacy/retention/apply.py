@@ -1,0 +1,90 @@
+"""Apply approved rules of retention. Each rule can be killed at any moment and applied again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from privacy.actions.erase_many import erase_many
+from privacy.actions.holds import holds_by_user
+from privacy.actions.pending import process_pending
+from privacy.ledger.entry import Kind
+from privacy.models import DataSubjectRequest, ErasedUser, Hold, PendingAction
+from privacy.retention.policy import Policy
+from privacy.retention_rules import BATCH_SIZE, AppliedRule, RetentionRule, UserRule, time_before
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """What a rule did, or would do. ``waiting`` users could not be erased yet: ``process_requests`` completes them."""
+
+    name: str
+    what: str
+    since: str
+    days: int
+    count: int
+    disposition: str
+    waiting: int = 0
+
+
+def preview(policy: Policy) -> Iterator[RuleResult]:
+    for rule, days in policy.rules:
+        yield _result(rule, days, _count(rule, days) if isinstance(rule, UserRule) else rule.count(days))
+
+
+def apply(policy: Policy) -> Iterator[RuleResult]:
+    """Apply each rule, and yield its result.
+
+    Raise UserFacingError if the rules are not approved, and as ``record_entries`` does before a user is erased.
+    """
+    policy.require_approved()
+    for rule, days in policy.rules:
+        if isinstance(rule, UserRule):
+            erased, waiting = _erase(rule, days)
+            yield _result(rule, days, erased, len(waiting))
+        elif isinstance(rule, AppliedRule):
+            yield _result(rule, days, rule.apply(days))
+
+
+def _result(rule: RetentionRule, days: int, count: int, waiting: int = 0) -> RuleResult:
+    disposition = "erased" if isinstance(rule, UserRule) else str(rule.disposition)
+    return RuleResult(rule.name, rule.what, rule.since, days, count, disposition, waiting)
+
+
+def _erase(rule: UserRule, days: int) -> tuple[int, dict[UUID, str]]:
+    """Erase the users of a rule in batches. First complete what a killed process has begun."""
+    erased, held = 0, set[UUID]()
+    waiting = dict(process_pending().waiting)
+    while not waiting and (batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE])):
+        held |= holds_by_user(batch).keys()
+        result = erase_many([user_id for user_id in batch if user_id not in held])
+        erased += result.erased
+        waiting.update(result.waiting)
+    return erased, waiting
+
+
+def _count(rule: UserRule, days: int) -> int:
+    users = _erasable(rule, days)
+    if not Hold.objects.active().exists():
+        return users.count()
+    user_ids = list(users.values_list("pk", flat=True))
+    return len(user_ids) - len(holds_by_user(user_ids))
+
+
+def _erasable(rule: UserRule, days: int) -> QuerySet[Any]:
+    """Return the users of a rule who are no staff, have no open request, and are not anonymized or about to be erased.
+
+    Users with a hold are left out later: also the held rows of another user can keep a user's row.
+    """
+    about = {"user_id": OuterRef("pk")}
+    return rule.expired(time_before(days)).filter(
+        ~Exists(PendingAction.objects.filter(kind=Kind.ERASE, **about)),
+        ~Exists(DataSubjectRequest.objects.filter(closed_on__isnull=True, **about)),
+        ~Exists(ErasedUser.objects.filter(**about)),
+        is_staff=False,
+        is_superuser=False,
+    )

@@ -1,0 +1,86 @@
+"""Rules of retention that an owner offers and an operator switches on. ``manage.py apply_retention`` applies them.
+
+A rule takes the rows that are older than a number of days. None is on by default.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from privacy.declarations import Category, Disposition
+
+BATCH_SIZE = 1000
+"""Rows of one transaction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionRule(ABC):
+    """A rule by its name. ``what`` and ``since`` are phrases: "matches", "their creation".
+
+    Increase ``revision`` with each change of what the rule takes or does, so that it must be approved again. ``least_days`` is the shortest retention.
+    """
+
+    name: str
+    what: str
+    since: str
+    category: Category
+    disposition: Disposition = Disposition.DELETED
+    revision: int = 1
+    least_days: int = 1
+
+    @abstractmethod
+    def count(self, days: int) -> int:
+        """Return how many rows are older than ``days``."""
+
+
+class AppliedRule(RetentionRule):
+    """A rule that changes its rows itself."""
+
+    @abstractmethod
+    def apply(self, days: int) -> int:
+        """Change the rows that are older than ``days``, and return their number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRule(AppliedRule):
+    """``expired`` returns the rows before a time. ``change`` deletes or clears them, so that they are not found again."""
+
+    expired: Callable[[datetime], QuerySet[Any]]
+    change: Callable[[QuerySet[Any]], object] = lambda rows: rows.delete()
+
+    def count(self, days: int) -> int:
+        return self.expired(time_before(days)).count()
+
+    def apply(self, days: int) -> int:
+        """Change the rows in batches, and return their number. A row that another transaction has locked is skipped."""
+        changed = 0
+        while True:
+            with transaction.atomic():
+                rows = self.expired(time_before(days))
+                keys = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:BATCH_SIZE])
+                if not keys:
+                    return changed
+                self.change(rows.model._default_manager.filter(pk__in=keys))
+            changed += len(keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserRule(RetentionRule):
+    """``expired`` returns the users before a time. They are erased in the same way as by ``erase_user --hard``."""
+
+    expired: Callable[[datetime], QuerySet[Any]]
+
+    def count(self, days: int) -> int:
+        return self.expired(time_before(days)).count()
+
+
+def time_before(days: int) -> datetime:
+    return timezone.now() - timedelta(days=days)
