@@ -131,6 +131,7 @@ SESSIONS = TableDeclaration(
     ),
 )
 
+SESSION_NOUN, LOG_NOUN = "sessions", "admin log entries by the user"
 RIGHTS = (User.groups.through, User.user_permissions.through)
 
 
@@ -155,6 +156,7 @@ class Profile(PersonalDataOwner):
         ),
     )
     tables = {"accounts.User": USERS, "admin.LogEntry": ADMIN_LOG, "sessions.Session": SESSIONS}
+    erasure_steps = {SESSION_NOUN: "sessions", LOG_NOUN: "admin_log"}
 
     protection = {
         "accounts.User": Protection(
@@ -272,13 +274,13 @@ def _date_of_birth() -> Effect:
 def _rights_and_sessions(user_id: UUID) -> Iterator[Effect]:
     return _non_empty(
         Effect("groups and permissions", _count_rights(user_id), Disposition.DELETED),
-        Effect("sessions", _count_sessions(user_id), Disposition.DELETED),
+        Effect(SESSION_NOUN, _count_sessions(user_id), Disposition.DELETED),
     )
 
 
 def _log_effects(user_id: UUID, *, by_them: Disposition) -> Iterator[Effect]:
     return _non_empty(
-        Effect("admin log entries by the user", LogEntry.objects.filter(_by(user_id)).count(), by_them),
+        Effect(LOG_NOUN, LogEntry.objects.filter(_by(user_id)).count(), by_them),
         Effect(
             "admin log entries about the user, by id",
             LogEntry.objects.filter(_about(user_id)).exclude(_by(user_id)).count(),

@@ -12,12 +12,15 @@ from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
 from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
+from privacy.file_stores.effects import file_effects
 from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import CALLS
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.retention_rules import RowRule
 from privacy.shared_data import without_person
+
+RECORDINGS = "call recordings"
 
 
 class Calls(PersonalDataOwner):
@@ -42,6 +45,7 @@ class Calls(PersonalDataOwner):
             change=lambda calls: calls.update(recording_url=None, metadata={}),
         ),
     )
+    erasure_steps = {RECORDINGS: "files"}
     tables = {
         "calls.VideoCall": TableDeclaration(
             links=(Link("caller"), Link("callee")),
@@ -118,7 +122,7 @@ class Calls(PersonalDataOwner):
         return [Effect("calls (session, recording, metadata)", _calls(user_id).count(), Disposition.CLEARED), _recordings(user_id)]
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
-        return [Effect("calls", _calls(user_id).count(), Disposition.DELETED), _recordings(user_id)]
+        return [Effect("calls", _calls(user_id).count(), Disposition.DELETED), *file_effects(RECORDINGS, self.files(user_id))]
 
 
 def _calls_before(before: datetime) -> VideoCallQuerySet:
@@ -132,7 +136,7 @@ def _calls(user_id: UUID) -> VideoCallQuerySet:
 
 def _recordings(user_id: UUID) -> Effect:
     count = _calls(user_id).exclude(Q(recording_url=None) | Q(recording_url="")).count()
-    return Effect("call recordings in the storage that their URLs name", count, Disposition.KEPT)
+    return Effect(f"{RECORDINGS} in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Calls())

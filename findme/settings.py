@@ -68,6 +68,8 @@ REQUEST_RECIPIENTS = env.names("REQUEST_RECIPIENTS")
 """The recipients of personal data, which must be informed of a rectification, an erasure or a restriction."""
 REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095)
 """For how many days after the end of a request its contact address is kept."""
+BACKUP_RETENTION_DAYS = env.int("BACKUP_RETENTION_DAYS", default=0)
+"""After how many days the operator deletes backups of both stores. 0: unknown, so no erasure counts as purged."""
 
 # --- Retention --------------------------------------------------------------------------------------------------------------------
 RETENTION_RULES = env.rules("RETENTION_RULES")

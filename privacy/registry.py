@@ -86,6 +86,9 @@ class PersonalDataOwner(ABC):
     retention_rules: ClassVar[Sequence[RetentionRule]] = ()
     """Rules that an operator can switch on."""
 
+    erasure_steps: ClassVar[Mapping[str, str]] = {}
+    """The step of an erasure (``ErasureStep.Step``) by the noun of an effect, if it is not ``rows``: logins, sessions and files."""
+
     protection: Mapping[str, Protection] = {}
     """Protection by model label, for each model with a foreign key to users."""
 

@@ -11,17 +11,21 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
+from privacy.file_stores.effects import file_effects
 from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import MATCHING, VERIFICATION
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from videos.models import Video, VideoQuerySet
 
+FILES = "video files"
+
 
 class Videos(PersonalDataOwner):
     """Owns the videos: a video shows a face, and its metadata and rejection reason can hold any text."""
 
     section = "videos"
+    erasure_steps = {FILES: "files"}
     tables = {
         "videos.Video": TableDeclaration(
             links=(Link("user"),),
@@ -91,7 +95,7 @@ class Videos(PersonalDataOwner):
         ]
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
-        return [Effect("videos", _videos(user_id).count(), Disposition.DELETED), _files(user_id)]
+        return [Effect("videos", _videos(user_id).count(), Disposition.DELETED), *file_effects(FILES, self.files(user_id))]
 
 
 def _videos(user_id: UUID) -> VideoQuerySet:
@@ -99,10 +103,10 @@ def _videos(user_id: UUID) -> VideoQuerySet:
 
 
 def _files(user_id: UUID) -> Effect:
-    """Count the files. FindMe does not delete them, and without their URLs this database no longer leads to them."""
+    """Count the files. An anonymization does not delete them, and without their URLs this database no longer leads to them."""
     videos = _videos(user_id)
     count = videos.exclude(storage_url="").count() + videos.exclude(Q(thumbnail_url=None) | Q(thumbnail_url="")).count()
-    return Effect("video files in the storage that their URLs name", count, Disposition.KEPT)
+    return Effect(f"{FILES} in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Videos())

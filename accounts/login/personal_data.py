@@ -19,6 +19,8 @@ from privacy.json_schemas import Schema, array_of, object_of, row_of
 from privacy.purposes import SECURITY
 from privacy.registry import Effect, PersonalDataOwner, registry
 
+NOUN = "records of logins"
+
 
 def _table(*, exported: tuple[str, ...], empty: tuple[str, ...]) -> TableDeclaration:
     """Return the declaration of a table of django-axes. This project leaves the columns ``empty`` without values, and those of browsers too."""
@@ -52,6 +54,7 @@ class LogIns(PersonalDataOwner):
     """
 
     section = "log_ins"
+    erasure_steps = {NOUN: "log_ins"}
     tables = {
         "axes.AccessAttempt": _table(exported=("failures_since_start",), empty=("get_data", "post_data")),
         "axes.AccessFailureLog": _table(exported=("locked_out",), empty=()),
@@ -100,7 +103,7 @@ class LogIns(PersonalDataOwner):
 def _records(user_id: UUID) -> Iterator[Effect]:
     keys = keys_of(user_id)
     if count := sum(_of(model, keys).count() for model in RECORDS):
-        yield Effect("records of logins", count, Disposition.DELETED)
+        yield Effect(NOUN, count, Disposition.DELETED)
 
 
 def _of(model: Any, keys: list[str]) -> QuerySet[Any]:

@@ -5,6 +5,9 @@ A soft deletion hides the user from all other users.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -14,17 +17,20 @@ from django.db import DatabaseError, connection
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
-from privacy.actions.holds import active_holds
+from privacy.actions.erase_files import delete_files, require_file_stores, stored_files
+from privacy.actions.erasures import IN_ONE_TRANSACTION, Step, WaitsFor, finish, mark_done, mark_waiting, sealed_erasure
+from privacy.actions.followed import begin, followed, unfinished_after_files
+from privacy.actions.holds import active_holds, held_sections
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome, PendingStore
-from privacy.actions.recording import complete, counts_of_erasure, recorded
+from privacy.actions.recording import Recording, complete, counts_of, recorded
 from privacy.actions.stores import DeletionUnconfirmed, effects_in_stores, remove_from_stores, remove_verified, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
 from privacy.declarations import Disposition
 from privacy.ledger.entry import Kind
-from privacy.models import PendingAction
-from privacy.registry import Effect, Store, registry
+from privacy.models import Erasure, PendingAction
+from privacy.registry import Effect, PersonalDataOwner, Store, registry
 from privacy.users import require_user, unknown_user, user_exists
 
 
@@ -69,26 +75,50 @@ def preview_erasure(user_id: UUID) -> list[Effect]:
 
 
 def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
-    """Delete the user's row, all rows that refer to it, and the user in every store, or change nothing in PostgreSQL.
+    """Delete the user's files, rows and the user in every store, by the sealed plan, or change nothing in PostgreSQL.
 
-    What a hold keeps stays, with the user's row, and the action stays pending until the hold ends. The order and the failures are those of ``anonymize``. For a user that PostgreSQL no longer has, the data in the stores is deleted. Raise
-    UserFacingError for a user that no store has or that another transaction has locked, and as ``check_removal`` does. Raise StoreUnavailable and
+    If no plan is sealed, the current one is. What a hold keeps stays, with the user's row, and the action stays pending until the hold ends. The order
+    and the failures are those of ``anonymize``; the files are deleted before the rows. For a user that PostgreSQL no longer has, the data in the stores is
+    deleted. Raise UserFacingError for a user that no store has or that another transaction has locked, and as ``check_removal`` does. Raise PlanRefused
+    if an approved plan has changed or is too old. Raise StoreUnavailable, FilesRemain and
     DeletionUnconfirmed as ``anonymize`` does.
     """
-    with record_failure_of(Action.ERASE, user_id, actor_id=actor_id), store_sessions():
+    with record_failure_of(Action.ERASE, user_id, actor_id=actor_id), followed(user_id) as progress, store_sessions():
         is_known = user_exists(user_id)
         if is_known:
             check_removal(user_id, actor_id)
-        elif not PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists():
+            require_file_stores(user_id, held_sections(user_id))
+        elif sealed_erasure(user_id) is None and not PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists():
             _leftovers(user_id, effects_in_stores(user_id))
-        with recorded(Kind.ERASE, user_id, counts_of_erasure(user_id)):
+        erasure = begin(user_id, is_known=is_known)
+        effects = [(owner, owner.after_erasure(user_id)) for owner in registry.owners] if is_known else []
+        counts = counts_of((owner.section, of_owner) for owner, of_owner in effects)
+        progress.waits_for = WaitsFor.LEDGER
+        with recorded(Kind.ERASE, user_id, counts, bytes(erasure.plan_digest)) as recording:
+            progress.waits_for = WaitsFor.STORE
             if not is_known:
                 # This entry is committed first: the store deletes its data even if this process is killed before its own commit.
                 record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
-            return _erase(user_id, actor_id)
+            with unfinished_after_files(recording):
+                return _erase(erasure, _erase_files(erasure, recording), effects, actor_id)
 
 
-def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
+def _erase_files(erasure: Erasure, recording: Recording) -> set[str]:
+    """Delete the files without a hold, and return their addresses. From the first one on, the erasure cannot be undone."""
+    held = held_sections(erasure.user_id)
+    recording.is_final = any(stored_files(erasure.user_id, held))
+    addresses, deleted = delete_files(erasure.user_id, held)
+    if held:
+        mark_waiting(erasure, [Step.FILES], WaitsFor.HOLD)
+    else:
+        mark_done(erasure, Step.FILES, deleted)
+    return addresses
+
+
+def _erase(
+    erasure: Erasure, addresses: set[str], effects: Sequence[tuple[PersonalDataOwner, list[Effect]]], actor_id: UUID | None
+) -> Outcome:
+    user_id = erasure.user_id
     with locked_user(user_id) as user:
         if user is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
@@ -97,20 +127,44 @@ def _erase(user_id: UUID, actor_id: UUID | None) -> Outcome:
                 owner.erase(user_id)
             complete(Kind.ERASE, user_id)
             in_stores = remove_from_stores(user_id)
-            return Outcome(user_id, changed=False, effects=tuple(in_stores if is_pending else _leftovers(user_id, in_stores)))
+            finish(erasure, {Step.POINT: sum(effect.count or 0 for effect in in_stores)})
+            is_expected = is_pending or erasure.request_id is not None
+            return Outcome(user_id, changed=False, effects=tuple(in_stores if is_expected else _leftovers(user_id, in_stores)))
         check_removal(user_id, actor_id)
+        delete_files(user_id, held_sections(user_id), known=addresses)  # of rows that were added meanwhile
         if active_holds(user_id):
             outcome = erase_all_but_held(user_id, actor_id=actor_id)
+            _record_held(erasure, _counts_by_step(effects, []) if outcome.changed else Counter(), outcome)
             check_deferred_constraints()
             return outcome
-        in_postgresql = effects_of_erasure(user_id)
         for owner in registry.owners:
             owner.erase(user_id)
         _delete_row(user_id)
         complete(Kind.ERASE, user_id)
         record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
-        return Outcome(user_id, changed=True, effects=(*in_postgresql, *remove_from_stores(user_id)))
+        in_stores = remove_from_stores(user_id)
+        finish(erasure, _counts_by_step(effects, in_stores))
+        return Outcome(user_id, changed=True, effects=(*(effect for _, of_owner in effects for effect in of_owner), *in_stores))
+
+
+def _record_held(erasure: Erasure, counts: Counter[Step], outcome: Outcome) -> None:
+    """Record the steps that are done, and that the rows wait for the end of the holds."""
+    held = sum(effect.count or 0 for effect in outcome.effects if effect.disposition is Disposition.HELD)
+    for step in (Step.LOG_INS, Step.SESSIONS):
+        mark_done(erasure, step, counts[step])
+    mark_done(erasure, Step.POINT, sum(effect.count or 0 for effect in outcome.effects[-len(list(registry.stores)) :]))
+    ends = [hold.until for hold in active_holds(erasure.user_id)]
+    until = None if None in ends else datetime.combine(max(day for day in ends if day) + timedelta(days=1), time(), UTC)
+    mark_waiting(erasure, IN_ONE_TRANSACTION, WaitsFor.HOLD, until, count=max(counts[Step.ROWS] - held, 0))
+
+
+def _counts_by_step(effects: Sequence[tuple[PersonalDataOwner, list[Effect]]], in_stores: Sequence[Effect]) -> Counter[Step]:
+    counts = Counter({Step.POINT: sum(effect.count or 0 for effect in in_stores)})
+    for owner, effect in ((owner, effect) for owner, of_owner in effects for effect in of_owner):
+        if effect.disposition is not Disposition.KEPT:
+            counts[Step(owner.erasure_steps.get(effect.what, Step.ROWS))] += effect.count or 0
+    return counts
 
 
 def _leftovers(user_id: UUID, in_stores: list[Effect]) -> list[Effect]:

@@ -14,6 +14,11 @@ from findme.core.errors import UserFacingError, one_line
 from privacy.audit import OutcomeUnknown
 from privacy.users import UserRow
 
+
+class RowsLocked(UserFacingError):
+    """Another transaction keeps a required lock. Nothing was changed."""
+
+
 LOCK_SECONDS = 5
 """How long to wait for another transaction: longer than ``deadlock_timeout``, and short enough for an admin page."""
 
@@ -22,7 +27,7 @@ LOCK_SECONDS = 5
 def locked_user(user_id: UUID) -> Iterator[UserRow | None]:
     """Open a transaction that locks the user's row. Yield the row as read under the lock, or None if there is none.
 
-    Raise UserFacingError if another transaction keeps a required lock, if the answer to the commit is lost, if a row violates a constraint
+    Raise RowsLocked if another transaction keeps a required lock, and UserFacingError if the answer to the commit is lost, if a row violates a constraint
     that the database has not validated (``NOT VALID``), or if a table of another program refers to a row that must be deleted.
     """
     answered = False
@@ -35,7 +40,7 @@ def locked_user(user_id: UUID) -> Iterator[UserRow | None]:
         if answered:
             raise _commit_lost(user_id, error) from error
         if isinstance(error, OperationalError) and isinstance(error.__cause__, errors.LockNotAvailable | errors.DeadlockDetected):
-            raise UserFacingError(_locked(user_id, error.__cause__)) from error
+            raise RowsLocked(_locked(user_id, error.__cause__)) from error
         if isinstance(error.__cause__, errors.CheckViolation):
             raise UserFacingError(
                 f"The rows of {str(user_id)!r} violate the constraint {error.__cause__.diag.constraint_name}: nothing was changed."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from findme.core.errors import UserFacingError
@@ -23,29 +24,43 @@ COVERED = {Kind.ERASE: (Kind.ERASE, Kind.ANONYMIZE, Kind.SOFT_DELETE), Kind.ANON
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Recording:
+    """An action in the ledger. ``is_final``: something outside PostgreSQL is destroyed, so an error does not undo the record."""
+
+    is_final: bool = False
+
+
+def is_recorded(kind: Kind, user_id: UUID) -> bool:
+    """Return whether the action is the last one of its kind in the ledger: it has begun, and must be completed."""
+    return last_kinds([user_id], subject_keys()).get((user_id, kind)) is kind
+
+
 @contextmanager
-def recorded(kind: Kind, user_id: UUID, counts: Mapping[str, int]) -> Iterator[None]:
+def recorded(kind: Kind, user_id: UUID, counts: Mapping[str, int], plan_digest: bytes | None = None) -> Iterator[Recording]:
     """Record the action outside the database, run the block, which must call ``complete`` in its transaction, and undo the record if it fails.
 
     If this process is killed in the block, ``process_pending`` completes the action. So does it if the outcome is unknown, or if the undoing
     cannot be recorded. An action that is the last one of the user in the ledger is not recorded again. Raise as ``record_entries`` does, before the
     block.
     """
-    if last_kinds([user_id], subject_keys()).get((user_id, kind)) is kind:
-        yield
+    recording = Recording()
+    if is_recorded(kind, user_id):
+        yield recording
         return
     pending = PendingAction.objects.create(user_id=user_id, kind=kind)
     try:
-        record_entries([NewEntry(kind, user_id, counts)])
+        record_entries([NewEntry(kind, user_id, counts, plan_digest)])
     except UserFacingError:
         pending.delete()
         raise
     try:
-        yield
+        yield recording
     except OutcomeUnknown:
         raise
     except BaseException:
-        _undo(kind, user_id)
+        if not recording.is_final:
+            _undo(kind, user_id)
         raise
 
 
@@ -58,10 +73,6 @@ def counts_of(effects: Iterable[tuple[str, list[Effect]]]) -> dict[str, int]:
     """Return the number of objects by section of an owner or name of a store, as the ledger takes them."""
     totals = {name.replace(" ", "_"): sum(effect.count or 0 for effect in found) for name, found in effects}
     return {name: total for name, total in totals.items() if total and name in COUNTED}
-
-
-def counts_of_erasure(user_id: UUID) -> dict[str, int]:
-    return counts_of((owner.section, owner.after_erasure(user_id)) for owner in registry.owners)
 
 
 def counts_of_anonymization(user_id: UUID) -> dict[str, int]:
