@@ -29,7 +29,14 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
             ("Quarantined users", "person_alert", "vectorstore.QuarantinedUser"),
         ),
     ),
-    ("Privacy", (("Requests", "gavel", "privacy.DataSubjectRequest"), ("Audit log", "policy", "privacy.AuditEntry"))),
+    (
+        "Privacy",
+        (
+            ("Requests", "gavel", "privacy.DataSubjectRequest"),
+            ("Holds", "lock", "privacy.Hold"),
+            ("Audit log", "policy", "privacy.AuditEntry"),
+        ),
+    ),
     (
         "Staff",
         (("Groups", "shield_person", "auth.Group"), ("Log", "history", "admin.LogEntry")),

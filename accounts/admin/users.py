@@ -60,6 +60,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         Related("Calls", "calls.VideoCall", ("caller", "callee")),
         Related("Embedding", "vectorstore.ProfileEmbedding", ("user",)),
         Related("Requests", "privacy.DataSubjectRequest", ("user_id",)),
+        Related("Holds", "privacy.Hold", ("user_id",)),
         Related("Audit log", "privacy.AuditEntry", ("target_id", "actor_id")),
     )
 

@@ -21,7 +21,7 @@ ACTIVITY_UPDATE_SECONDS = 60
 STARTED_AT, SEEN_AT = "login_at", "seen_at"
 SENSITIVE = (
     *("accounts.export_personal_data", "accounts.anonymize_user", "accounts.erase_user"),
-    *("privacy.handle_requests", "privacy.decide_requests"),
+    *("privacy.handle_requests", "privacy.decide_requests", "privacy.handle_holds"),
 )
 
 

@@ -44,11 +44,19 @@ def hold(user_id: UUID, section: Section, article: Article, *, until: date | Non
     with record_failure_of(Action.HOLD, user_id, actor_id=actor_id), locked_user(user_id) as user:
         if user is None:
             raise unknown_user(user_id)
-        held = Hold.objects.create(user_id=user_id, section=section, article=article, until=until, **actor_columns(actor_id, "set_by"))
-        if not Hold.objects.active().filter(pk=held.pk).exists():
-            raise UserFacingError(f"{until} is in the past: nothing was changed. Set a later day, or none.")
-        record(Action.HOLD, user_id, actor_id=actor_id)
-        return Hold.objects.get(pk=held.pk)
+        held = Hold(user_id=user_id, section=section, article=article, until=until)
+        set_hold(held, actor_id=actor_id)
+        return held
+
+
+def set_hold(held: Hold, *, actor_id: UUID | None) -> None:
+    """Insert the hold and its audit entry in the current transaction. Raise UserFacingError for a day in the past."""
+    for name, value in actor_columns(actor_id, "set_by").items():
+        setattr(held, name, value)
+    held.save(force_insert=True)
+    if not Hold.objects.active().filter(pk=held.pk).exists():
+        raise UserFacingError(f"{held.until} is in the past: nothing was changed. Set a later day, or none.")
+    record(Action.HOLD, held.user_id, actor_id=actor_id)
 
 
 def release(hold_id: int, *, actor_id: UUID | None = None) -> Hold:

@@ -1,3 +1,3 @@
-"""Privacy actions, requests, admin log and audit log in the admin."""
+"""Privacy actions, requests, holds, admin log and audit log in the admin."""
 
-from privacy.admin import admin_log, audit_log, requests  # noqa: F401  # they register their models
+from privacy.admin import admin_log, audit_log, holds, requests  # noqa: F401  # they register their models

@@ -197,7 +197,14 @@ def test_groups__offer_only_declared_permissions() -> None:
         *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
         *("matching.add_match", "matching.change_match", "matching.view_match"),
-        *("privacy.view_auditentry", "privacy.decide_requests", "privacy.handle_requests", "privacy.view_datasubjectrequest"),
+        *(
+            "privacy.view_auditentry",
+            "privacy.decide_requests",
+            "privacy.handle_requests",
+            "privacy.view_datasubjectrequest",
+            "privacy.handle_holds",
+            "privacy.view_hold",
+        ),
         *("vectorstore.view_profileembedding", "vectorstore.retry_quarantined", "vectorstore.view_quarantineduser"),
         *("videos.add_video", "videos.change_video", "videos.view_video"),
     ]

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from django.contrib.auth import authenticate
@@ -68,13 +68,13 @@ def test_export__of_a_member__has_no_actions_of_staff() -> None:
 
 
 def test_anonymize__field_by_field() -> None:
-    person = full_life()
+    person = full_life(date_of_birth=date(1990, 7, 21))
     working_life(person)
     before = row(person)
     Profile().anonymize(person.pk)
     after = row(person)
     changed = {name: value for name, value in after.items() if value != before[name] and name not in WITH_THE_TIME}
-    assert changed == {"email": f"deleted_{person.pk}@findme.ai", **ANONYMIZED}
+    assert changed == {"email": f"deleted_{person.pk}@findme.ai", "date_of_birth": date(1990, 1, 1), **ANONYMIZED}
     assert after["deleted_at"] is not None
     assert after["deleted_at"] == after["updated_at"]
 

@@ -82,12 +82,17 @@ BEGIN
 END;
 $function$;
 
--- BEFORE TRUNCATE FOR EACH STATEMENT. The argument is the section, empty for all.
+-- BEFORE TRUNCATE FOR EACH STATEMENT. The argument is the section, empty for all. An older snapshot does not show a new hold, and there is no row whose lock
+-- would show it.
 CREATE OR REPLACE FUNCTION refuse_truncation_of_held_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     hold record;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'TRUNCATE of the table % needs the isolation level READ COMMITTED: a new hold could be invisible.', TG_TABLE_NAME
+            USING ERRCODE = 'serialization_failure', SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME;
+    END IF;
     PERFORM pg_advisory_xact_lock_shared(7021339562118411);
     EXECUTE format($sql$
         SELECT id, user_id FROM %I.holds WHERE released_at IS NULL AND ($1 = '' OR section = $1)

@@ -57,6 +57,7 @@ SHOWN: dict[str, set[str]] = {
     "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "quarantined_at"},
     "auth.Group": {"name", "permissions"},
     "privacy.AuditEntry": {"recorded_at", "action", "request_id", "outcome"},
+    "privacy.Hold": {"id", "user_id", "section", "article", "until", "set_at", "released_at"},
     "privacy.DataSubjectRequest": {
         *("id", "kind", "processing", "state", "due_on", "first_due_on", "received_on", "user_id", "recorded_at"),
         *("identity_asked_on", "identity_confirmed_on", "identity_method", "extension_informed_on", "extension_reason"),
