@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Exists, OuterRef
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.db.expressions import IsAmong
@@ -36,13 +37,14 @@ class ManyErased:
 def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
     """Record the erasures in one object of the ledger, and erase the users in one transaction.
 
-    If that fails because of one user, each user is erased on its own. If the process is killed, ``process_pending`` completes the erasures. Raise
+    Users whose erasure another process has begun are left to it. If the transaction fails because of one user, each user is erased on its own. If the process is killed, ``process_pending`` completes the erasures. Raise
     UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
     """
-    if not user_ids:
-        return ManyErased(0)
     busy = UserFacingError("Another process completes privacy actions: nothing was changed. Run it again.")
     with store_sessions(), AdvisoryLock(connection, LOCK).held(LOCK_SECONDS, lambda: busy):
+        user_ids = _still_there(user_ids)
+        if not user_ids:
+            return ManyErased(0)
         rows = _record(user_ids)
         try:
             _erase(user_ids)
@@ -51,6 +53,13 @@ def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
         except (UserFacingError, DatabaseError):
             return _one_by_one(rows)
         return ManyErased(len(user_ids))
+
+
+def _still_there(user_ids: Sequence[UUID]) -> list[UUID]:
+    """Return the users whose erasure another process has not begun. No process begins one while this one has the lock."""
+    users = get_user_model()._base_manager.filter(IsAmong("pk", uuid_array(user_ids)))
+    begun = PendingAction.objects.filter(user_id=OuterRef("pk"), kind=Kind.ERASE)
+    return list(users.exclude(Exists(begun)).order_by("pk").values_list("pk", flat=True))
 
 
 def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:

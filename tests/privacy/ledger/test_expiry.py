@@ -1,17 +1,13 @@
 """Old entries of the ledger go behind a signed checkpoint, in both copies, and the chain continues."""
 
-import os
 import random
-import signal
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +26,7 @@ from privacy.ledger.states import last_kinds
 from privacy.ledger.verify import LedgerComparison, compare_ledgers
 from privacy.models import LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
 from tests.emptying import empty_the_tables, without_append_only
+from tests.privacy.forked import run_killed
 from tests.privacy.ledger.aged import YEARS, add_entries
 from tests.support.commands import manage_here
 from tests.support.restored import restorable_postgres
@@ -151,35 +148,6 @@ def test_any_ledger__after_any_checkpoints__is_sound_and_continues(
 
 
 # --- Killed between the steps ------------------------------------------------------------------------------------------------------
-
-
-def run_killed(work: Callable[[], object], operation: int) -> bool:
-    """Run the work in a process that kills itself before the given operation. Return whether it was killed, and not done before."""
-    connection.close()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            with ExitStack() as stack:
-                left = [operation]
-
-                def count(call: Callable[..., Any], *args: Any) -> Any:
-                    left[0] -= 1
-                    if left[0] < 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return call(*args)
-
-                stack.enter_context(connection.execute_wrapper(count))
-                for name in ("_create", "_delete"):
-                    real = getattr(FolderLedger, name)
-                    stack.enter_context(patch.object(FolderLedger, name, lambda *args, real=real: count(real, *args)))
-                work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    if not os.WIFSIGNALED(status):
-        assert os.waitstatus_to_exitcode(status) == 0
-    return os.WIFSIGNALED(status)
 
 
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.at_length)])

@@ -36,9 +36,9 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
-from vectorstore.sync.inline import point_of, remove_point, sync_users
+from vectorstore.sync.inline import point_of, remove_point, remove_points, sync_users
 from vectorstore.sync.leases import release
-from vectorstore.sync.leftovers import scan_for_users
+from vectorstore.sync.leftovers import collections_with_point, scan_for_users
 from vectorstore.sync.results import BatchResult
 
 State = VectorCollection.State
@@ -267,6 +267,45 @@ def test_remove_point__expired_lease__queues_a_recheck(server_collection: str) -
     SyncLease.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     remove_point(user_id)
     assert QueueEntry.objects.filter(user_id=user_id, awaits_ack=True).count() == 1
+
+
+@pytest.mark.django_db
+def test_remove_points__of_many_users__keeps_others(any_collection: str) -> None:
+    *user_ids, without_point, other = create_users(5)
+    sync_users([*user_ids, other])
+    assert remove_points([*user_ids, without_point])
+    assert [point_of(user_id) for user_id in user_ids] == [None] * 3
+    assert point_of(other) is not None
+    assert collections_with_point(*user_ids) == []
+    assert collections_with_point(*user_ids, other) == [f"{collection_name()}_v1"]
+    assert not remove_points(user_ids)
+
+
+@pytest.mark.django_db
+def test_remove_points__one_has_an_unbeatable_version__is_removed(any_collection: str) -> None:
+    first, second = create_users(2)
+    sync_users([first])
+    write(a_point(second, version=2**53 + 2))
+    assert remove_points([first, second])
+    assert (point_of(first), point_of(second)) == (None, None)
+
+
+@pytest.mark.django_db
+def test_remove_points__deletion_not_applied__fails(any_collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_ids = create_users(2)
+    sync_users(user_ids)
+    monkeypatch.setattr(QdrantClient, "delete", lambda *_arguments, **_options: None)
+    with pytest.raises(StoreUnavailable, match=r"^A point of 2 users is still in '.*_v1' after its deletion\."):
+        remove_points(user_ids)
+
+
+@pytest.mark.django_db
+def test_remove_points__expired_leases__queue_rechecks_for_their_users(server_collection: str) -> None:
+    first, second = create_users(2)
+    assert claim_due(uuid4(), 1) is not None
+    SyncLease.objects.update(expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    remove_points([first, second])
+    assert QueueEntry.objects.filter(awaits_ack=True).count() == 1
 
 
 @pytest.mark.django_db
