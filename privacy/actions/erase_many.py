@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, OuterRef
@@ -14,6 +15,7 @@ from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.db.expressions import IsAmong
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.postgresql.arrays import uuid_array
+from privacy.actions.erase_files import stored_files
 from privacy.actions.locking import check_deferred_constraints, limit_waiting
 from privacy.actions.pending import LOCK, complete_action, unrecorded
 from privacy.actions.recording import COVERED
@@ -22,7 +24,7 @@ from privacy.audit import Action, record_many
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.publication import LOCK_SECONDS, record_entries
-from privacy.models import PendingAction
+from privacy.models import Erasure, PendingAction
 from privacy.registry import registry
 
 
@@ -37,8 +39,9 @@ class ManyErased:
 def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
     """Record the erasures in one object of the ledger, and erase the users in one transaction.
 
-    Users whose erasure another process has begun are left to it. If the transaction fails because of one user, each user is erased on its own. If the process is killed, ``process_pending`` completes the erasures. Raise
-    UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
+    Users whose erasure another process has begun are left to it. Users with files in a file store, or with a sealed plan, are erased one by one, with
+    all steps. So is each user if the transaction fails because of one of them. If the process is killed, ``process_pending`` completes the erasures.
+    Raise UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
     """
     busy = UserFacingError("Another process completes privacy actions: nothing was changed. Run it again.")
     with store_sessions(), AdvisoryLock(connection, LOCK).held(LOCK_SECONDS, lambda: busy):
@@ -46,13 +49,17 @@ def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
         if not user_ids:
             return ManyErased(0)
         rows = _record(user_ids)
+        apart = _with_own_steps(user_ids)
+        together = [user_id for user_id in user_ids if user_id not in apart]
         try:
-            _erase(user_ids)
+            if together:
+                _erase(together)
         except StoreUnavailable as error:
             return ManyErased(0, dict.fromkeys(user_ids, one_line(error)))
         except (UserFacingError, DatabaseError):
             return _one_by_one(rows)
-        return ManyErased(len(user_ids))
+        rest = _one_by_one([row for row in rows if row.user_id in apart])
+        return ManyErased(len(together) + rest.erased, rest.waiting)
 
 
 def _still_there(user_ids: Sequence[UUID]) -> list[UUID]:
@@ -60,6 +67,13 @@ def _still_there(user_ids: Sequence[UUID]) -> list[UUID]:
     users = get_user_model()._base_manager.filter(IsAmong("pk", uuid_array(user_ids)))
     begun = PendingAction.objects.filter(user_id=OuterRef("pk"), kind=Kind.ERASE)
     return list(users.exclude(Exists(begun)).order_by("pk").values_list("pk", flat=True))
+
+
+def _with_own_steps(user_ids: Collection[UUID]) -> set[UUID]:
+    """Return the users whose erasure has more steps than the transaction: files to delete, or a plan that is sealed."""
+    sealed = Erasure.objects.filter(IsAmong("user_id", uuid_array(user_ids)), state=Erasure.State.SEALED)
+    with_files = [user_id for user_id in user_ids if any(stored_files(user_id))] if settings.FILE_STORES else []
+    return {*sealed.values_list("user_id", flat=True), *with_files}
 
 
 def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
@@ -84,6 +98,8 @@ def _erase(user_ids: Collection[UUID]) -> None:
         locked = set(users.order_by("pk").select_for_update().values_list("pk", flat=True))
         if locked != set(user_ids):
             raise UserFacingError("Some users are gone, or are staff: nothing was changed. Erase them one by one.")
+        if _with_own_steps(locked):  # of rows that were added meanwhile
+            raise UserFacingError("Some users have files: nothing was changed. Erase them one by one.")
         for owner in registry.owners:
             owner.erase_many(locked)
         with connection.cursor() as cursor:

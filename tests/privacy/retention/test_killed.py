@@ -38,7 +38,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def users(shelf: Shelf, settings: Settings) -> list[User]:
-    """Return users whom the rule takes. Another user stays."""
+    """Return the users of the rule. Another user stays."""
     settings.RETENTION_RULES = {"hidden_users": 100}
     approve(current_policy(), current_policy().version)
     found = [UserFactory.create(created_at=ago(500), updated_at=ago(500), deleted_at=ago(200)) for _ in range(3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from privacy.models.holds import Article, Section
 from privacy.registry import registry
 from privacy.retention.policy import Policy, current_policy
 from privacy.retention_rules import RetentionRule
-from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.privacy.audit import audited
 from tests.privacy.requests.rows import insert
 from tests.privacy.shelf import Shelf, install_shelf
@@ -281,6 +282,17 @@ def test_held_data__stays_until_the_release(shelf: Shelf, settings: Settings) ->
         release(one.pk)
     assert counts() == {"call_recordings": 1, "calls": 1, "hidden_users": 2, "matches": 0}
     assert not LedgerEntry.objects.filter(kind=Kind.UNDO_ERASE).exists()
+
+
+def test_users_with_files__are_erased_with_their_files(shelf: Shelf, settings: Settings, tmp_path: Path) -> None:
+    settings.FILE_STORES = {"https://films.example.com/": str(tmp_path)}
+    with_file, other = old_user(deleted_at=ago(DAYS + 1)), old_user(deleted_at=ago(DAYS + 1))
+    (tmp_path / "1.mp4").write_bytes(b"film")
+    VideoFactory.create(user=with_file, storage_url="https://films.example.com/1.mp4")
+    process_pending()
+    assert erased_by("hidden_users", settings) == {with_file.pk, other.pk}
+    assert list(tmp_path.iterdir()) == []
+    assert LedgerEntry.objects.filter(kind=Kind.ERASE).count() == 2
 
 
 def test_ledger__is_a_rule(shelf: Shelf, settings: Settings) -> None:
