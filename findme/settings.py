@@ -149,6 +149,14 @@ ERASURE_LEDGER_KEYS = env.str("ERASURE_LEDGER_KEYS", default=f"{PRIVACY_FILES_DI
 PRIVACY_SIGNING_KEY = env.str("PRIVACY_SIGNING_KEY", default=f"{PRIVACY_FILES_DIR}/signing-key.pem" if DEBUG else "")
 FILE_STORES = env.file_stores("FILE_STORES")
 """The stores of the users' files: URLs that fsspec can reach, by prefix of the addresses in the database."""
+EXPORTS_DIR = env.str("EXPORTS_DIR", default=f"{PRIVACY_FILES_DIR}/exports" if DEBUG else "")
+"""The encrypted files of exports that wait for their download."""
+EXPORT_LINK_HOURS = env.count("EXPORT_LINK_HOURS", default=72)
+EXPORTS_PER_DAY = env.count("EXPORTS_PER_DAY", default=3)
+EXPORTS_PER_OPERATOR = env.count("EXPORTS_PER_OPERATOR", default=50)
+"""The most export links of one person, and by one operator, in 24 hours."""
+SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000" if DEBUG else "").rstrip("/")
+"""The beginning of the links that a command prints."""
 LOGIN_REDIRECT_URL = "admin:index"
 PASSWORD_HASHERS = ["accounts.login.hashing.BoundedArgon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [

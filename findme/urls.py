@@ -6,6 +6,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from accounts.admin.password_change import change_own_password
+from privacy.views.export_link import export_page
 
 
 def no_such_page(_request: HttpRequest, **_parts: str) -> NoReturn:
@@ -19,5 +20,6 @@ urlpatterns = [
     path("admin/autocomplete/", no_such_page),
     path("admin/password_change/", change_own_password),  # replaces Django's view admin:password_change
     path("admin/", admin.site.urls),
+    path("privacy/export/<str:token>", export_page),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

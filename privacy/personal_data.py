@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+import privacy.kept_exports.personal_data  # noqa: F401  # registers its owner
 from privacy import audit
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Purpose, Retention, TableDeclaration
 from privacy.json_schemas import TIME, Schema, array_of, object_of, or_null, row_of

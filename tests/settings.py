@@ -13,6 +13,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # Each worker has its own database, and so its own ledger outside the database. tests.conftest empties it.
 os.environ["ERASURE_LEDGER_URL"] = f"{os.environ['EMBEDDED_POSTGRES_DIR']}/privacy/{os.environ.get('PYTEST_XDIST_WORKER', 'ledger')}"
 
+os.environ["EXPORTS_DIR"] = f"{os.environ['EMBEDDED_POSTGRES_DIR']}/privacy/exports-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}"
+
 from findme.settings import *  # noqa: F403
 
 DEBUG = False

@@ -17,6 +17,8 @@ from django.http import HttpRequest
 
 EMAIL = re.compile(r"(?<![^\s@\"'<>()\[\]{},;:=])[^\s@\"'<>()\[\]{},;:=]+@[^\s@\"'<>()\[\]{},;:=]+")
 """Matches only at the beginning of a word. Otherwise the time for a long word without an @ would grow with the square of its length."""
+TOKEN = re.compile(r"(/privacy/export/).+")
+"""The address of an export, whose end is the only key of its file."""
 MASKED_EMAIL = "<e-mail>"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 OTHER_METHOD = "OTHER"
@@ -31,7 +33,7 @@ FIRST_REFUSAL, FIRST_FAILURE = 400, 500
 def shown(text: str) -> str:
     """Return the text for a log: quoted, ASCII, of at most ``LONGEST`` characters, without a query string and with e-mail addresses masked."""
     path = text[: LONGEST + MAX_EMAIL_LENGTH].partition("?")[0].replace("%40", "@")
-    masked = EMAIL.sub(MASKED_EMAIL, path)
+    masked = TOKEN.sub(r"\1...", EMAIL.sub(MASKED_EMAIL, path))
     return ascii(masked if len(masked) <= LONGEST else f"{masked[:LONGEST]}...")
 
 
@@ -61,6 +63,8 @@ class Stderr(logging.StreamHandler[TextIO]):
 
     def handle(self, record: logging.LogRecord) -> bool:
         written = record
+        if record.name == "django.server":  # of runserver: it writes the complete request line
+            record.msg, record.args = TOKEN.sub(r"\1...", record.getMessage()), None
         with suppress(Exception):  # if an argument's __str__ raises, handleError reports it; the logging code must not fail
             written = in_one_line(record)
         if written is not record and not logging.getLogger(written.name).isEnabledFor(written.levelno):

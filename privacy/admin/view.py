@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from findme.core.errors import UserFacingError, one_line
+from privacy.actions.export_link import make_export_link
 from privacy.admin.actions import ACTIONS, EXPORT, PrivacyAction
 from privacy.admin.download import export_for
 from privacy.admin.execution import failures, format_results, run_for_each
@@ -88,6 +89,8 @@ def _run_action(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action
     if action.is_final and typed not in {words.lower() for words in expected_words(allowed)}:
         return _render_page(request, model_admin, action, users, wrong_words=True)
     user_ids = [user.user_id for user in allowed]
+    if action is EXPORT and "link" in request.POST and len(user_ids) == 1:
+        return _make_link(request, model_admin, user_ids[0])
     return _export(request, user_ids) if action.perform is None else _perform(request, action, user_ids)
 
 
@@ -96,6 +99,26 @@ def _export(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
     for level, text in failures(EXPORT, results):
         messages.add_message(request, level, text)
     return HttpResponseRedirect(page_url(EXPORT, user_ids)) if download is None else download
+
+
+def _make_link(request: HttpRequest, model_admin: admin.ModelAdmin[Any], user_id: UUID) -> HttpResponseBase:
+    """Show the link of a new export, once: the database does not have it."""
+    (result,) = run_for_each(EXPORT, partial(make_export_link, actor_id=request.user.pk), [user_id])
+    if result.done is None:
+        messages.error(request, f"{EXPORT.noun} failed: {result.reason}")
+        return HttpResponseRedirect(page_url(EXPORT, [user_id]))
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Link to an export",
+        "opts": model_admin.opts,
+        "original": None,
+        "link": result.done,
+        "url": request.build_absolute_uri(result.done.path),
+        "back": reverse("admin:accounts_user_change", args=[user_id]),
+    }
+    response = TemplateResponse(request, "admin/privacy/export_link.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
 
 
 def _perform(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:

@@ -32,7 +32,7 @@ def day(text: str) -> date:
         raise ArgumentTypeError(f"{text!r} is not a day such as 2026-12-31") from None
 
 
-def _uuid(text: str) -> UUID:
+def request_uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
@@ -50,7 +50,7 @@ def _add_day(parser: ArgumentParser, name: str, about: str) -> None:
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", type=_uuid, metavar="ID", help="the UUID of the request")
+    parser.add_argument("id", type=request_uuid, metavar="ID", help="the UUID of the request")
 
 
 def _add_record(parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What waits: contact addresses to delete, privacy actions to complete, and reminders of deadlines.
+"""What waits: contact addresses and exports to delete, privacy actions to complete, and reminders of deadlines.
 
 Any number of processes can run the jobs at the same time. A process skips the rows that another one works on.
 """
@@ -19,6 +19,7 @@ from django.db.models import Q
 from findme.core.errors import UserFacingError, one_line
 from privacy.actions.pending import process_pending
 from privacy.audit import Action, record_step
+from privacy.kept_exports.removal import remove_files_without_row, remove_finished_exports
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import State, WithdrawalReason
 from privacy.requests.deadlines import LONG_WAIT, SOON, today
@@ -47,12 +48,15 @@ class Processed:
     """``late`` and ``due_soon`` are open requests. ``waiting`` are those whose data subject was asked for their identity long ago.
 
     ``recipients_open`` are answered requests with recipients that are neither informed nor excused. ``actions_completed`` are privacy actions that
-    plain SQL or a killed process had begun, and ``actions_waiting`` has the reason for each user whose action could not be completed.
+    plain SQL or a killed process had begun, and ``actions_waiting`` has the reason for each user whose action could not be completed. ``exports_deleted`` are files of exports that were downloaded or have expired, and ``exports_waiting`` says why the files
+    cannot be deleted.
     """
 
     contacts_deleted: int
     actions_completed: int
     actions_waiting: dict[UUID, str]
+    exports_deleted: int
+    exports_waiting: str
     late: tuple[Reminder, ...]
     due_soon: tuple[Reminder, ...]
     waiting: tuple[Reminder, ...]
@@ -65,7 +69,7 @@ def process(should_stop: Event | None = None) -> Processed:
     deleted = _repeat(delete_expired_contacts, should_stop)
     waiting: dict[UUID, str] = {}
     completed = _repeat(lambda: _complete_actions(waiting), should_stop)
-    return Processed(deleted, completed, waiting, *reminders(), recipients_open())
+    return Processed(deleted, completed, waiting, *_delete_exports(should_stop), *reminders(), recipients_open())
 
 
 def watch(
@@ -106,6 +110,16 @@ def _complete_actions(waiting: dict[UUID, str]) -> int:
     result = process_pending()
     waiting.update(result.waiting)
     return result.completed
+
+
+def _delete_exports(should_stop: Event) -> tuple[int, str]:
+    """Delete the files of finished exports. A folder that cannot be reached must not stop the other jobs."""
+    deleted = 0
+    try:
+        deleted += _repeat(remove_finished_exports, should_stop)
+        return deleted + remove_files_without_row(), ""
+    except UserFacingError as error:
+        return deleted, one_line(error)
 
 
 def delete_expired_contacts() -> int:

@@ -29,6 +29,7 @@ from privacy.actions.replay import Replayed
 from privacy.certificates.contents import Certificate
 from privacy.ledger.verify import LedgerComparison
 from privacy.management.commands.apply_retention import Applied
+from privacy.management.commands.export_user import PrintedLink
 from privacy.management.commands.ledger_keys import LedgerKeys
 from privacy.management.commands.undo_erasure import Undone
 from privacy.processing_register import ProcessingRegister
@@ -61,7 +62,7 @@ RESULTS: dict[str, list[type]] = {
     "reindex_qdrant": [Reindexed],
     "qdrant_snapshot": [SnapshotList, DownloadResult, RestoreResult],
     "purge_qdrant": [PurgeResult],
-    "export_user": [Exported],
+    "export_user": [Exported, PrintedLink],
     "hold_user": [Held],
     "release_hold": [Held],
     "anonymize_user": [Outcome],

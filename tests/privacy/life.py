@@ -26,6 +26,7 @@ ENTRIES = {
     "vector_import.json": 1,
     "erasure.json": 1,
     "requests.json": 0,
+    "exports.json": 0,
     "audit_log.json": 0,
     "ledger.json": 0,
     "files.json": 3,

@@ -49,6 +49,7 @@ def test_preview__counts_the_entries_of_each_file(shelf: Shelf) -> None:
         ("vector_import.json", 1, "in the zip"),
         ("erasure.json", 1, "in the zip"),
         ("requests.json", 0, "in the zip"),
+        ("exports.json", 0, "in the zip"),
         ("audit_log.json", 0, "in the zip"),
         ("ledger.json", 0, "in the zip"),
         ("files.json", 3, "in the zip"),

@@ -39,7 +39,7 @@ def test_export_user__by_uuid_or_address(shelf: Shelf, tmp_path: Path, by: str) 
     out, err = run("export_user", str(getattr(person, by)).upper(), "--output", path, "--no-input")
     assert out == (
         f"{path}: {path.stat().st_size:,} bytes about {person.pk}."
-        " Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), vector_import.json (1), erasure.json (1), requests.json (0), audit_log.json (0), ledger.json (0), files.json (3).\n"
+        " Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), vector_import.json (1), exports.json (0), erasure.json (1), requests.json (0), audit_log.json (0), ledger.json (0), files.json (3).\n"
     )
     assert err == ""
     assert zipfile.is_zipfile(path)
@@ -49,7 +49,7 @@ def test_export_user__dry_run_writes_nothing(shelf: Shelf, tmp_path: Path) -> No
     person, path = full_life(), tmp_path / "export.zip"
     out, _ = run("export_user", person.pk, "--output", path, "--dry-run")
     assert out == (
-        f"{path}: would contain the data of {person.pk}. Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), vector_import.json (1), erasure.json (1), requests.json (0), audit_log.json (0), ledger.json (0), files.json (3).\n"
+        f"{path}: would contain the data of {person.pk}. Entries: log_ins.json (1), profile.json (1), videos.json (2), matches.json (2), calls.json (2), vector_sync.json (1), vector_import.json (1), exports.json (0), erasure.json (1), requests.json (0), audit_log.json (0), ledger.json (0), files.json (3).\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -24,7 +24,7 @@ from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.publication import record_entries
-from privacy.models import DataSubjectRequest, Erasure, PendingAction
+from privacy.models import DataSubjectRequest, Erasure, KeptExport, PendingAction
 from privacy.models.holds import Article, Section
 from privacy.models.request_choices import Kind as RequestKind
 from privacy.models.request_choices import Method
@@ -61,6 +61,7 @@ def user(live: str, settings: Settings) -> User:
     record(Action.EXPORT, person.pk, actor_id=None)
     make_requests(person)
     release(hold(person.pk, Section.CALLS, Article.LEGAL_CLAIMS, actor_id=person.pk).pk, actor_id=person.pk)
+    KeptExport.objects.create(user_id=person.pk, made_by_id=person.pk)
     sync_users([person.pk])
     record_entries([NewEntry(Kind.OBJECT, person.pk)])
     PendingAction.objects.create(user_id=person.pk, kind=Kind.OBJECT)

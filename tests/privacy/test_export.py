@@ -296,6 +296,7 @@ def test_export_sections__in_memory(shelf: Shelf) -> None:
         "calls",
         "vector_sync",
         "vector_import",
+        "exports",
         "erasure",
         "requests",
         "audit_log",

@@ -96,6 +96,7 @@ def test_roles__each_has_only_the_rights_for_its_work(roles: Roles, tmp_path: Pa
             "SELECT * FROM erasures",
             "SELECT * FROM erasure_steps",
             "SELECT * FROM holds",
+            "SELECT * FROM exports",
             "SELECT * FROM vector_sync_queue",
             "INSERT INTO vector_sync_queue (user_id) SELECT id FROM users",
             "TRUNCATE users CASCADE",

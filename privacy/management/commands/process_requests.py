@@ -23,12 +23,13 @@ STATEMENT_SECONDS = 30.0
 """Limit for one statement: after it, PostgreSQL counts as unavailable."""
 
 
-NOTHING = Processed(0, 0, {}, (), (), (), ())
+NOTHING = Processed(0, 0, {}, 0, "", (), (), (), ())
 
 
 class Command(FindmeCommand):
     help = (
-        "Complete privacy actions that plain SQL or a killed process has begun, delete contact addresses of requests after the time for complaints,"
+        "Complete privacy actions that plain SQL or a killed process has begun, delete contact addresses of requests after the time for complaints"
+        " and exports after their download,"
         " and name requests that are late or due within 7 days."
         " Several can run at the same time, on any machine."
     )
@@ -58,13 +59,13 @@ class Command(FindmeCommand):
             self.print_json(_as_json(results[0]))
         else:
             self._print_lines(results[0])
-        if results[0].late or results[0].actions_waiting:
+        if results[0].late or results[0].actions_waiting or results[0].exports_waiting:
             self.exit_with_findings()
 
     def _print_change(self, result: Processed) -> None:
         """Print a run that deleted something, or whose reminders differ from those of the last run."""
-        reminders = replace(result, contacts_deleted=0, actions_completed=0)
-        if reminders == self.last and not result.contacts_deleted and not result.actions_completed:
+        reminders = replace(result, contacts_deleted=0, actions_completed=0, exports_deleted=0)
+        if reminders == self.last and not (result.contacts_deleted or result.actions_completed or result.exports_deleted):
             return
         self.last = reminders
         log_batch(result)
@@ -92,6 +93,10 @@ def _lines(result: Processed) -> Iterator[str]:
     yield f"{counted(result.actions_completed, 'privacy action')} completed."
     for user_id, reason in result.actions_waiting.items():
         yield f"{user_id}: the privacy action must wait. {reason}"
+    if result.exports_deleted:
+        yield f"{counted(result.exports_deleted, 'export')} deleted."
+    if result.exports_waiting:
+        yield f"Exports cannot be deleted. {result.exports_waiting}"
     for one in result.late:
         yield f"{_named(one)}: late by {counted(-one.days, 'day')}, due on {one.due_on}."
     for one in result.due_soon:

@@ -28,7 +28,7 @@ from tests.support.sessions import is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
 
-NOTHING = Processed(0, 0, {}, (), (), (), ())
+NOTHING = Processed(0, 0, {}, 0, "", (), (), (), ())
 DAY = timedelta(days=1)
 
 

@@ -78,7 +78,7 @@ def test_without_rules__the_sections_go_without_an_approval(shelf: Shelf) -> Non
     AuditEntry.objects.create(action="export", target_id=UUID(int=1), actor_id=UUID(int=2), outcome="done", recorded_at=ago(2000))
     assert manage_here("apply_retention") == (
         0,
-        "log_ins: 0 rows older than 30 days deleted.\naudit_log: 1 row older than 1095 days deleted.\n",
+        "log_ins: 0 rows older than 30 days deleted.\nexports: 0 rows older than 30 days deleted.\naudit_log: 1 row older than 1095 days deleted.\n",
         "",
     )
     code, _, err = manage_here("apply_retention", "--approve", "x")
