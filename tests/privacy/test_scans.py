@@ -13,16 +13,18 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 from pytest_django import Settings
+from qdrant_client.models import PointStruct
 
 from accounts.models import User
 from findme.embedded import server
 from privacy.models.request_choices import Kind, WithdrawalReason
+from privacy.registry import registry
 from privacy.requests import steps
 from privacy.requests.jobs import delete_expired_contacts
 from tests.factories import ProfileEmbeddingFactory, VideoCallFactory, VideoFactory
 from tests.privacy.documented_purge import contents, documented
 from tests.privacy.life import EMAIL, FULL_NAME, WORDS, full_life, open_session
-from tests.qdrant import started_qdrant
+from tests.qdrant import QdrantServer, started_qdrant
 from tests.support.commands import manage_here
 from tests.support.dumps import dump
 from tests.support.qdrant_files import places
@@ -152,3 +154,21 @@ def found_in_files(needles: dict[str, bytes]) -> set[str]:
         (folder,) = cursor.fetchone()
     files = [contents(path) for path in (running.folder / "data" / folder).iterdir()]
     return {name for name, needle in needles.items() for content in files if needle in content}
+
+
+@pytest.mark.parametrize("key", ["0f4e1f52-1cf6-4a44-9d6b-1f8f8f0f2a11", 7])
+def test_scan__finding_under_another_key__is_removed_by_a_repair(qdrant_server: QdrantServer, key: str | int) -> None:
+    """Another program has written a point with the user's id in its payload only. A purge deletes nothing that can be reached."""
+    initialize()
+    person = ProfileEmbeddingFactory.create().user
+    ProfileEmbeddingFactory.create_batch(5)
+    sync_once()
+    erase(person)
+    with qdrant() as client:
+        client.upsert(collection_name(), [PointStruct(id=key, vector=VECTOR, payload={"user_id": str(person.pk)})], wait=True)
+    (store,) = registry.stores
+    assert store.remaining(person.pk) == []
+    assert store.scan([person.pk]) == {person.pk}
+    assert manage_here("verify_qdrant", "--repair", "--force")[0] in (0, 1)
+    sync_once()
+    assert store.scan([person.pk]) == frozenset()
