@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
+from privacy.actions.rectifications import LastRectifications, lost_rectifications, note_rectification
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.ledger.book import copy_in, digest_at, last_checkpoint, last_position, read_entries
 from privacy.ledger.checkpoint import Checkpoint, row_of
@@ -53,6 +54,8 @@ class Replayed:
     copied: int
     repeated: dict[str, int]
     waiting: dict[UUID, str]
+    rectifications: tuple[UUID, ...] = ()
+    """Users whose data must be corrected again, because the database has lost the answered request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
     are newer than the entries that were deleted after their retention. Raise UserFacingError for a missing key, LedgerBroken and StoreUnavailable.
     """
     keys = subject_keys()
-    last, entries, copied = _copy_missing(keys, dry_run=dry_run, data_are_newer=data_are_newer)
+    rectified: LastRectifications = {}
+    last, entries, copied = _copy_missing(keys, rectified, dry_run=dry_run, data_are_newer=data_are_newer)
     repeated: Counter[str] = Counter()
     waiting: dict[UUID, str] = {}
     unavailable: str | None = None
@@ -95,13 +99,16 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
             repeated[kind.label] += 1
     if not dry_run:
         GATE.forget()
-    return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting)
+    users = get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=IDS)
+    rectifications = lost_rectifications(rectified, users, keys)
+    return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting, rectifications)
 
 
-def _copy_missing(keys: SubjectKeys, *, dry_run: bool, data_are_newer: bool) -> tuple[LastKinds, int, int]:
+def _copy_missing(keys: SubjectKeys, rectified: LastRectifications, *, dry_run: bool, data_are_newer: bool) -> tuple[LastKinds, int, int]:
     """Copy the entries that the database lacks. Return the last kinds, and the numbers of all entries and of the copied ones.
 
-    Raise LedgerBroken if the database has another entry at a position, or if it ends before the ledger outside begins.
+    Note the last rectifications in ``rectified``. Raise LedgerBroken if the database has another entry at a position, or if it ends before the ledger
+    outside begins.
     """
     last: defaultdict[bytes, dict[Kind, Kind]] = defaultdict(dict)
     total = copied = 0
@@ -118,6 +125,7 @@ def _copy_missing(keys: SubjectKeys, *, dry_run: bool, data_are_newer: bool) -> 
         for entry in batch:
             keys.key(entry.key_id)
             last[entry.subject][action_of(entry.kind)] = entry.kind
+            note_rectification(rectified, entry)
         if missing and not dry_run:
             pending = _pending(keys) if pending is None else pending
             _copy(missing, pending)

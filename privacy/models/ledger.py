@@ -24,13 +24,14 @@ COUNTED = (
 class LedgerEntry(models.Model):
     """One action on the data of one user. Triggers number the entries, chain them by SHA-256, and reject every change.
 
-    ``subject`` is the HMAC-SHA256 of the user's UUID under the key ``key_id``. ``plan_digest`` is that of the plan that was approved. ``previous`` is
+    ``subject`` is the HMAC-SHA256 of the user's UUID under the key ``key_id``. ``plan_digest`` is that of the plan that was approved, or of
+    the id of a request for rectification. ``previous`` is
     the ``digest`` of the entry before, and 32 zero bytes for the first one. ``digest`` is the SHA-256 of the canonical JSON of all other columns
     (RFC 8785).
     """
 
     class Kind(models.IntegerChoices):
-        """What was done. An even number undoes the number before."""
+        """What was done. An even number undoes the number before. A rectification has no undoing."""
 
         ERASE = 1, "Erase"
         UNDO_ERASE = 2, "Undo an erasure"
@@ -42,6 +43,7 @@ class LedgerEntry(models.Model):
         UNDO_RESTRICT = 8, "Lift a restriction"
         OBJECT = 9, "Object"
         UNDO_OBJECT = 10, "Withdraw an objection"
+        RECTIFY = 11, "Rectify"
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
@@ -64,7 +66,7 @@ class LedgerEntry(models.Model):
         indexes = [models.Index(fields=["subject"], name="erasure_ledger_subject_idx")]
         constraints = [
             models.CheckConstraint(condition=Q(position__gt=0), name="erasure_ledger_position_check"),
-            models.CheckConstraint(condition=Q(kind__gte=1, kind__lte=10), name="erasure_ledger_kind_check"),
+            models.CheckConstraint(condition=Q(kind__gte=1, kind__lte=11), name="erasure_ledger_kind_check"),
             models.CheckConstraint(condition=Q(key_id__gt=0), name="erasure_ledger_key_id_check"),
             models.CheckConstraint(condition=Q(policy_version__gt=0), name="erasure_ledger_policy_version_check"),
             models.CheckConstraint(condition=IsDigest("subject"), name="erasure_ledger_subject_check"),

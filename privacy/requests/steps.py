@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from findme.core.errors import UserFacingError
+from privacy.actions.rectifications import record_rectification
 from privacy.audit import Action, actor_columns, record_step
 from privacy.models import DataSubjectRequest, RequestRecipient
 from privacy.models.request_choices import (
@@ -207,8 +208,9 @@ def stop(request_id: UUID, *, stopped_on: date | None = None, actor_id: UUID | N
 
 
 def answer(request_id: UUID, *, answered_on: date | None = None, actor_id: UUID | None = None) -> DataSubjectRequest:
-    """Close the request, whose answer the data subject received."""
+    """Close the request, whose answer the data subject received. A rectification is recorded in the ledger first; raise as ``record_entries``."""
     answered_on = past_day(answered_on)
+    record_rectification(require(request_id))
     with locked_step(Action.REQUEST_ANSWER, request_id, actor_id) as request:
         require_transition(request, State.ANSWERED)
         require_after_receipt(request, answered_on)

@@ -41,6 +41,10 @@ class Command(FindmeCommand):
         )
         for kind, count in result.repeated.items():
             self.print_line(f"{kind}: {would}repeated for {counted(count, 'user')}.")
+        for user_id in result.rectifications:
+            self.print_line(
+                f"{user_id}: a request for rectification was answered after the backup. Correct the data again, then record and answer it."
+            )
         if not result.repeated and not result.waiting:
             self.print_line("No user differs from the ledger.")
         if result.waiting:
@@ -53,5 +57,6 @@ def _as_json(result: Replayed) -> dict[str, Any]:
         "entries": result.entries,
         "copied": result.copied,
         "repeated": result.repeated,
+        "rectifications": [str(user_id) for user_id in result.rectifications],
         "waiting": {str(user_id): reason for user_id, reason in result.waiting.items()},
     }

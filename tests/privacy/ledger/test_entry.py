@@ -69,7 +69,7 @@ def test_entry__canonical_json_has_sorted_names_and_no_spaces() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"kind":1', b'"kind":11'),
+        (b'"kind":1', b'"kind":12'),
         (b'"kind":1', b'"kind": 1'),
         (b'"key":1', b'"key":"1"'),
         (b'"plan":null', b'"plan":7'),

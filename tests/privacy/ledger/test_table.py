@@ -78,7 +78,7 @@ def test_trigger__computes_the_digest_of_the_canonical_json(kind: Kind, plan: by
         ("counts", '{"videos": -1}'),
         ("counts", '{"videos": 1e999}'),
         ("counts", '{"videos": null}'),
-        ("kind", 11),
+        ("kind", 12),
         ("kind", 0),
         ("key_id", 0),
         ("policy_version", 0),
