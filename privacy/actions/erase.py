@@ -18,7 +18,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
 from privacy.actions.erase_files import delete_files, require_file_stores, stored_files
-from privacy.actions.erasures import IN_ONE_TRANSACTION, Step, WaitsFor, finish, mark_done, mark_waiting, sealed_erasure
+from privacy.actions.erasures import IN_ONE_TRANSACTION, Step, WaitsFor, finish, mark_done, mark_waiting, note_position, sealed_erasure
 from privacy.actions.followed import begin, followed, unfinished_after_files
 from privacy.actions.holds import active_holds, held_sections
 from privacy.actions.locking import check_deferred_constraints, locked_user
@@ -58,7 +58,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
         if user.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
-    in_stores, pending_stores = _remove_from_reachable_stores(user_id)
+    in_stores, pending_stores = remove_from_reachable_stores(user_id)
     return Outcome(user_id, user.deleted_at is None, (*in_postgresql, *in_stores), tuple(pending_stores))
 
 
@@ -134,6 +134,7 @@ def _erase(
         delete_files(user_id, held_sections(user_id), known=addresses)  # of rows that were added meanwhile
         if active_holds(user_id):
             outcome = erase_all_but_held(user_id, actor_id=actor_id)
+            note_position(erasure)
             _record_held(erasure, _counts_by_step(effects, []) if outcome.changed else Counter(), outcome)
             check_deferred_constraints()
             return outcome
@@ -188,7 +189,7 @@ def _effect_in(store: Store, user_id: UUID) -> Effect:
         return Effect(store.contents, None, Disposition.DELETED)
 
 
-def _remove_from_reachable_stores(user_id: UUID) -> tuple[list[Effect], list[PendingStore]]:
+def remove_from_reachable_stores(user_id: UUID) -> tuple[list[Effect], list[PendingStore]]:
     """Delete the hidden user from each reachable store. Return the effects, and the other stores with their errors."""
     done: list[Effect] = []
     pending_stores: list[PendingStore] = []

@@ -114,6 +114,11 @@ def finish(erasure: Erasure, counts: Mapping[Step, int]) -> None:
     )
 
 
+def note_position(erasure: Erasure) -> None:
+    """Record the entry in the ledger of an erasure that has begun and must wait."""
+    Erasure.objects.filter(pk=erasure.pk, state=State.SEALED).update(ledger_position=position_of(erasure.user_id))
+
+
 def position_of(user_id: UUID) -> int | None:
     """Return the position of the user's last erasure in the ledger."""
     found = LedgerEntry.objects.filter(subject__in=subject_keys().subjects(user_id), kind=Kind.ERASE)

@@ -37,6 +37,7 @@ from privacy.models.request_choices import (
     WithdrawalReason,
 )
 from privacy.requests import steps
+from privacy.requests.fulfilment import erase_request, has_open_erasure, is_fulfilled, needs_new_plan
 from privacy.requests.lifecycle import is_allowed
 
 HANDLE, DECIDE = "privacy.handle_requests", "privacy.decide_requests"
@@ -96,11 +97,20 @@ STEPS = {
         Step(
             "approve",
             "Approve",
-            "The request is granted. Neither the member of staff who recorded it nor the data subject may approve it.",
+            "The request is granted. An erasure hides the user at once. Neither the member of staff who recorded it nor the data subject may approve it.",
             DECIDE,
             ApproveForm,
-            _to(State.APPROVED),
+            lambda row: is_allowed(row.state, State.APPROVED) or needs_new_plan(row),
             lambda key, _form, actor: steps.approve(key, actor_id=actor),
+        ),
+        Step(
+            "erase",
+            "Delete the user for good",
+            "Carries out the approved plan now. Otherwise process_requests does it. This cannot be undone.",
+            "accounts.erase_user",
+            ApproveForm,
+            has_open_erasure,
+            lambda key, _form, actor: erase_request(key, actor_id=actor),
         ),
         Step(
             "stop",
@@ -132,7 +142,9 @@ STEPS = {
             "The data subject received the answer. The request is then closed.",
             HANDLE,
             AnswerForm,
-            lambda row: is_allowed(row.state, State.ANSWERED) and (row.kind not in STOPPING or row.stopped_on is not None),
+            lambda row: (
+                is_allowed(row.state, State.ANSWERED) and (row.kind not in STOPPING or row.stopped_on is not None) and is_fulfilled(row)
+            ),
             lambda key, form, actor: steps.answer(key, answered_on=form["on"], actor_id=actor),
             closes=True,
         ),

@@ -19,6 +19,7 @@ from privacy.admin.request_steps import HANDLE, links
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import CLOSED, State
 from privacy.requests.deadlines import SOON, today
+from privacy.requests.erasure_summary import summarize_erasure
 from privacy.requests.officer_tasks import officers_task
 from privacy.requests.summary import late, open_requests
 
@@ -108,6 +109,13 @@ class DataSubjectRequestAdmin(UuidSearchAdmin[DataSubjectRequest]):
     def task(self, row: DataSubjectRequest) -> str:
         return officers_task(row) if row.state == State.APPROVED else "-"
 
+    @admin.display(description="Erasure")
+    def erasure_steps(self, row: DataSubjectRequest) -> str:
+        found = summarize_erasure(row)
+        if found is None:
+            return "-"
+        return f"{found.state}{f' ({found.stop_reason})' if found.stop_reason else ''}; " + "; ".join(map(str, found.steps))
+
     def get_fieldsets(self, request: HttpRequest, obj: DataSubjectRequest | None = None) -> Any:
         """Show the contact address only to staff who handle requests."""
         contact = ("contact",) if request.user.has_perm(HANDLE) else ()
@@ -117,7 +125,7 @@ class DataSubjectRequestAdmin(UuidSearchAdmin[DataSubjectRequest]):
             ("Identity", {"fields": ("identity_asked_on", "identity_confirmed_on", "identity_method", "confirmer")}),
             ("Extension", {"fields": ("extension_informed_on", "extension_reason")}),
             ("Decision", {"fields": ("approved_at", "approver", "refusal_ground", "informed_of_remedies", "withdrawal_reason")}),
-            ("End", {"fields": ("stopped_on", "closed_on", "recipients_informed")}),
+            ("End", {"fields": ("stopped_on", "erasure_steps", "closed_on", "recipients_informed")}),
         )
 
     def has_add_permission(self, request: HttpRequest) -> bool:

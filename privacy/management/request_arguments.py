@@ -149,6 +149,7 @@ ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "confirm-identity": ("note how the identity was confirmed: the deadline runs on", _add_confirm_identity),
     "extend": ("extend the deadline by two months", _add_extend),
     "approve": ("approve a request that another account recorded", _add_id),
+    "erase": ("carry out an approved erasure now, or what is left of it", _add_id),
     "refuse": ("refuse a request", _add_refuse),
     "stop": ("note that the processing of an objection or a withdrawal of consent is stopped", _add_stop),
     "answer": ("close a request that was answered", _add_answer),

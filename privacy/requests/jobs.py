@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from threading import Event
 from uuid import UUID
@@ -18,16 +18,20 @@ from django.db.models import Q
 
 from findme.core.errors import UserFacingError, one_line
 from privacy.actions.pending import process_pending
+from privacy.actions.purging import found_again, purge_erased
 from privacy.audit import Action, record_step
 from privacy.kept_exports.removal import remove_files_without_row, remove_finished_exports
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import State, WithdrawalReason
 from privacy.requests.deadlines import LONG_WAIT, SOON, today
+from privacy.requests.fulfilment import erase_approved
 
 BATCH = 100
 """Rows of one transaction."""
 PAUSE_SECONDS = 10.0
 """Pause between two runs with ``--watch``. So long a user who was deleted by plain SQL may be missing in the ledger."""
+RETRY_AFTER = timedelta(minutes=1)
+"""How long ``--watch`` waits before it tries an erasure again. Each attempt adds an entry to the audit log."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +65,39 @@ class Processed:
     due_soon: tuple[Reminder, ...]
     waiting: tuple[Reminder, ...]
     recipients_open: tuple[UUID, ...]
+    erasures_done: int = 0
+    erasures_waiting: dict[UUID, str] = field(default_factory=dict)
+    """The reason for each approved erasure that could not be carried out, by request."""
+    purged: int = 0
+    """Erasures of which no byte is left since this run."""
+    found_again: tuple[UUID, ...] = ()
+    """Erasures whose user a scan has found in a store, under whatever key."""
 
 
-def process(should_stop: Event | None = None) -> Processed:
-    """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction."""
+def process(should_stop: Event | None = None, *, retry_after: timedelta = timedelta(0)) -> Processed:
+    """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction.
+
+    An erasure that failed less than ``retry_after`` ago is not tried.
+    """
     should_stop = should_stop or Event()
     deleted = _repeat(delete_expired_contacts, should_stop)
     waiting: dict[UUID, str] = {}
     completed = _repeat(lambda: _complete_actions(waiting), should_stop)
-    return Processed(deleted, completed, waiting, *_delete_exports(should_stop), *reminders(), recipients_open())
+    not_erased: dict[UUID, str] = {}
+    erased = 0 if should_stop.is_set() else erase_approved(not_erased, retry_after=retry_after)
+    purged = 0 if should_stop.is_set() else purge_erased()
+    return Processed(
+        deleted,
+        completed,
+        waiting,
+        *_delete_exports(should_stop),
+        *reminders(),
+        recipients_open(),
+        erased,
+        not_erased,
+        purged,
+        found_again(),
+    )
 
 
 def watch(
@@ -83,7 +111,7 @@ def watch(
     unavailable = False
     while not should_stop.is_set():
         try:
-            processed = process(should_stop)
+            processed = process(should_stop, retry_after=RETRY_AFTER)
         except (DatabaseError, InterfaceError, UserFacingError) as error:
             connection.close()
             if not unavailable:

@@ -9,7 +9,10 @@ _OF_KINDS = {
     Kind.ACCESS: "Run manage.py export_user {user} --output FILE, add the information of article 15 (1), and send both to the data subject.",
     Kind.PORTABILITY: "Run manage.py export_user {user} --output FILE, and send the file to the data subject.",
     Kind.RECTIFICATION: "Correct the data of {user} in the admin.",
-    Kind.ERASURE: "Run manage.py erase_user {user} --hard. First delete the files of {user} in the storage of the films.",
+    Kind.ERASURE: (
+        "Run manage.py privacy_request erase {request}, or leave it to manage.py process_requests. Delete the files of {user} that no store of"
+        " FILE_STORES has."
+    ),
     Kind.RESTRICTION: "Run manage.py erase_user {user} --soft: it hides {user} from searches and blocks the login. All data stays.",
 }
 _OF_PROCESSING = {
@@ -37,4 +40,4 @@ def officers_task(request: DataSubjectRequest) -> str:
     if request.user_id is None:
         return NO_USER
     text = _OF_PROCESSING[Processing(request.processing)] if request.processing else _OF_KINDS[Kind(request.kind)]
-    return text.format(user=request.user_id)
+    return text.format(user=request.user_id, request=request.pk)

@@ -39,6 +39,7 @@ from privacy.requests.conditions import (
     require_known_user,
 )
 from privacy.requests.deadlines import due_date
+from privacy.requests.fulfilment import is_erasure, needs_new_plan, remove_hidden, require_fulfilled, seal_approved, stop_closed
 from privacy.requests.lifecycle import next_command, require_open, require_transition
 from privacy.requests.locking import locked_step, one_line_errors, require
 
@@ -153,10 +154,13 @@ def extend(
 def approve(request_id: UUID, *, actor_id: UUID | None = None) -> DataSubjectRequest:
     """Approve the request. Neither its recorder nor the data subject may do this.
 
-    The recipients of the setting ``REQUEST_RECIPIENTS`` become a list to tick off, if they must be informed (article 19).
+    The recipients of the setting ``REQUEST_RECIPIENTS`` become a list to tick off, if they must be informed (article 19). The plan of an erasure is
+    sealed, and the user is hidden at once. An approved erasure whose plan was stopped is approved again, with a new plan.
     """
     with locked_step(Action.REQUEST_APPROVE, request_id, actor_id) as request:
-        require_transition(request, State.APPROVED)
+        is_again = needs_new_plan(request)
+        if not is_again:
+            require_transition(request, State.APPROVED)
         if is_recorder(request, actor_id):
             raise UserFacingError(
                 f"Request {request.pk} was recorded by the same account, which may not approve it: nothing was changed."
@@ -166,13 +170,18 @@ def approve(request_id: UUID, *, actor_id: UUID | None = None) -> DataSubjectReq
             raise UserFacingError(
                 f"Request {request.pk} is your own, and you may not approve it: nothing was changed. Ask another member of staff to approve it."
             )
-        request.state, request.approved_at = State.APPROVED, timezone.now()
-        _set_actor(request, "approved_by", actor_id)
-        if request.kind in WITH_RECIPIENTS:
+        if not is_again:
+            request.state, request.approved_at = State.APPROVED, timezone.now()
+            _set_actor(request, "approved_by", actor_id)
+        if is_erasure(request):
+            seal_approved(request, actor_id)
+        if request.kind in WITH_RECIPIENTS and not is_again:
             request.save(force_update=True)  # only an approved request can have recipients
             RequestRecipient.objects.bulk_create(
                 [RequestRecipient(request=request, recipient=recipient) for recipient in settings.REQUEST_RECIPIENTS]
             )
+    if is_erasure(request) and request.user_id is not None:
+        remove_hidden(request.user_id)
     return request
 
 
@@ -190,6 +199,7 @@ def refuse(
                 "A refusal must name the right to complain to a supervisory authority and the judicial remedy (article 12 (4)): nothing was"
                 " changed. Inform the data subject, then add --informed-of-remedies."
             )
+        stop_closed(request)
         request.state, request.refusal_ground, request.informed_of_remedies, request.closed_on = State.REFUSED, ground, True, informed_on
     return request
 
@@ -219,6 +229,7 @@ def answer(request_id: UUID, *, answered_on: date | None = None, actor_id: UUID 
                 f"The processing of request {request.pk} was not stopped by {answered_on}: nothing was changed."
                 f" Stop it, then run manage.py privacy_request stop {request.pk}"
             )
+        require_fulfilled(request)
         request.state, request.closed_on = State.ANSWERED, answered_on
     return request
 
@@ -231,6 +242,7 @@ def withdraw(
     with locked_step(Action.REQUEST_WITHDRAW, request_id, actor_id) as request:
         require_transition(request, State.WITHDRAWN)
         require_after_receipt(request, withdrawn_on)
+        stop_closed(request)
         request.state, request.withdrawal_reason, request.closed_on = State.WITHDRAWN, reason, withdrawn_on
     return request
 

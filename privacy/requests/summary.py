@@ -10,8 +10,10 @@ from uuid import UUID
 from django.db.models import F, Q, QuerySet
 
 from privacy.models import DataSubjectRequest
-from privacy.models.request_choices import State
+from privacy.models.request_choices import Kind, State
 from privacy.requests.deadlines import today
+from privacy.requests.erasure_summary import ErasureSummary, summarize_erasure
+from privacy.requests.fulfilment import has_open_erasure, is_fulfilled, needs_new_plan
 from privacy.requests.lifecycle import next_command
 from privacy.requests.officer_tasks import officers_task
 
@@ -54,12 +56,13 @@ class RequestSummary:
     closed_on: date | None
     has_contact: bool
     recipients: tuple[RecipientSummary, ...]
+    erasure: ErasureSummary | None
     task: str | None
     next: str | None
 
 
-def summarize(request: DataSubjectRequest, day: date | None = None) -> RequestSummary:
-    """Return the summary on ``day``, by default today."""
+def summarize(request: DataSubjectRequest, day: date | None = None, *, in_list: bool = False) -> RequestSummary:
+    """Return the summary on ``day``, by default today. With ``in_list``, leave out the erasure, which needs queries of its own."""
     return RequestSummary(
         id=request.pk,
         kind=str(request.kind),
@@ -91,14 +94,15 @@ def summarize(request: DataSubjectRequest, day: date | None = None) -> RequestSu
             RecipientSummary(row.recipient, row.informed_on, row.not_informed_reason or None)
             for row in sorted(request.recipients.all(), key=lambda row: row.recipient)
         ),
+        erasure=summarize_erasure(request) if request.kind == Kind.ERASURE and not in_list else None,
         task=officers_task(request) if request.state == State.APPROVED else None,
-        next=next_command(request) if request.is_open else None,
+        next=_next(request, in_list=in_list) if request.is_open else None,
     )
 
 
 def summarize_each(requests: Iterable[DataSubjectRequest]) -> Iterator[RequestSummary]:
     day = today()
-    return (summarize(request, day) for request in requests)
+    return (summarize(request, day, in_list=True) for request in requests)
 
 
 def listed() -> QuerySet[DataSubjectRequest]:
@@ -115,6 +119,14 @@ def late(day: date) -> Q:
     """Return the condition of requests that are open after their deadline, or were closed after it: ``is_late`` of the model as SQL."""
     is_open = Q(closed_on__isnull=True, due_on__lt=day) & ~Q(state=State.IDENTITY_ASKED)
     return is_open | Q(state=State.ANSWERED, closed_on__gt=F("due_on")) | Q(state=State.REFUSED, closed_on__gt=F("first_due_on"))
+
+
+def _next(request: DataSubjectRequest, *, in_list: bool) -> str:
+    if not in_list and has_open_erasure(request) and not is_fulfilled(request):
+        return f"manage.py privacy_request erase {request.pk}"
+    if not in_list and needs_new_plan(request):
+        return f"manage.py privacy_request approve {request.pk}"
+    return next_command(request)
 
 
 def _actor(user_id: UUID | None, account: str) -> str:

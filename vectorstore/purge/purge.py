@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
+from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
+from privacy.actions.purging import note_purge
 from vectorstore.catalog import registry
 from vectorstore.catalog.alias import collection_names, live_collection, may_be_ours, reconcile_alias
 from vectorstore.catalog.cluster import require_all_nodes
@@ -66,15 +69,17 @@ class PurgeResult:
     @property
     def clean(self) -> bool:
         """Whether no erased data may remain anywhere."""
-        remaining = [one for one in self.stale_snapshots if self.dry_run or not one.deleted]
-        return not (
-            remaining
-            or self.logs
-            or self.unknown
-            or self.pending
-            or self.downloads
-            or any(one.remaining or not one.proven for one in self.collections)
-        )
+        return self.has_no_bytes and self.has_no_snapshots
+
+    @property
+    def has_no_bytes(self) -> bool:
+        """Whether no erased data may remain in a collection."""
+        return not (self.logs or self.unknown or self.pending or any(one.remaining or not one.proven for one in self.collections))
+
+    @property
+    def has_no_snapshots(self) -> bool:
+        """Whether no erased data may remain in a snapshot."""
+        return not (self.downloads or any(self.dry_run or not one.deleted for one in self.stale_snapshots))
 
 
 def purge(
@@ -99,7 +104,7 @@ def purge(
     Raises UserFacingError, with nothing changed, if ``log`` needs a retained collection dropped, if ``log`` is given and a cluster node is
     unavailable (no collection could be built), and if more than ``discard_vectors`` unique vectors would be lost.
     """
-    limit = DiscardLimit(discard_vectors)
+    limit, began_at = DiscardLimit(discard_vectors), _now()
     refuse_embedded("segments, logs and snapshots that could be purged")
     with collection_lock(), qdrant() as client:
         servers = every_node(client, nodes)
@@ -132,7 +137,16 @@ def purge(
         confirmed = tuple(
             confirm_deletion(servers, one, storage, younger=one.collection not in with_removed, seconds=seconds) for one in vacuumed
         )
-        return _result(client, confirmed, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
+        result = _result(client, confirmed, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
+        note_purge(began_at, bytes_gone=result.has_no_bytes, snapshots_gone=result.has_no_snapshots)
+        return result
+
+
+def _now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+    return found
 
 
 def _refuse_retained(*, log: bool, drop_retained: bool) -> None:

@@ -25,6 +25,8 @@ from privacy.models.request_choices import (
 )
 from privacy.requests import steps
 from privacy.requests.deadlines import today
+from privacy.requests.erasure_summary import ErasureSummary
+from privacy.requests.fulfilment import erase_request
 from privacy.requests.locking import require
 from privacy.requests.summary import RequestSummary, late, listed, open_requests, summarize, summarize_each
 from privacy.users import find_user_id
@@ -93,6 +95,9 @@ class Command(FindmeCommand):
     def _approve(self, options: dict[str, Any]) -> None:
         self._show_request(steps.approve(options["id"]), options)
 
+    def _erase(self, options: dict[str, Any]) -> None:
+        self._show_request(erase_request(options["id"]), options)
+
     def _refuse(self, options: dict[str, Any]) -> None:
         request = steps.refuse(
             options["id"],
@@ -139,17 +144,31 @@ def _line(one: RequestSummary) -> str:
 def _lines(one: RequestSummary) -> Iterator[str]:
     yield _line(one)
     for name, value in asdict(one).items():
-        if name in ("id", "kind", "state", "user_id", "closed_on", "recipients", "task", "next", "is_late", "is_paused"):
+        if name in ("id", "kind", "state", "user_id", "closed_on", "recipients", "erasure", "task", "next", "is_late", "is_paused"):
             continue
         if value not in (None, 0):
             yield f"  {name}: {value}"
     for row in one.recipients:
         outcome = f"informed on {row.informed_on}" if row.informed_on else row.not_informed_reason or "not informed yet"
         yield f"  recipient {row.recipient}: {outcome}"
+    if one.erasure is not None:
+        yield from _erasure_lines(one.erasure)
     if one.task:
         yield f"To do: {one.task}"
     if one.next:
         yield f"Next: {one.next}"
+
+
+def _erasure_lines(one: ErasureSummary) -> Iterator[str]:
+    ends = [
+        f"{name} at {at:%Y-%m-%d %H:%M}"
+        for name, at in (("erased", one.erased_at), ("purged", one.purged_at), ("stopped", one.stopped_at))
+        if at
+    ]
+    reason = f" ({one.stop_reason})" if one.stop_reason else ""
+    yield f"  erasure {one.id}: {one.state}{reason}, plan of {one.sealed_at:%Y-%m-%d %H:%M}{''.join(f', {end}' for end in ends)}"
+    for step in one.steps:
+        yield f"    {step}"
 
 
 def _contact(text: str) -> str:

@@ -28,8 +28,8 @@ NOTHING = Processed(0, 0, {}, 0, "", (), (), (), ())
 
 class Command(FindmeCommand):
     help = (
-        "Complete privacy actions that plain SQL or a killed process has begun, delete contact addresses of requests after the time for complaints"
-        " and exports after their download,"
+        "Complete privacy actions that plain SQL or a killed process has begun, carry out approved erasures, delete contact addresses of requests"
+        " after the time for complaints and exports after their download,"
         " and name requests that are late or due within 7 days."
         " Several can run at the same time, on any machine."
     )
@@ -59,13 +59,15 @@ class Command(FindmeCommand):
             self.print_json(_as_json(results[0]))
         else:
             self._print_lines(results[0])
-        if results[0].late or results[0].actions_waiting or results[0].exports_waiting:
+        found = results[0]
+        if any((found.late, found.actions_waiting, found.exports_waiting, found.erasures_waiting, found.found_again)):
             self.exit_with_findings()
 
     def _print_change(self, result: Processed) -> None:
         """Print a run that deleted something, or whose reminders differ from those of the last run."""
-        reminders = replace(result, contacts_deleted=0, actions_completed=0, exports_deleted=0)
-        if reminders == self.last and not (result.contacts_deleted or result.actions_completed or result.exports_deleted):
+        reminders = replace(result, contacts_deleted=0, actions_completed=0, exports_deleted=0, erasures_done=0, purged=0)
+        done = result.contacts_deleted or result.actions_completed or result.exports_deleted or result.erasures_done or result.purged
+        if reminders == self.last and not done:
             return
         self.last = reminders
         log_batch(result)
@@ -85,7 +87,8 @@ class Command(FindmeCommand):
 
 
 def _as_json(result: Processed) -> dict[str, Any]:
-    return asdict(result) | {"actions_waiting": {str(user_id): reason for user_id, reason in result.actions_waiting.items()}}
+    waiting = ("actions_waiting", "erasures_waiting")
+    return asdict(result) | {name: {str(key): reason for key, reason in getattr(result, name).items()} for name in waiting}
 
 
 def _lines(result: Processed) -> Iterator[str]:
@@ -97,6 +100,14 @@ def _lines(result: Processed) -> Iterator[str]:
         yield f"{counted(result.exports_deleted, 'export')} deleted."
     if result.exports_waiting:
         yield f"Exports cannot be deleted. {result.exports_waiting}"
+    if result.erasures_done:
+        yield f"{counted(result.erasures_done, 'approved erasure')} carried out."
+    for request_id, reason in result.erasures_waiting.items():
+        yield f"{request_id}: the erasure must wait. {reason}"
+    if result.purged:
+        yield f"{counted(result.purged, 'erasure')} purged: no byte is left in the stores, their snapshots and the backups."
+    for erasure_id in result.found_again:
+        yield f"{erasure_id}: a scan found data of the erased user in a store. Run manage.py verify_qdrant --repair"
     for one in result.late:
         yield f"{_named(one)}: late by {counted(-one.days, 'day')}, due on {one.due_on}."
     for one in result.due_soon:

@@ -188,7 +188,7 @@ def test_watch__reports_an_unavailable_store_once_and_continues(monkeypatch: pyt
     )
     should_stop, seen = Event(), list[object]()
 
-    def answer(_should_stop: Event) -> Processed:
+    def answer(_should_stop: Event, **_options: object) -> Processed:
         found = next(answers, None)
         if found is None:
             should_stop.set()

@@ -232,7 +232,7 @@ def test_answer__of_an_objection_after_the_processing_was_stopped() -> None:
 def test_recipients__are_ticked_off(settings: Settings) -> None:
     settings.REQUEST_RECIPIENTS = ["film-storage", "call-service"]
     person = UserFactory.create()
-    request = approved(Kind.ERASURE, user_id=person.pk)
+    request = approved(Kind.RECTIFICATION, user_id=person.pk)
     assert sorted(request.recipients.values_list("recipient", "informed_on")) == [("call-service", None), ("film-storage", None)]
     steps.inform_recipient(request.pk, "film-storage", actor_id=APPROVER)
     steps.inform_recipient(request.pk, "call-service", not_informed=NotInformedReason.NOT_DISCLOSED)

@@ -1,0 +1,105 @@
+"""An erasure is purged when the scan, the stores, the snapshots and the backups say so, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from privacy.actions.erase import erase
+from privacy.actions.purging import note_purge
+from privacy.models import Erasure, ErasureStep
+from privacy.requests.jobs import process
+from tests.factories import UserFactory
+from tests.privacy.erasures.rows import run
+from tests.privacy.shelf import Shelf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PURGING = ("scan", "segments", "snapshots", "backups")
+
+
+@pytest.fixture
+def erased(shelf: Shelf) -> Erasure:
+    erase(UserFactory.create().pk)
+    return Erasure.objects.get()
+
+
+def waits() -> dict[str, str]:
+    return {row.step: "done" if row.done_at else row.waits_for for row in ErasureStep.objects.filter(step__in=PURGING)}
+
+
+def age(days: int) -> None:
+    """Let everything have happened some days earlier."""
+    run(
+        "ALTER TABLE erasures DISABLE TRIGGER erasures_step_check;"
+        "UPDATE erasures SET erased_at = erased_at - make_interval(days => %s);"
+        "ALTER TABLE erasures ENABLE ALWAYS TRIGGER erasures_step_check;",
+        days,
+    )
+    run("UPDATE erasure_steps SET checked_at = checked_at - make_interval(days => %s) WHERE done_at IS NULL", days)
+
+
+def test_erasure__says_what_it_waits_for(erased: Erasure) -> None:
+    assert process().purged == 0
+    assert waits() == {"scan": "done", "segments": "write_log", "snapshots": "snapshots", "backups": "setting"}
+
+
+def test_erasure__is_purged_when_all_steps_are_done(erased: Erasure, settings: Settings) -> None:
+    settings.BACKUP_RETENTION_DAYS = 30
+    process()
+    assert waits()["backups"] == "retention"
+    until = ErasureStep.objects.get(step="backups").waits_until
+    assert until == (erased.erased_at or timezone.now()) + timedelta(days=30)
+    note_purge(timezone.now() + timedelta(minutes=1), bytes_gone=True, snapshots_gone=False)
+    assert (process().purged, waits()) == (0, {"scan": "done", "segments": "done", "snapshots": "snapshots", "backups": "retention"})
+    note_purge(timezone.now() + timedelta(minutes=1), bytes_gone=False, snapshots_gone=True)
+    age(31)
+    assert (process().purged, set(waits().values())) == (1, {"done"})
+    erased.refresh_from_db()
+    assert (erased.state, erased.purged_at is not None) == ("purged", True)
+    assert process().purged == 0
+
+
+def test_purge_that_began_before_the_erasure__proves_nothing(erased: Erasure) -> None:
+    note_purge((erased.erased_at or timezone.now()) - timedelta(seconds=1), bytes_gone=True, snapshots_gone=True)
+    assert {waits()[step] for step in ("segments", "snapshots")} == {""}
+
+
+def test_scan__finds_the_user_under_another_key__is_reported_and_repeated_daily(erased: Erasure, shelf: Shelf) -> None:
+    shelf.loose.append(erased.user_id)
+    assert process().found_again == (erased.pk,)
+    shelf.loose.clear()
+    assert (process().found_again, waits()["scan"]) == ((erased.pk,), "finding")
+    age(1)
+    assert (process().found_again, waits()["scan"]) == ((), "done")
+
+
+def test_scan__store_unavailable__waits(erased: Erasure, shelf: Shelf) -> None:
+    shelf.reachable = False
+    process()
+    assert waits()["scan"] == "store"
+    shelf.reachable = True
+    age(1)
+    process()
+    assert waits()["scan"] == "done"
+
+
+def test_scan__is_one_for_all_erasures_of_a_day(erased: Erasure, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    original = shelf.scan
+
+    def scan(user_ids: Collection[UUID]) -> frozenset[UUID]:
+        asked.append(len(user_ids))
+        return original(user_ids)
+
+    monkeypatch.setattr(shelf, "scan", scan)
+    erase(UserFactory.create().pk)
+    process()
+    erase(UserFactory.create().pk)
+    process()
+    assert asked == [2]
