@@ -11,6 +11,7 @@ class AccountsConfig(AppConfig):
         ("0006_erased_users", "0006_erased_users"),
         ("0010_pending_actions", "0010_pending_actions"),
         ("0011_holds", "0011_holds"),
+        ("0012_restriction", "0012_restriction"),
     )
     remedies = (
         Remedy("users.verified", "Set verified to false, its default", "verified", "false"),

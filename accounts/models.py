@@ -26,18 +26,29 @@ if TYPE_CHECKING:
     from videos.models import Video
 
 
+HIDING_COLUMNS = ("deleted_at", "restricted_at", "objected_at")
+"""Each has a time since which the user has no point and is in no search and no match, or NULL.
+
+The trigger function ``vector_sync_users_updated`` queues a user whose row gets or loses such a time.
+"""
+
+
 class UserQuerySet(models.QuerySet["User"]):
     def alive(self) -> Self:
         """Return the users that are neither soft-deleted nor anonymized."""
         return self.filter(deleted_at__isnull=True)
+
+    def processable(self) -> Self:
+        """Return the users whose data may be used for searches and matches: no column of ``HIDING_COLUMNS`` is set."""
+        return self.filter(**{f"{column}__isnull": True for column in HIDING_COLUMNS})
 
     def members(self) -> Self:
         """Return the users of the service, without staff."""
         return self.filter(is_staff=False)
 
     def matchable(self) -> Self:
-        """Return the users that other users may see: alive, active, verified and not staff."""
-        return self.alive().members().filter(active=True, verified=True)
+        """Return the users that other users may see: processable, active, verified and not staff."""
+        return self.processable().members().filter(active=True, verified=True)
 
     def with_email(self, email: str) -> Self:
         """Return the user with this address, in upper or lower case.
@@ -55,6 +66,8 @@ MAX_BIO_BYTES = 100_000
 """``to_tsvector`` fails if the lexemes and positions of a text need more than 1 MB. A text of this length needs less."""
 CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
 """Columns that a deletion or an anonymization writes, except ``last_login``, which Django saves alone at each login."""
+SWITCHES = frozenset({"restricted_at", "objected_at"})
+"""Columns that only the privacy actions and plain SQL write."""
 REMOVAL_COLUMNS = ("email", "deleted_at")
 """Columns that show whether the user was deleted or anonymized."""
 
@@ -102,6 +115,10 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     verified = models.BooleanField(default=False, db_default=False)
     active = models.BooleanField(default=True, db_default=True)
     last_login = models.DateTimeField(null=True, blank=True, editable=False)
+    restricted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Since when the data is only stored (article 18)")
+    objected_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when the user is in no search and no match (articles 7 (3) and 21)"
+    )
     is_staff = models.BooleanField("staff", default=False, db_default=False)
     is_superuser = models.BooleanField("superuser", default=False, db_default=False)
 
@@ -121,6 +138,8 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
             ("anonymize_user", "Can anonymize a user"),
             ("soft_delete_user", "Can soft-delete a user"),
             ("erase_user", "Can delete a user for good"),
+            ("restrict_user", "Can restrict the processing of a user's data"),
+            ("stop_matching_user", "Can stop the matching of a user"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -134,7 +153,9 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
                 name="users_gender_check",
                 violation_error_message="The gender must be male, female or other.",
             ),
-            *supported_dates("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login"),
+            *supported_dates(
+                "users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"
+            ),
             models.CheckConstraint(
                 condition=HasBytes("bio", most=MAX_BIO_BYTES),
                 name="users_bio_length_check",
@@ -207,7 +228,12 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
 
         The update would restore the cleared data. The condition is part of the UPDATE, so it is atomic and costs no extra query. A user that was read
         without these columns counts as not removed. Raise DatabaseError if the row was removed.
+
+        A save without ``update_fields`` leaves ``SWITCHES`` as they are.
         """
+        if not self._state.adding and update_fields is None:
+            # An object that was read earlier would lift a restriction, or withdraw an objection.
+            values = [value for value in values if value[0].name not in SWITCHES]
         unremoved = base_qs
         if not self._state.adding and (update_fields is None or not CLEARED.isdisjoint(update_fields)):
             row = self.__dict__.get("_row", {})
@@ -231,6 +257,11 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     def is_active(self) -> bool:  # type: ignore[override]  # a class attribute in Django
         """Return whether the user may log in: active and not deleted."""
         return self.active and self.deleted_at is None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Return whether no search and no match may have the user: deleted, restricted, or after an objection."""
+        return any(getattr(self, column) is not None for column in HIDING_COLUMNS)
 
     @property
     def age(self) -> int:

@@ -21,7 +21,7 @@ from accounts.models import User
 from findme.core.db.expressions import FirstDayOfYear
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.json_schemas import Schema, array_of, row_of
-from privacy.purposes import ACCOUNT, ADMINISTRATION, MATCHING, SECURITY
+from privacy.purposes import ACCOUNT, ACCOUNTABILITY, ADMINISTRATION, MATCHING, SECURITY
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
 from privacy.retention_rules import UserRule
 from privacy.users import anonymized_email
@@ -92,6 +92,12 @@ USERS = TableDeclaration(
             anonymize=Disposition.CLEARED,
         ),
         PersonalData(fields=("last_login",), category=Category.LOGINS, purpose=SECURITY, anonymize=Disposition.CLEARED),
+        PersonalData(
+            fields=("restricted_at", "objected_at"),
+            category=Category.PRIVACY_RECORDS,
+            purpose=ACCOUNTABILITY,
+            anonymize=Disposition.KEPT,
+        ),
         PersonalData(fields=("is_staff",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.KEPT),
         PersonalData(fields=("is_superuser",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.CLEARED),
         PersonalData(fields=("groups", "user_permissions"), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.DELETED),
@@ -180,6 +186,8 @@ class Profile(PersonalDataOwner):
                     "created_at",
                     "updated_at",
                     "is_staff",
+                    "restricted_at",
+                    "objected_at",
                     "groups",
                     "user_permissions",
                 }

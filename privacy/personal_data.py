@@ -271,7 +271,7 @@ class AuditLog(PersonalDataOwner):
             links=(Link("target_id", LinkKind.ID), Link("actor_id", LinkKind.ID)),
             data=(
                 _record(
-                    fields=("recorded_at", "action", "target_id", "request_id", "outcome"),
+                    fields=("recorded_at", "action", "target_id", "request_id", "outcome", "informed_on"),
                     retention=Retention("the action", audit.RETENTION),
                 ),
                 _record(
@@ -285,7 +285,7 @@ class AuditLog(PersonalDataOwner):
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         """Yield the entries about the user and, for staff, by the user. The actor is not exported."""
-        columns = ("recorded_at", "action", "target_id", "request_id", "outcome")
+        columns = ("recorded_at", "action", "target_id", "request_id", "outcome", "informed_on")
         yield from _entries(user_id).order_by("pk").values(*columns).iterator()
 
     def export_schema(self) -> Schema:

@@ -12,6 +12,7 @@ class VectorStoreConfig(AppConfig):
         ("0012_erased_users", "0012_erased_users"),
         ("0013_erased_users_changed", "0013_erased_users_changed"),
         ("0014_imports", "0014_imports"),
+        ("0015_hiding_columns", "0015_hiding_columns"),
     )
 
     def ready(self) -> None:

@@ -25,7 +25,7 @@ class AuditEntryAdmin(UuidSearchAdmin[AuditEntry]):
     ordering = ("-pk",)  # as they were written
     search_help_text = "UUID of the staff member, of the user or of the request"
     uuid_lookups = ("actor_id", "target_id", "request_id")
-    fields = ("recorded_at", "actor", "action", "target", "request_id", "outcome")
+    fields = ("recorded_at", "actor", "action", "target", "request_id", "informed_on", "outcome")
 
     @admin.display(description="By")
     def actor(self, entry: AuditEntry) -> str:

@@ -13,6 +13,7 @@ from findme.core.db.expressions import ClockTimestamp
 OF_USERS = [
     *("export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"),
     *("restrict", "lift_restriction", "object", "withdraw_objection", "hold", "release_hold", "download_export", "delete_export"),
+    "restricted_change",
 ]
 OF_REQUESTS = [
     *("request_record", "request_ask", "request_identify", "request_extend", "request_approve", "request_refuse", "request_stop"),
@@ -38,6 +39,7 @@ class AuditEntry(models.Model):
         RETRY = "retry", "Retry"
         RESTRICT = "restrict", "Restrict"
         LIFT_RESTRICTION = "lift_restriction", "Lift a restriction"
+        RESTRICTED_CHANGE = "restricted_change", "Change restricted data"
         OBJECT = "object", "Object to the matching"
         WITHDRAW_OBJECTION = "withdraw_objection", "Withdraw an objection"
         HOLD = "hold", "Hold data"
@@ -73,12 +75,16 @@ class AuditEntry(models.Model):
     recorded_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
     actor_id = models.UUIDField(null=True, help_text="The staff member")
     actor_account = models.CharField(
-        max_length=64, default="", db_default="", help_text="The operating system account that ran the command"
+        max_length=64,
+        default="",
+        db_default="",
+        help_text="The operating system account that ran the command, or the role of PostgreSQL that changed restricted data",
     )
     action = models.CharField(max_length=20, choices=Action.choices)
     target_id = models.UUIDField(null=True, help_text="The user")
     request_id = models.UUIDField(null=True, help_text="The request of a data subject")
     collection = models.CharField(max_length=255, default="", db_default="", help_text="The collection that was adopted")
+    informed_on = models.DateField(null=True, help_text="When the user was informed that the restriction would be lifted (article 18 (3))")
     outcome = models.CharField(max_length=20, choices=Outcome.choices)
 
     class Meta:
@@ -111,7 +117,10 @@ class AuditEntry(models.Model):
                 | Q(action__in=OF_REQUESTS, collection=""),
                 name="audit_log_target_check",
             ),
-            *supported_dates("audit_log", "recorded_at"),
+            models.CheckConstraint(
+                condition=Q(informed_on__isnull=True) | Q(action="lift_restriction"), name="audit_log_informed_on_check"
+            ),
+            *supported_dates("audit_log", "recorded_at", "informed_on"),
         ]
 
     def __str__(self) -> str:

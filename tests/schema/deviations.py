@@ -68,6 +68,8 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "column video_calls.created_at": NOW,
     # Columns that Django's accounts need.
     "column users.last_login": (NOTHING, "timestamp with time zone"),
+    "column users.restricted_at": (NOTHING, "timestamp with time zone"),
+    "column users.objected_at": (NOTHING, "timestamp with time zone"),
     "column users.is_staff": (NOTHING, "boolean not null default false"),
     "column users.is_superuser": (NOTHING, "boolean not null default false"),
     # Foreign keys are checked at the end of the transaction. The profile's video is a foreign key too.
@@ -124,7 +126,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     ),
     # Python can read every date.
     **supported("users", "date_of_birth", kind="date"),
-    **supported("users", "created_at", "updated_at", "deleted_at", "last_login"),
+    **supported("users", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"),
     **supported("videos", "created_at", "updated_at", "deleted_at"),
     **supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
     **supported("video_calls", "started_at", "ended_at", "created_at"),
@@ -190,6 +192,18 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "trigger users.note_privacy_action_hidden": (
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.deleted_at IS NULL) IS DISTINCT FROM (new.deleted_at IS NULL))) EXECUTE FUNCTION note_privacy_action_of_hidden('5', '6')",
+    ),
+    "trigger users.note_privacy_action_objected": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.objected_at IS NULL) IS DISTINCT FROM (new.objected_at IS NULL))) EXECUTE FUNCTION note_privacy_action_of_column('objected_at', '9', '10')",
+    ),
+    "trigger users.note_privacy_action_restricted": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.restricted_at IS NULL) IS DISTINCT FROM (new.restricted_at IS NULL))) EXECUTE FUNCTION note_privacy_action_of_column('restricted_at', '7', '8')",
+    ),
+    "trigger users.note_privacy_action_while_restricted": (
+        NOTHING,
+        "AFTER UPDATE FOR EACH ROW WHEN (((old.restricted_at IS NOT NULL) AND ((new.email)::text IS DISTINCT FROM (('deleted_'::text || (new.id)::text) || '@findme.ai'::text)))) EXECUTE FUNCTION note_privacy_action_of_restricted()",
     ),
     "trigger users.note_privacy_action_truncated": (
         NOTHING,

@@ -96,6 +96,8 @@ users = {
     "is_staff": flags,
     "is_superuser": flags,
     "last_login": times,
+    "restricted_at": times,
+    "objected_at": times,
     "created_at": times,
     "updated_at": times,
     "deleted_at": times,

@@ -45,6 +45,8 @@ class Kind(StrEnum):
     UNKNOWN_USER = "unknown user"
     DELETED_USER = "deleted user"
     ERASED_USER = "erased user"
+    RESTRICTED_USER = "restricted user"
+    OBJECTING_USER = "objecting user"
     SECOND_ROW = "second row of a user"
     NO_VECTOR = "no vector"
     CONFLICT = "conflict"

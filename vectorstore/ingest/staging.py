@@ -52,11 +52,18 @@ DROP = "DROP TABLE IF EXISTS pg_temp.embeddings_loaded, pg_temp.embeddings_stage
 # users waits for the batch, or the batch waits for it and then sees the result. The statement returns only the users that must not be loaded.
 LOCK_USERS = """
 WITH locked AS MATERIALIZED (
-    SELECT id, deleted_at FROM users WHERE id = ANY(%(ids)s::uuid[]) AND id <> '00000000-0000-0000-0000-000000000000' ORDER BY id FOR SHARE
+    SELECT id, deleted_at, restricted_at, objected_at FROM users WHERE id = ANY(%(ids)s::uuid[]) AND id <> '00000000-0000-0000-0000-000000000000' ORDER BY id FOR SHARE
 )
-SELECT given.id, CASE WHEN locked.id IS NULL THEN 'unknown user' WHEN locked.deleted_at IS NOT NULL THEN 'deleted user' ELSE 'erased user' END
+SELECT given.id, CASE
+    WHEN locked.id IS NULL THEN 'unknown user'
+    WHEN locked.deleted_at IS NOT NULL THEN 'deleted user'
+    WHEN EXISTS (SELECT FROM erased_users WHERE erased_users.user_id = given.id) THEN 'erased user'
+    WHEN locked.restricted_at IS NOT NULL THEN 'restricted user'
+    ELSE 'objecting user'
+END
 FROM unnest(%(ids)s::uuid[]) AS given(id) LEFT JOIN locked ON locked.id = given.id
-WHERE locked.id IS NULL OR locked.deleted_at IS NOT NULL OR EXISTS (SELECT FROM erased_users WHERE erased_users.user_id = given.id)
+WHERE locked.id IS NULL OR locked.deleted_at IS NOT NULL OR locked.restricted_at IS NOT NULL OR locked.objected_at IS NOT NULL
+    OR EXISTS (SELECT FROM erased_users WHERE erased_users.user_id = given.id)
 """
 LOCK_EMBEDDINGS = "SELECT user_id FROM profile_embeddings WHERE user_id = ANY(%(ids)s::uuid[]) ORDER BY user_id FOR NO KEY UPDATE"
 ALREADY_LOADED = "SELECT user_id FROM embeddings_loaded WHERE user_id = ANY(%(ids)s::uuid[])"
@@ -80,6 +87,8 @@ BARRED = {
     Kind.UNKNOWN_USER: "no user has the id {}",
     Kind.DELETED_USER: "the user {} is deleted",
     Kind.ERASED_USER: "the user {} was anonymized or deleted for good",
+    Kind.RESTRICTED_USER: "the data of the user {} may only be stored (article 18)",
+    Kind.OBJECTING_USER: "the user {} objected to searches and matches, or withdrew the consent",
 }
 
 

@@ -12,6 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q, Value
 
+from accounts.models import HIDING_COLUMNS
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 VECTOR_SIZE = 512
 """Numbers in a profile's vector."""
 
-PROJECTABLE_USER = "users.deleted_at IS NULL AND NOT users.is_staff"
+PROJECTABLE_USER = " AND ".join([*(f"users.{column} IS NULL" for column in HIDING_COLUMNS), "NOT users.is_staff"])
 """SQL condition for the users who have a point if they have an embedding. ``projectable`` is the same condition for the ORM."""
 
 
 class ProfileEmbeddingQuerySet(models.QuerySet["ProfileEmbedding"]):
     def projectable(self) -> Self:
         """Return the embeddings of users who must have a point (``PROJECTABLE_USER``)."""
-        return self.filter(user__deleted_at__isnull=True, user__is_staff=False)
+        return self.filter(user__is_staff=False, **{f"user__{column}__isnull": True for column in HIDING_COLUMNS})
 
 
 class ProfileEmbedding(StoredModel):

@@ -1,6 +1,7 @@
 """The payload of a user's point, computed from the current rows: Qdrant is a projection of PostgreSQL.
 
-A user has a point if and only if there is a row in ``profile_embeddings``, ``deleted_at`` is null, and the user is not staff.
+A user has a point if and only if there is a row in ``profile_embeddings``, each of ``accounts.models.HIDING_COLUMNS`` is null, and the user is not
+staff.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Vectors that exist only in Qdrant. Everything that deletes points or drops a collection asks this module first.
 
-A vector is unique if PostgreSQL has its user, who is neither deleted nor staff, but no embedding of the user, and if this database did not write
-the point. Workers write a point only from an embedding, with a version that they have allocated. So an allocated version proves that PostgreSQL
+A vector is unique if PostgreSQL has its user, who is not deleted, has not objected and is not staff, but no embedding of the user, and if this
+database did not write the point. The vector of a restricted user is not lost either: the user has a right that it stays (article 18). Workers write a point only from an embedding, with a version that they have allocated. So an allocated version proves that PostgreSQL
 had the vector. Every other version proves nothing: none at all, one of another database, one that the sequence never reached or was set past.
 
 Captured deletions, TRUNCATE and erasures remove points whatever their version (protocol, rule 1).
@@ -23,7 +23,6 @@ from findme.core.postgresql.arrays import uuid_array
 from vectorstore.catalog.lock import keep_session
 from vectorstore.catalog.ownership import ADOPTED_AT, ADOPTING, DATABASE, database_id
 from vectorstore.consistency.versions import AllocatedVersions, allocated_versions, version_of
-from vectorstore.models.embedding import PROJECTABLE_USER
 from vectorstore.qdrant.scroll import record_pages
 
 FIELDS = ["version", "user_id"]
@@ -31,12 +30,12 @@ FIELDS = ["version", "user_id"]
 
 PAGE_SIZE = 1000
 
-WITHOUT_EMBEDDING = f"""
+WITHOUT_EMBEDDING = """
     SELECT id FROM users
-    WHERE id = ANY(%s::uuid[]) AND {PROJECTABLE_USER}
+    WHERE id = ANY(%s::uuid[]) AND deleted_at IS NULL AND objected_at IS NULL AND NOT is_staff
       AND NOT EXISTS (SELECT FROM profile_embeddings WHERE user_id = users.id)
       AND NOT EXISTS (SELECT FROM vector_sync_queue WHERE user_id = users.id AND cause = 'deletion')
-"""  # noqa: S608  # a constant
+"""
 """A captured deletion that is still on the queue decides: a worker is about to remove the point."""
 
 
@@ -105,7 +104,7 @@ def users_of(record: Record) -> frozenset[UUID]:
 
 
 def without_embedding(users: Iterable[UUID]) -> frozenset[UUID]:
-    """Those of the users that PostgreSQL has, neither deleted nor staff, without a row in ``profile_embeddings`` or a deletion on the queue."""
+    """Those of the users that PostgreSQL has, neither deleted nor objecting nor staff, without a row in ``profile_embeddings`` or a deletion on the queue."""
     asked = frozenset(users)
     if not asked:
         return frozenset()

@@ -14,7 +14,7 @@ from django.db.models.functions import Cast
 from qdrant_client import QdrantClient
 
 from accounts.age import age_on, today
-from accounts.models import User
+from accounts.models import HIDING_COLUMNS, User
 from findme.core.errors import UserFacingError
 from findme.core.values.unreadable import Unreadable
 from privacy.ledger.gate import GATE
@@ -33,6 +33,8 @@ BATCH_SIZE, EMBEDDED_BATCH_SIZE = 100, 10
 
 The embedded store takes up to half a second for a search and is locked for the whole request.
 """
+HIDING_REASONS = ("is deleted", "is restricted, so the data may only be stored", "objected to searches and matches")
+"""Why no search starts from the vector of a user, by the column of ``HIDING_COLUMNS``."""
 VERIFIED_SECONDS = 10.0
 """How long a check of the alias's target remains valid."""
 
@@ -43,7 +45,7 @@ _verified_until: dict[tuple[str, str], float] = {}
 def search(query: SearchQuery) -> list[Hit]:
     """Return the hits, best first, equal scores in the order of the ids. There are fewer than ``limit`` only if no more users match.
 
-    Raises UserFacingError if the user to search for is unknown, is deleted or has no vector, and if Qdrant does not answer.
+    Raises UserFacingError if the user to search for is unknown, is deleted, is restricted, has objected or has no vector, and if Qdrant does not answer.
     """
     return search_many([query])[0]
 
@@ -123,14 +125,15 @@ def _vectors_of(user_ids: Sequence[UUID]) -> dict[UUID, Reals]:
     """Return the users' vectors as PostgreSQL has them now, in one statement. Raise UserFacingError for the first user without one."""
     if not user_ids:
         return {}
-    rows = User.objects.filter(pk__in=set(user_ids)).values_list("pk", "deleted_at", "embedding__vector")
-    users = {user_id: (deleted_at, numbers) for user_id, deleted_at, numbers in rows}
+    rows = User.objects.filter(pk__in=set(user_ids)).values_list("pk", "embedding__vector", *HIDING_COLUMNS)
+    users = {user_id: (hiding, numbers) for user_id, numbers, *hiding in rows}
     for user_id in user_ids:
         if user_id not in users:
             raise UserFacingError(f"PostgreSQL has no user with the id {str(user_id)!r}.")
-        deleted_at, numbers = users[user_id]
-        if deleted_at is not None:
-            raise UserFacingError(f"The user {str(user_id)!r} is deleted. Search for another user.")
+        hiding, numbers = users[user_id]
+        for since, reason in zip(hiding, HIDING_REASONS, strict=True):
+            if since is not None:
+                raise UserFacingError(f"The user {str(user_id)!r} {reason}. Search for another user.")
         if numbers is None:
             raise UserFacingError(f"The user {str(user_id)!r} has no embedding yet. Load one with manage.py upsert_embeddings FILE.")
     return {user_id: vector(numbers) for user_id, (_, numbers) in users.items()}

@@ -25,7 +25,7 @@ from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.models import ErasedUser
 from tests.at_length import examples
-from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.factories import ProfileEmbeddingFactory, UserFactory, now
 from tests.vectorstore.ingest.inputs import json_lines, ones, row
 from vectorstore.ingest import load
 from vectorstore.ingest.load import Loaded, LoadInterrupted, upsert_embeddings
@@ -151,6 +151,21 @@ def test_load__erased_user_who_is_no_longer_deleted__is_rejected(tmp_path: Path)
         f"x.jsonl:1: the user '{restored.pk}' was anonymized or deleted for good",
         f"x.jsonl:2: the user '{embedded.pk}' was anonymized or deleted for good",
     ]
+
+
+def test_load__restricted_or_objecting_user__is_rejected(tmp_path: Path) -> None:
+    """Their data may not be used for a new vector. The reason of a user who is also deleted or erased comes first."""
+    restricted, objecting, both, deleted = (UserFactory.create(**{column: now() for column in columns}) for columns in HIDDEN)
+    good = ProfileEmbeddingFactory.create().user
+    path = json_lines(tmp_path / "x.jsonl", [row(user.pk, vector=ones()) for user in (restricted, objecting, both, deleted, good)])
+    assert upsert_embeddings([path], dry_run=True).loadable == 1
+    loaded = upsert_embeddings([path])
+    assert (loaded.loaded, loaded.reasons) == (1, {"restricted user": 2, "objecting user": 1, "deleted user": 1})
+    assert rejected(loaded)[:2] == [
+        f"x.jsonl:1: the data of the user '{restricted.pk}' may only be stored (article 18)",
+        f"x.jsonl:2: the user '{objecting.pk}' objected to searches and matches, or withdrew the consent",
+    ]
+    assert list(ProfileEmbedding.objects.values_list("pk", flat=True)) == [good.pk]
 
 
 def test_load__bad_rows__are_rejected_and_good_rows_loaded(tmp_path: Path, sync_batches: list[list[UUID]]) -> None:
@@ -391,6 +406,7 @@ def test_load__leaves_no_temporary_table(tmp_path: Path) -> None:
 
 # --- Any rows, against a reference implementation -------------------------------------------------------------------------------------
 
+HIDDEN = [("restricted_at",), ("objected_at",), ("restricted_at", "objected_at"), ("restricted_at", "deleted_at")]
 USERS = [UUID(int=number) for number in range(1, 6)]
 DELETED, UNKNOWN = UUID(int=8), UUID(int=9)
 

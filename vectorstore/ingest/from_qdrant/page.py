@@ -90,6 +90,8 @@ def _problem(user_id: UUID, user: UserState) -> tuple[Kind, str] | None:
         kind = Kind.UNKNOWN_USER
     elif user.is_deleted:
         kind = Kind.DELETED_USER
+    elif user.is_objecting:
+        kind = Kind.OBJECTING_USER
     else:
         return None
     return kind, staging.BARRED[kind].format(repr(str(user_id)))

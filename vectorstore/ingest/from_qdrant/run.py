@@ -235,9 +235,9 @@ class _Run:
 
 
 def _may_have_point(user: UserState) -> bool:
-    return user.is_known and not user.is_deleted and not user.is_staff
+    return user.is_known and not user.is_deleted and not user.is_objecting and not user.is_staff
 
 
 def _users() -> int:
-    """Return how many users may have a point."""
-    return int(User.objects.filter(deleted_at__isnull=True, is_staff=False).count())
+    """Return how many users may have a point that can be imported."""
+    return int(User.objects.alive().members().filter(objected_at__isnull=True).count())

@@ -18,7 +18,7 @@ from vectorstore.projection.rows import HEADER, read
 from vectorstore.projection.vectors import ELEMENT, Reals
 
 USERS = """
-    SELECT given.id, users.id IS NOT NULL, users.deleted_at IS NOT NULL,
+    SELECT given.id, users.id IS NOT NULL, users.deleted_at IS NOT NULL, users.objected_at IS NOT NULL,
     EXISTS (SELECT FROM erased_users WHERE erased_users.user_id = given.id), users.is_staff,
     users.gender, users.active, users.verified,
     CASE WHEN date_of_birth BETWEEN '0001-01-01' AND '9999-12-31' THEN date_of_birth END, (clock_timestamp() AT TIME ZONE 'UTC')::date
@@ -41,10 +41,14 @@ DIGESTS = "SELECT user_id, import_id, point, stored FROM vector_import_digests W
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """A user. ``today`` is the day of the database's clock, in UTC."""
+    """A user. ``today`` is the day of the database's clock, in UTC.
+
+    A restricted user (article 18) is as any other one here: an import only stores what would be lost with the point.
+    """
 
     is_known: bool
     is_deleted: bool
+    is_objecting: bool
     is_erased: bool
     is_staff: bool
     gender: str | None
@@ -60,7 +64,7 @@ def may_be_copied(owners: Collection[UserState]) -> bool:
     The guide's DELETE leaves the point of a user who wants to be forgotten. So the data of unknown users are not copied either, unless a known user
     is named too, or no user at all.
     """
-    if any(owner.is_deleted or owner.is_erased for owner in owners):
+    if any(owner.is_deleted or owner.is_objecting or owner.is_erased for owner in owners):
         return False
     return not owners or any(owner.is_known for owner in owners)
 

@@ -26,7 +26,7 @@ from vectorstore.models import ProfileEmbedding
 pytestmark = pytest.mark.django_db
 
 PERSON = {"id", "email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active", "is_staff"}
-PERSON |= {"created_at", "updated_at", "deleted_at", "last_login"}
+PERSON |= {"created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"}
 SHOWN: dict[str, set[str]] = {
     "accounts.User": PERSON,
     "videos.Video": {
@@ -56,7 +56,7 @@ SHOWN: dict[str, set[str]] = {
     "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
     "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "quarantined_at"},
     "auth.Group": {"name", "permissions"},
-    "privacy.AuditEntry": {"recorded_at", "action", "request_id", "outcome"},
+    "privacy.AuditEntry": {"recorded_at", "action", "request_id", "informed_on", "outcome"},
     "privacy.Hold": {"id", "user_id", "section", "article", "until", "set_at", "released_at"},
     "privacy.DataSubjectRequest": {
         *("id", "kind", "processing", "state", "due_on", "first_due_on", "received_on", "user_id", "recorded_at"),

@@ -196,6 +196,22 @@ def test_import__bad_points__are_rejected_and_do_not_stop_the_others(every_store
     assert (line["row"]["interests"], bits(line["row"]["vector"])) == (["sea"], bits(received()["7"]))
 
 
+def test_import__restricted_user_is_stored__objecting_user_is_rejected(every_store: str, users: list[User], tmp_path: Path) -> None:
+    """The import only stores what would be lost with the point (article 18 (2)). The data of an objecting user get into no file either."""
+    good, restricted, objecting = users[:3]
+    User.objects.filter(pk=restricted.pk).update(restricted_at="2026-01-01T00:00:00Z")
+    User.objects.filter(pk=objecting.pk).update(objected_at="2026-01-01T00:00:00Z")
+    create([point(user, seed) for seed, user in enumerate((good, restricted, objecting))])
+    imported = import_all(rejects=tmp_path / "rejects")
+    assert (imported.imported, imported.reasons, imported.users_with_point) == (2, {"objecting user": 1}, 2)
+    assert rejects(tmp_path / "rejects") == {
+        str(objecting.pk): f"the user '{objecting.pk}' objected to searches and matches, or withdrew the consent"
+    }
+    assert stored().keys() == {good.pk, restricted.pk}
+    (line,) = (json.loads(line) for line in (tmp_path / "rejects").read_text().splitlines())
+    assert line["row"].keys() == {"user_id", "shortened"}
+
+
 def test_import__data_of_users_who_are_gone__do_not_get_into_the_rejects(every_store: str, users: list[User], tmp_path: Path) -> None:
     """Neither as a point of such a user, nor as an invalid one, nor as one whose payload names the user. An unknown user may be deleted."""
     deleted, erased, living = users[:3]

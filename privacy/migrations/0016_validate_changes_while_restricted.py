@@ -1,0 +1,21 @@
+from django.db import migrations
+
+from findme.core.db.checks import ValidateChecks
+
+
+class Migration(migrations.Migration):
+    """A separate migration, so that the lock for adding the checks is released before PostgreSQL reads the table."""
+
+    dependencies = [("privacy", "0015_changes_while_restricted")]
+
+    operations = [
+        ValidateChecks(
+            "AuditEntry",
+            [
+                "audit_log_action_check",
+                "audit_log_target_check",
+                "audit_log_informed_on_check",
+                "audit_log_informed_on_range_check",
+            ],
+        )
+    ]
