@@ -11,7 +11,7 @@ import os
 import pwd
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TypeAlias
 from uuid import UUID
@@ -43,17 +43,25 @@ class OutcomeUnknown(UserFacingError):
     """An error after which it is unknown whether the action took effect."""
 
 
-def record(action: Action, target_id: UUID, outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None) -> None:
+def record(
+    action: Action, target_id: UUID, outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None, informed_on: date | None = None
+) -> None:
     """Add an entry in the current transaction. ``actor_id`` is the staff member, or None for a command."""
-    record_each(action, [target_id], outcome, actor_id=actor_id)
+    record_each(action, [target_id], outcome, actor_id=actor_id, informed_on=informed_on)
 
 
-def record_each(action: Action, target_ids: Collection[UUID], outcome: Outcome = Outcome.DONE, *, actor_id: UUID | None) -> None:
+def record_each(
+    action: Action,
+    target_ids: Collection[UUID],
+    outcome: Outcome = Outcome.DONE,
+    *,
+    actor_id: UUID | None,
+    informed_on: date | None = None,
+) -> None:
     """Add an entry for each target, as ``record`` does."""
     actor = actor_columns(actor_id)
-    AuditEntry.objects.bulk_create(
-        [AuditEntry(action=action, target_id=target_id, outcome=outcome, **actor) for target_id in target_ids], batch_size=1000
-    )
+    entries = [AuditEntry(action=action, target_id=one, outcome=outcome, informed_on=informed_on, **actor) for one in target_ids]
+    AuditEntry.objects.bulk_create(entries, batch_size=1000)
 
 
 def record_many(action: Action, target_ids: Collection[UUID]) -> None:

@@ -21,12 +21,13 @@ ARTICLES = frozenset(
 
 
 class Disposition(StrEnum):
-    """What happens to data when a user is removed."""
+    """What happens to data when a user is removed, or shown again."""
 
     KEPT = "kept"
     HIDDEN = "hidden"
     HELD = "held"
     REDUCED = "reduced"
+    SHOWN = "shown again"
     CLEARED = "cleared"
     DELETED = "deleted"
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
@@ -21,6 +21,9 @@ from django.db.models import Model, Q
 from privacy.declarations import Disposition, Export, LinkKind, PersonalData, TableDeclaration
 from privacy.json_schemas import Schema, section_of
 from privacy.retention_rules import RetentionRule
+
+if TYPE_CHECKING:
+    from privacy.models.request_choices import Processing
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,13 @@ class PersonalDataOwner(ABC):
         """Return what a soft deletion would do, for a preview. By default it keeps all that an erasure deletes."""
         return [replace(effect, disposition=Disposition.KEPT) for effect in self.after_erasure(user_id)]
 
+    def stop(self, user_id: UUID, processing: Processing) -> None:  # noqa: B027  # most owners have no data of one processing only
+        """Delete what only this processing needs, after an objection or a withdrawal of consent. By default nothing."""
+
+    def after_stop(self, user_id: UUID, processing: Processing) -> list[Effect]:
+        """Return what ``stop`` would delete, for a preview. By default it keeps all that an erasure deletes."""
+        return self.after_soft_deletion(user_id)
+
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the user's row does not reach, just before that row. By default nothing."""
 
@@ -206,6 +216,16 @@ class Store(ABC):
     @abstractmethod
     def holds(self, user_id: UUID) -> bool:
         """Return whether the store has data of the user. This is for previews. It proves nothing after a removal: use ``remaining``."""
+
+    is_projection: ClassVar[bool] = False
+    """Whether its data can be made again from PostgreSQL. Only such a store loses the data of a user who is hidden and not removed."""
+
+    copy_command: ClassVar[str] = ""
+    """The sentence that says how to copy into PostgreSQL what only the store has."""
+
+    def has_only_copy(self, user_id: UUID) -> bool:
+        """Return whether the store has data of the user that PostgreSQL lacks. By default it has copies only."""
+        return False
 
     @abstractmethod
     def remove(self, user_id: UUID) -> bool:

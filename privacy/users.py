@@ -33,6 +33,10 @@ def anonymized_email(user_id: UUID) -> str:
     return f"deleted_{user_id}@findme.ai"
 
 
+ROW_COLUMNS = ("pk", "email", "deleted_at", "restricted_at", "objected_at")
+"""The columns of ``UserRow``."""
+
+
 @dataclass(frozen=True, slots=True)
 class UserRow:
     """Columns of a user's row that the privacy actions need."""
@@ -40,10 +44,22 @@ class UserRow:
     user_id: UUID
     email: str
     deleted_at: datetime | None
+    restricted_at: datetime | None = None
+    objected_at: datetime | None = None
 
     @property
     def is_anonymized(self) -> bool:
         return self.email == anonymized_email(self.user_id)
+
+    @property
+    def is_stored_only(self) -> bool:
+        """Return whether the user is restricted, and nothing else takes away the user's data in a store."""
+        return self.restricted_at is not None and self.deleted_at is None and self.objected_at is None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Return whether no search and no match may have the user, so that the stores that are copies must not have the user either."""
+        return any(since is not None for since in (self.deleted_at, self.restricted_at, self.objected_at))
 
 
 def user_exists(user_id: UUID) -> bool:
@@ -56,6 +72,14 @@ def unknown_user(user_id: UUID) -> UserFacingError:
     return UserFacingError(
         f"PostgreSQL has no user with the id {str(user_id)!r}. If the vector store still has a point, run: manage.py erase_user {user_id} --hard"
     )
+
+
+def user_row(user_id: UUID) -> UserRow:
+    """Return the row of the user. Raise UserFacingError unless PostgreSQL has the user."""
+    row = get_user_model()._base_manager.filter(pk=user_id).values_list(*ROW_COLUMNS).first()
+    if row is None:
+        raise unknown_user(user_id)
+    return UserRow(*row)
 
 
 def require_user(user_id: UUID) -> None:

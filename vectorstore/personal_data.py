@@ -14,6 +14,7 @@ from findme.core.db.expressions import IsAmong
 from findme.core.postgresql.arrays import uuid_array
 from privacy.declarations import WITH_ACCOUNT, Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.json_schemas import NUMBER, Schema, array_of, object_of, or_null, row_of
+from privacy.models.request_choices import Processing
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, Store, columns_of, registry
 from privacy.retention_rules import RowRule
@@ -112,6 +113,14 @@ class Embeddings(PersonalDataOwner):
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return self.after_anonymization(user_id)
+
+    def stop(self, user_id: UUID, processing: Processing) -> None:
+        """Delete the row if the user objects to the embedding itself. An objection to searches and matches only hides it."""
+        if processing == Processing.EMBEDDING:
+            self.anonymize(user_id)
+
+    def after_stop(self, user_id: UUID, processing: Processing) -> list[Effect]:
+        return self.after_anonymization(user_id) if processing == Processing.EMBEDDING else self.after_soft_deletion(user_id)
 
 
 class Syncing(PersonalDataOwner):
@@ -258,6 +267,8 @@ class VectorStore(Store):
     """
 
     name = "vector store"
+    is_projection = True
+    copy_command = "Import it (manage.py import_embeddings), then run manage.py sync_qdrant --once."
     data = (
         _matched(fields=("vector", "video_features"), category=Category.LIKENESS),
         _matched(fields=("location",), category=Category.LOCATION),
@@ -286,6 +297,15 @@ class VectorStore(Store):
         from vectorstore.sync.leftovers import has_point
 
         return has_point(user_id)
+
+    def has_only_copy(self, user_id: UUID) -> bool:
+        """Return whether a point holds a vector that FindMe did not write and that no embedding has."""
+        from vectorstore.catalog.registry import deletion_targets
+        from vectorstore.qdrant.connection import qdrant
+        from vectorstore.retention.unique_vectors import unique_among
+
+        with qdrant() as client:
+            return any(unique_among(client, collection, [str(user_id)]) for collection in deletion_targets())
 
     def remove(self, user_id: UUID) -> bool:
         """Delete the point, then remove the user from the sentinels. Return whether there was a point.

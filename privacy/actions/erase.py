@@ -12,25 +12,26 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
-from django.db import DatabaseError, connection
+from django.db import connection
 
-from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from findme.core.errors import UserFacingError
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
 from privacy.actions.erase_files import delete_files, require_file_stores, stored_files
 from privacy.actions.erasures import IN_ONE_TRANSACTION, Step, WaitsFor, finish, mark_done, mark_waiting, note_position, sealed_erasure
 from privacy.actions.followed import begin, followed, unfinished_after_files
+from privacy.actions.hiding import effects_of_hiding, remove_hidden
 from privacy.actions.holds import active_holds, held_sections
 from privacy.actions.locking import check_deferred_constraints, locked_user
-from privacy.actions.outcome import Outcome, PendingStore
+from privacy.actions.outcome import Outcome
 from privacy.actions.recording import Recording, complete, counts_of, recorded
-from privacy.actions.stores import DeletionUnconfirmed, effects_in_stores, remove_from_stores, remove_verified, store_sessions
+from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
 from privacy.actions.superusers import check_removal
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
 from privacy.declarations import Disposition
 from privacy.ledger.entry import Kind
 from privacy.models import Erasure, PendingAction
-from privacy.registry import Effect, PersonalDataOwner, Store, registry
+from privacy.registry import Effect, PersonalDataOwner, registry
 from privacy.users import require_user, unknown_user, user_exists
 
 
@@ -41,7 +42,7 @@ def preview_soft_deletion(user_id: UUID) -> list[Effect]:
     """
     require_user(user_id)
     in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
-    return [*in_postgresql, *(_effect_in(store, user_id) for store in registry.stores)]
+    return [*in_postgresql, *effects_of_hiding(user_id)]
 
 
 def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
@@ -58,7 +59,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
         if user.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
-    in_stores, pending_stores = remove_from_reachable_stores(user_id)
+    in_stores, pending_stores = remove_hidden(user_id)
     return Outcome(user_id, user.deleted_at is None, (*in_postgresql, *in_stores), tuple(pending_stores))
 
 
@@ -179,33 +180,3 @@ def _delete_row(user_id: UUID) -> None:
     """Run the guide's DELETE. The database does every cascade."""
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {connection.ops.quote_name(get_user_model()._meta.db_table)} WHERE id = %s", [user_id])  # noqa: S608
-
-
-def _effect_in(store: Store, user_id: UUID) -> Effect:
-    try:
-        with store.session():
-            return Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED)
-    except StoreUnavailable:
-        return Effect(store.contents, None, Disposition.DELETED)
-
-
-def remove_from_reachable_stores(user_id: UUID) -> tuple[list[Effect], list[PendingStore]]:
-    """Delete the hidden user from each reachable store. Return the effects, and the other stores with their errors."""
-    done: list[Effect] = []
-    pending_stores: list[PendingStore] = []
-    for store in registry.stores:
-        try:
-            done.append(_remove_hidden(store, user_id))
-        except DeletionUnconfirmed as error:
-            pending_stores.append(PendingStore(store.name, error.reason))
-        except (UserFacingError, DatabaseError) as error:
-            pending_stores.append(PendingStore(store.name, one_line(error)))
-    return done, pending_stores
-
-
-def _remove_hidden(store: Store, user_id: UUID) -> Effect:
-    """Delete the user under the row's lock, unless the user was restored: then the user needs the point."""
-    with store.session(), locked_user(user_id) as user:
-        is_restored = user is not None and user.deleted_at is None
-        removed = not is_restored and remove_verified(store, user_id)
-    return Effect(store.contents, int(removed), Disposition.DELETED)

@@ -12,7 +12,7 @@ from psycopg import errors
 
 from findme.core.errors import UserFacingError, one_line
 from privacy.audit import OutcomeUnknown
-from privacy.users import UserRow
+from privacy.users import ROW_COLUMNS, UserRow
 
 
 class RowsLocked(UserFacingError):
@@ -64,7 +64,7 @@ def limit_waiting() -> None:
 
 
 def _lock(user_id: UUID) -> UserRow | None:
-    row = get_user_model().objects.select_for_update().filter(pk=user_id).values_list("pk", "email", "deleted_at").first()
+    row = get_user_model().objects.select_for_update().filter(pk=user_id).values_list(*ROW_COLUMNS).first()
     return UserRow(*row) if row else None
 
 

@@ -13,6 +13,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.around_holds import ended_actions
 from privacy.actions.erase import erase
+from privacy.actions.restriction import finish_stop
 from privacy.ledger.book import NewEntry, last_checkpoint
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys, subject_keys
@@ -86,6 +87,8 @@ def complete_action(row: PendingAction) -> bool:
             outcome = erase(row.user_id)
         case Kind.ANONYMIZE if user_exists(row.user_id):
             outcome = anonymize(row.user_id)
+        case Kind.OBJECT:
+            finish_stop(row.user_id)
     if outcome is not None and outcome.has_held_data:
         return False
     PendingAction.objects.filter(pk=row.pk).delete()

@@ -37,15 +37,18 @@ def is_recorded(kind: Kind, user_id: UUID) -> bool:
 
 
 @contextmanager
-def recorded(kind: Kind, user_id: UUID, counts: Mapping[str, int], plan_digest: bytes | None = None) -> Iterator[Recording]:
+def recorded(
+    kind: Kind, user_id: UUID, counts: Mapping[str, int], plan_digest: bytes | None = None, *, even_again: bool = False
+) -> Iterator[Recording]:
     """Record the action outside the database, run the block, which must call ``complete`` in its transaction, and undo the record if it fails.
 
     If this process is killed in the block, ``process_pending`` completes the action. So does it if the outcome is unknown, or if the undoing
-    cannot be recorded. An action that is the last one of the user in the ledger is not recorded again. Raise as ``record_entries`` does, before the
-    block.
+    cannot be recorded. An action that is the last one of the user in the ledger is not recorded again, except with ``even_again``. Then it is not undone
+    either, because the earlier one stays in force. Raise as ``record_entries`` does, before the block.
     """
     recording = Recording()
-    if is_recorded(kind, user_id):
+    in_force = is_recorded(kind, user_id)
+    if in_force and not even_again:
         yield recording
         return
     pending = PendingAction.objects.create(user_id=user_id, kind=kind)
@@ -59,7 +62,9 @@ def recorded(kind: Kind, user_id: UUID, counts: Mapping[str, int], plan_digest: 
     except OutcomeUnknown:
         raise
     except BaseException:
-        if not recording.is_final:
+        if in_force:
+            complete(kind, user_id)
+        elif not recording.is_final:
             _undo(kind, user_id)
         raise
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeAlias
 from uuid import UUID
@@ -18,6 +17,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.rectifications import LastRectifications, lost_rectifications, note_rectification
+from privacy.actions.restriction import counts_of_stop, restrict, stop_matching
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.ledger.book import copy_in, digest_at, last_checkpoint, last_position, read_entries
 from privacy.ledger.checkpoint import Checkpoint, row_of
@@ -29,11 +29,14 @@ from privacy.ledger.signing import verifying_keys
 from privacy.ledger.states import action_of
 from privacy.ledger.verify import entries_outside, start_outside
 from privacy.models import ErasedUser, LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
+from privacy.models.request_choices import Processing
 from privacy.users import anonymized_email
 
 BATCH_SIZE = 1000
 IDS = 10_000
 """Ids that are read at once."""
+HIDING = {Kind.SOFT_DELETE: "deleted_at", Kind.RESTRICT: "restricted_at", Kind.OBJECT: "objected_at"}
+"""The column of ``users`` that has a time while the action is in force."""
 
 LastKinds: TypeAlias = dict[bytes, dict[Kind, Kind]]
 """The kind of the last entry by action, for each subject."""
@@ -60,14 +63,17 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class _User:
-    """A user of the database. ``deleted_at`` is None also for an id without a row in ``users``."""
+    """A user of the database. ``hidden_by`` is empty also for an id without a row in ``users``."""
 
     user_id: UUID
     exists: bool
     is_anonymized: bool
-    deleted_at: datetime | None
+    hidden_by: frozenset[Kind]
+    """Which of ``HIDING`` were done and not undone."""
     is_erased: bool
     """Whether ``erased_users`` has the id."""
+    is_without_embedding: bool = False
+    """Whether the user objected to the embedding, and the ledger has its deletion."""
 
 
 def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
@@ -79,15 +85,15 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
     """
     keys = subject_keys()
     rectified: LastRectifications = {}
-    last, entries, copied = _copy_missing(keys, rectified, dry_run=dry_run, data_are_newer=data_are_newer)
+    last, without_embedding, entries, copied = _copy_missing(keys, rectified, dry_run=dry_run, data_are_newer=data_are_newer)
     repeated: Counter[str] = Counter()
     waiting: dict[UUID, str] = {}
     unavailable: str | None = None
-    for user, kinds in _concerned(last, keys):
+    for user, kinds in _concerned(last, without_embedding, keys):
         for kind in kinds:
             if not dry_run and unavailable is None:
                 try:
-                    _repeat(kind, user.user_id)
+                    _repeat(kind, user.user_id, Processing.EMBEDDING if user.is_without_embedding else Processing.MATCHING)
                 except StoreUnavailable as error:
                     unavailable = one_line(error)
                 except UserFacingError as error:
@@ -104,13 +110,18 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
     return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting, rectifications)
 
 
-def _copy_missing(keys: SubjectKeys, rectified: LastRectifications, *, dry_run: bool, data_are_newer: bool) -> tuple[LastKinds, int, int]:
-    """Copy the entries that the database lacks. Return the last kinds, and the numbers of all entries and of the copied ones.
+def _copy_missing(
+    keys: SubjectKeys, rectified: LastRectifications, *, dry_run: bool, data_are_newer: bool
+) -> tuple[LastKinds, set[bytes], int, int]:
+    """Copy the entries that the database lacks.
+
+    Return the last kinds, the subjects whose embedding was deleted by an objection, and the numbers of all entries and of the copied ones.
 
     Note the last rectifications in ``rectified``. Raise LedgerBroken if the database has another entry at a position, or if it ends before the ledger
     outside begins.
     """
     last: defaultdict[bytes, dict[Kind, Kind]] = defaultdict(dict)
+    without_embedding: set[bytes] = set()
     total = copied = 0
     pending: Noted | None = None
     outside, verifying = outside_ledger(), verifying_keys()
@@ -126,11 +137,15 @@ def _copy_missing(keys: SubjectKeys, rectified: LastRectifications, *, dry_run: 
             keys.key(entry.key_id)
             last[entry.subject][action_of(entry.kind)] = entry.kind
             note_rectification(rectified, entry)
+            if entry.kind is Kind.OBJECT and entry.counts:
+                without_embedding.add(entry.subject)
+            elif entry.kind is Kind.UNDO_OBJECT:
+                without_embedding.discard(entry.subject)
         if missing and not dry_run:
             pending = _pending(keys) if pending is None else pending
             _copy(missing, pending)
         total, copied = total + len(batch), copied + len(missing)
-    return last, total, copied
+    return last, without_embedding, total, copied
 
 
 def _require_known(start: Checkpoint, *, data_are_newer: bool) -> Checkpoint:
@@ -192,13 +207,16 @@ def _copy(missing: Sequence[Entry], pending: Noted) -> None:
         LedgerState.objects.update_or_create(pk=1, defaults={"published_position": missing[-1].position})
 
 
-def _concerned(last: LastKinds, keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
+def _concerned(last: LastKinds, without_embedding: set[bytes], keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
     """Yield each user whose state differs from the ledger, with the actions to repeat."""
     held = set(PendingAction.objects.filter(is_held=True, kind=Kind.ERASE).values_list("user_id", flat=True))
     ids = _ids()
     while batch := list(islice(ids, IDS)):
         states = {user_id: found for user_id in batch if (found := _states(last, keys, user_id))}
-        for user in _users(states):
+        for one in _users(states):
+            is_objecting = states[one.user_id].get(Kind.OBJECT) is Kind.OBJECT
+            is_without_embedding = is_objecting and not without_embedding.isdisjoint(keys.subjects(one.user_id))
+            user = replace(one, is_without_embedding=True) if is_without_embedding else one
             if kinds := _to_repeat(user, states[user.user_id], is_held=user.user_id in held):
                 yield user, kinds
 
@@ -209,7 +227,7 @@ def _states(last: LastKinds, keys: SubjectKeys, user_id: UUID) -> dict[Kind, Kin
 
 
 def _to_repeat(user: _User, states: Mapping[Kind, Kind], *, is_held: bool) -> list[Kind]:
-    """Return the kinds to repeat. A user who was erased has nothing else left, and the hiding belongs to an anonymization.
+    """Return the kinds to repeat. A user who was erased or anonymized has nothing left to hide.
 
     With ``is_held``, the erasure is done except for held data.
     """
@@ -218,13 +236,14 @@ def _to_repeat(user: _User, states: Mapping[Kind, Kind], *, is_held: bool) -> li
     if states.get(Kind.ANONYMIZE) is Kind.ANONYMIZE:
         return [Kind.ANONYMIZE] if user.exists and not user.is_anonymized else []
     kinds = [kind for kind in (states.get(Kind.ERASE), states.get(Kind.ANONYMIZE)) if kind is not None and user.is_erased]
-    hiding = states.get(Kind.SOFT_DELETE)
-    if hiding is not None and user.exists and (hiding is Kind.SOFT_DELETE) != (user.deleted_at is not None):
-        kinds.append(hiding)
+    hiding = {action: kind for action in HIDING if user.exists and (kind := states.get(action)) is not None}
+    kinds += [kind for action, kind in hiding.items() if (kind is action) != (action in user.hidden_by)]
+    if user.exists and user.is_without_embedding and Kind.OBJECT not in kinds and counts_of_stop(user.user_id, Processing.EMBEDDING):
+        kinds.append(Kind.OBJECT)
     return kinds
 
 
-def _repeat(kind: Kind, user_id: UUID) -> None:
+def _repeat(kind: Kind, user_id: UUID, processing: Processing) -> None:
     match kind:
         case Kind.ERASE:
             erase(user_id)
@@ -232,8 +251,12 @@ def _repeat(kind: Kind, user_id: UUID) -> None:
             anonymize(user_id)
         case Kind.SOFT_DELETE:
             soft_delete(user_id)
-        case Kind.UNDO_SOFT_DELETE:
-            get_user_model().objects.filter(pk=user_id).update(deleted_at=None)
+        case Kind.RESTRICT:
+            restrict(user_id)
+        case Kind.OBJECT:
+            stop_matching(user_id, processing)
+        case Kind.UNDO_SOFT_DELETE | Kind.UNDO_RESTRICT | Kind.UNDO_OBJECT:
+            get_user_model().objects.filter(pk=user_id).update(**{HIDING[action_of(kind)]: None})
         case Kind.UNDO_ERASE | Kind.UNDO_ANONYMIZE:
             undo_erasures([user_id])
 
@@ -248,7 +271,11 @@ def _ids() -> Iterator[UUID]:
 
 def _users(user_ids: Collection[UUID]) -> list[_User]:
     """Return what the database has of these ids."""
-    rows = get_user_model()._base_manager.filter(pk__in=user_ids).values_list("pk", "email", "deleted_at")
-    found = {user_id: (email == anonymized_email(user_id), deleted_at) for user_id, email, deleted_at in rows}
+    rows = get_user_model()._base_manager.filter(pk__in=user_ids).values_list("pk", "email", *HIDING.values())
+    found = {user_id: (email == anonymized_email(user_id), _hidden_by(times)) for user_id, email, *times in rows}
     erased = set(ErasedUser.objects.filter(pk__in=user_ids).values_list("pk", flat=True))
-    return [_User(user_id, user_id in found, *found.get(user_id, (False, None)), user_id in erased) for user_id in user_ids]
+    return [_User(user_id, user_id in found, *found.get(user_id, (False, frozenset())), user_id in erased) for user_id in user_ids]
+
+
+def _hidden_by(times: Iterable[object]) -> frozenset[Kind]:
+    return frozenset(action for action, since in zip(HIDING, times, strict=True) if since is not None)

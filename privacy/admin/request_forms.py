@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import TextChoices
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import (
     GROUNDS,
@@ -22,7 +23,6 @@ from privacy.models.request_choices import (
     WithdrawalReason,
 )
 from privacy.models.requests import MAX_CONTACT_LENGTH
-from privacy.requests.deadlines import today
 
 
 class _DayInput(UnfoldAdminTextInputWidget):  # type: ignore[misc]  # unfold has no types

@@ -16,9 +16,10 @@ from findme.core.admin.links import Related, labeled
 from findme.core.admin.model_admin import UuidSearchAdmin
 from privacy.admin.request_pages import record_page, step_page
 from privacy.admin.request_steps import HANDLE, links
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import CLOSED, State
-from privacy.requests.deadlines import SOON, today
+from privacy.requests.deadlines import SOON
 from privacy.requests.erasure_summary import summarize_erasure
 from privacy.requests.officer_tasks import officers_task
 from privacy.requests.summary import late, open_requests

@@ -36,6 +36,13 @@ def last_kinds(user_ids: Collection[UUID], keys: SubjectKeys) -> dict[tuple[UUID
     return {(users[bytes(subject)], action_of(Kind(kind))): Kind(kind) for subject, kind in found}
 
 
+def last_counts(user_id: UUID, action: Kind, keys: SubjectKeys) -> dict[str, int]:
+    """Return the counts of the user's last entry of this action, empty if there is none, or if it was undone."""
+    entries = LedgerEntry.objects.filter(subject__in=keys.subjects(user_id), kind__in=(action, undoing(action)))
+    last = entries.order_by("-position").values_list("kind", "counts").first()
+    return last[1] if last is not None and last[0] == action else {}
+
+
 def oldest_pending_seconds() -> float | None:
     """Return the age of the oldest pending action, or None. An action that waits for a hold is in the ledger."""
     found = PendingAction.objects.filter(is_held=False).aggregate(age=TransactionNow() - Min("noted_at"))["age"]

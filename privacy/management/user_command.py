@@ -62,6 +62,16 @@ class UserCommand(FindmeCommand):
             self.stderr.write(f"{outcome.user_id}: held data stay. When the holds end, manage.py process_requests completes the action.")
             self.exit_with_findings()
 
+    def report_pending(self, outcome: Outcome, done: str, command: str) -> None:
+        """Report the stores that may still have the hidden user, and exit with findings if there are any. ``command`` tries again."""
+        for pending in outcome.pending_stores:
+            self.stderr.write(
+                f"{outcome.user_id} is {done} in PostgreSQL and hidden from every search, but the {pending.store} may still have the user:"
+                f" {pending.reason} When it is available, run: manage.py {command} --no-input"
+            )
+        if outcome.pending_stores:
+            self.exit_with_findings()
+
     def show_outcome(self, heading: str, outcome: Outcome, options: dict[str, Any]) -> None:
         if options["json"]:
             self.print_json(outcome)

@@ -120,6 +120,9 @@ GROUNDS: dict[Kind, tuple[Ground, ...]] = {
 ABSOLUTE = frozenset({Ground.COMPELLING_GROUNDS, Ground.PUBLIC_INTEREST})
 """Grounds that cannot be held against an objection to direct marketing (article 21 (3))."""
 
+SWITCHED = frozenset({Processing.EMBEDDING, Processing.MATCHING})
+"""The processings that FindMe itself stops for one user."""
+
 STOPPING = (Kind.OBJECTION, Kind.CONSENT_WITHDRAWAL)
 """Kinds that end a processing."""
 WITH_RECIPIENTS = (Kind.RECTIFICATION, Kind.ERASURE, Kind.RESTRICTION)

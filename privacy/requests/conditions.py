@@ -8,12 +8,15 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from findme.core.errors import UserFacingError
+from privacy.actions.restriction import counts_of_stop
+from privacy.actions.stores import store_sessions
 from privacy.audit import operating_system_account
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest, ErasedUser
-from privacy.models.request_choices import GROUNDS, WITHOUT_IDENTITY, Ground, Kind
+from privacy.models.request_choices import GROUNDS, SWITCHED, WITHOUT_IDENTITY, Ground, Kind, Processing, State
 from privacy.models.requests import MAX_CONTACT_LENGTH
-from privacy.requests.deadlines import today
-from privacy.users import anonymized_email, user_exists
+from privacy.registry import registry
+from privacy.users import anonymized_email, user_exists, user_row
 
 
 def past_day(day: date | None) -> date:
@@ -82,3 +85,28 @@ def address_for_the_answer(kind: Kind, user_id: UUID | None) -> str | None:
         if email is not None and email != anonymized_email(user_id):
             return email
     raise UserFacingError("There is no address for the answer: nothing was recorded. Add --contact ADDRESS.")
+
+
+def require_stopped_processing(request: DataSubjectRequest) -> None:
+    """Raise UserFacingError if FindMe can see that the processing still takes place, or cannot see it because a store is unavailable.
+
+    Call this before any lock in PostgreSQL. For other processings FindMe sees nothing, and the officer's word counts.
+    """
+    processing = Processing(request.processing)
+    if processing not in SWITCHED or request.user_id is None or not user_exists(request.user_id):
+        return
+    user = user_row(request.user_id)
+    command = f"manage.py stop_matching {user.user_id}{' --delete-embedding' if processing == Processing.EMBEDDING else ''}"
+    if (user.objected_at is None and user.deleted_at is None) or counts_of_stop(user.user_id, processing):
+        raise UserFacingError(f"The processing of request {request.pk} is not stopped: nothing was changed. Run {command}")
+    with store_sessions():
+        for store in registry.stores:
+            if store.is_projection and store.holds(user.user_id):
+                raise UserFacingError(
+                    f"The {store.name} still has the user of request {request.pk}: nothing was changed. Run manage.py sync_qdrant --once, or {command}"
+                )
+
+
+def may_be_rectified(user_id: UUID) -> bool:
+    """Return whether an approved request of the user demands a rectification. Then even restricted data may be changed (article 18 (2))."""
+    return DataSubjectRequest.objects.filter(user_id=user_id, kind=Kind.RECTIFICATION, state=State.APPROVED).exists()

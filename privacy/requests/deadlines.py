@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Container, Iterable
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 from django.conf import settings
 
@@ -38,11 +37,6 @@ class Holidays:
 
 def holidays() -> Holidays:
     return Holidays(settings.REQUEST_HOLIDAYS)
-
-
-def today() -> date:
-    """Return the current date in the time zone of the setting ``REQUEST_TIME_ZONE``."""
-    return datetime.now(ZoneInfo(settings.REQUEST_TIME_ZONE)).date()
 
 
 def add_months(day: date, months: int) -> date:

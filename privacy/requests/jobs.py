@@ -21,9 +21,10 @@ from privacy.actions.pending import process_pending
 from privacy.actions.purging import found_again, purge_erased
 from privacy.audit import Action, record_step
 from privacy.kept_exports.removal import remove_files_without_row, remove_finished_exports
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import State, WithdrawalReason
-from privacy.requests.deadlines import LONG_WAIT, SOON, today
+from privacy.requests.deadlines import LONG_WAIT, SOON
 from privacy.requests.fulfilment import erase_approved
 
 BATCH = 100

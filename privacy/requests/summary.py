@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import Kind, State
-from privacy.requests.deadlines import today
 from privacy.requests.erasure_summary import ErasureSummary, summarize_erasure
 from privacy.requests.fulfilment import has_open_erasure, is_fulfilled, needs_new_plan
 from privacy.requests.lifecycle import next_command

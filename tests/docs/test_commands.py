@@ -67,6 +67,8 @@ RESULTS: dict[str, list[type]] = {
     "release_hold": [Held],
     "anonymize_user": [Outcome],
     "erase_user": [Outcome],
+    "restrict_user": [Outcome],
+    "stop_matching": [Outcome],
     "undo_erasure": [Undone],
     "processing_register": [ProcessingRegister],
     "apply_retention": [Applied],
@@ -91,7 +93,7 @@ COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\."
 """Lines that the code composes from short texts."""
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
 """Values for placeholders in the shown commands."""
-EFFECT = re.compile(r"(.+): \d+, (?:kept|held|hidden|reduced|cleared|deleted)")
+EFFECT = re.compile(r"(.+): \d+, (?:kept|held|hidden|shown again|reduced|cleared|deleted)")
 
 
 @cache

@@ -20,6 +20,7 @@ class Shelf(Store):
     """``ids`` are the data, found by id or by reading all. ``loose`` are data without a key, found by reading all."""
 
     name = "shelf"
+    is_projection = True
     data: tuple[PersonalData, ...] = (
         PersonalData(fields=("id",), category=Category.TECHNICAL, purpose=ACCOUNT, anonymize=Disposition.DELETED),
     )

@@ -43,10 +43,4 @@ class Command(UserCommand):
     def _soft(self, user_id: UUID, options: dict[str, Any]) -> None:
         outcome = soft_delete(user_id)
         self.show_outcome(f"{user_id} {'is deleted softly' if outcome.changed else 'was deleted already'}.", outcome, options)
-        for pending in outcome.pending_stores:
-            self.stderr.write(
-                f"{user_id} is deleted in PostgreSQL and hidden from every search, but the {pending.store} may still have the user: {pending.reason}"
-                f" When it is available, run: manage.py erase_user {user_id} --soft --no-input"
-            )
-        if outcome.pending_stores:
-            self.exit_with_findings()
+        self.report_pending(outcome, "deleted", f"erase_user {user_id} --soft")

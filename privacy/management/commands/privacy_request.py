@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.plurals import counted
+from privacy.local_dates import today
 from privacy.management.request_arguments import ACTIONS
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import (
@@ -24,7 +25,6 @@ from privacy.models.request_choices import (
     WithdrawalReason,
 )
 from privacy.requests import steps
-from privacy.requests.deadlines import today
 from privacy.requests.erasure_summary import ErasureSummary
 from privacy.requests.fulfilment import erase_request
 from privacy.requests.locking import require
