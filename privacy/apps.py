@@ -15,7 +15,7 @@ class PrivacyConfig(AppConfig):
         ("0010_erasures", "0010_erasures"),
         ("0011_holds", "0011_holds"),
         ("0012_ledger_checkpoints", "0012_ledger_checkpoints"),
-        ("0015_changes_while_restricted", "0015_changes_while_restricted"),
+        ("0017_changes_while_restricted", "0017_changes_while_restricted"),
     )
 
     def ready(self) -> None:

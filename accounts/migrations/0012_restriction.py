@@ -6,7 +6,7 @@ from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0011_holds"), ("privacy", "0015_changes_while_restricted")]
+    dependencies = [("accounts", "0011_holds"), ("privacy", "0017_changes_while_restricted")]
 
     operations = [
         migrations.AddField(

@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import UserFacingError, one_line
+from privacy.actions import hiding
 from privacy.actions.erase import erase
-from privacy.actions.hiding import remove_hidden
 from privacy.actions.erasures import (
     FIRST,
     IN_ONE_TRANSACTION,
@@ -87,7 +87,7 @@ def seal_approved(request: DataSubjectRequest, actor_id: UUID | None) -> None:
 
 def remove_hidden(user_id: UUID) -> None:
     """Delete the hidden user from the stores, after the approval is committed. ``sync_qdrant`` does it if a store is unavailable."""
-    remove_hidden(user_id)
+    hiding.remove_hidden(user_id)
 
 
 def stop_closed(request: DataSubjectRequest) -> None:

@@ -13,15 +13,19 @@ _OF_KINDS = {
         "Run manage.py privacy_request erase {request}, or leave it to manage.py process_requests. Delete the files of {user} that no store of"
         " FILE_STORES has."
     ),
-    Kind.RESTRICTION: "Run manage.py erase_user {user} --soft: it hides {user} from searches and blocks the login. All data stays.",
+    Kind.RESTRICTION: (
+        "Run manage.py restrict_user {user}: no search and no match has {user} any more, and all data stays. Have the services that read PostgreSQL"
+        " themselves leave {user} out too."
+    ),
 }
 _OF_PROCESSING = {
     Processing.EMBEDDING: (
-        "Stop the program that writes the vector of {user}, and delete the row in profile_embeddings. The point in Qdrant is then deleted by"
-        " itself. FindMe does not stop another program from writing the vector again."
+        "Run manage.py stop_matching {user} --delete-embedding, and stop the program that computes the vector of {user}. FindMe refuses a new one, but"
+        " not if it is written with SQL."
     ),
     Processing.MATCHING: (
-        "Remove the mark Active of {user} in the admin: no search shows {user} any more. The account is deactivated for everything else too."
+        "Run manage.py stop_matching {user}: no search and no match has {user} any more. The account works otherwise. Have the services that read"
+        " PostgreSQL themselves leave {user} out too."
     ),
     Processing.RECORDINGS: (
         "Stop the recording in the service that carries the calls of {user}, and have the files deleted. FindMe has only their addresses, and"

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from findme.core.errors import UserFacingError
 from privacy.actions.rectifications import record_rectification
-from privacy.audit import Action, actor_columns, record_step
+from privacy.audit import Action, actor_columns, record_failure_of_step, record_step
 from privacy.models import DataSubjectRequest, RequestRecipient
 from privacy.models.request_choices import (
     STOPPING,
@@ -37,6 +37,7 @@ from privacy.requests.conditions import (
     require_after_receipt,
     require_ground,
     require_known_user,
+    require_stopped_processing,
 )
 from privacy.requests.deadlines import due_date
 from privacy.requests.fulfilment import is_erasure, needs_new_plan, remove_hidden, require_fulfilled, seal_approved, stop_closed
@@ -205,8 +206,15 @@ def refuse(
 
 
 def stop(request_id: UUID, *, stopped_on: date | None = None, actor_id: UUID | None = None) -> DataSubjectRequest:
-    """Note that the officer has stopped the processing of an approved objection or withdrawal of consent."""
+    """Note that the officer has stopped the processing of an approved objection or withdrawal of consent.
+
+    Raise UserFacingError also if FindMe can see that it was not stopped.
+    """
     stopped_on = past_day(stopped_on)
+    before = require(request_id)
+    with record_failure_of_step(Action.REQUEST_STOP, before, actor_id=actor_id):
+        if before.state == State.APPROVED and before.kind in STOPPING and before.stopped_on is None:
+            require_stopped_processing(before)
     with locked_step(Action.REQUEST_STOP, request_id, actor_id) as request:
         require_open(request)
         require_after_receipt(request, stopped_on)

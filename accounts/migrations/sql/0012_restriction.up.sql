@@ -1,4 +1,4 @@
--- privacy/migrations/sql/0015_changes_while_restricted.up.sql defines the functions. The numbers are kinds of the ledger: 7 restrict, 8 lift a restriction,
+-- privacy/migrations/sql/0017_changes_while_restricted.up.sql defines the functions. The numbers are kinds of the ledger: 7 restrict, 8 lift a restriction,
 -- 9 object, 10 withdraw an objection.
 
 CREATE OR REPLACE TRIGGER note_privacy_action_restricted AFTER UPDATE ON users

@@ -14,9 +14,10 @@ from pytest_django import Settings
 
 from accounts.models import User
 from privacy.admin.request_steps import DECIDE, HANDLE, STEPS
+from privacy.local_dates import today
 from privacy.models import AuditEntry, DataSubjectRequest
 from privacy.models.request_choices import State
-from privacy.requests.deadlines import due_date, today
+from privacy.requests.deadlines import due_date
 from privacy.requests.fulfilment import erase_request
 from tests.factories import UserFactory
 from tests.privacy.erasures.rows import insert_erasure
@@ -183,7 +184,7 @@ def test_own_request__cannot_be_approved() -> None:
 def test_step__needs_its_permission_and_a_post_with_the_token(slug: str, settings: Settings, shelf: Shelf) -> None:
     settings.REQUEST_RECIPIENTS = ["film-storage"]
     state = {"ask-identity": State.RECEIVED, "confirm-identity": State.RECEIVED, "approve": State.IDENTIFIED}.get(slug, State.APPROVED)
-    columns = {"kind": "objection", "processing": "matching"} if slug == "stop" else {"kind": "rectification"}
+    columns = {"kind": "objection", "processing": "marketing"} if slug == "stop" else {"kind": "rectification"}
     if slug == "erase":
         columns = {"kind": "erasure", "contact": "ann@example.com"}
     request_id = request_in(state, received_on=today() - timedelta(days=3), **columns)

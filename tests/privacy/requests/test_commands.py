@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,16 +12,19 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection, transaction
 
+from privacy.actions.restriction import stop_matching
 from privacy.audit import operating_system_account
+from privacy.local_dates import today
 from privacy.models import AuditEntry, DataSubjectRequest
 from privacy.models.request_choices import State
 from privacy.requests import steps
-from privacy.requests.deadlines import due_date, today
+from privacy.requests.deadlines import due_date
 from tests.factories import UserFactory
 from tests.privacy.requests.rows import request_in
 from tests.support.commands import environment, manage, manage_here, started
 from tests.support.processes import ended, start_python
 from tests.support.waiting import wait_until
+from vectorstore.schema.initialize import initialize
 
 SECRET = "ann@example.com"
 
@@ -69,14 +73,17 @@ def test_way__from_the_record_to_the_answer(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.django_db
-def test_way__of_an_objection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_way__of_an_objection(monkeypatch: pytest.MonkeyPatch, embedded_qdrant: Path) -> None:
+    initialize()
     person = UserFactory.create()
     key = ask("record", "--kind", "objection", "--processing", "matching", "--user", person.pk)["id"]
     ask("confirm-identity", key, "--method", "login")
     for module in ("privacy.audit", "privacy.requests.conditions"):
         monkeypatch.setattr(f"{module}.operating_system_account", lambda: "bob")
-    assert ask("approve", key)["task"].startswith(f"Remove the mark Active of {person.pk} in the admin")
+    assert ask("approve", key)["task"].startswith(f"Run manage.py stop_matching {person.pk}: no search and no match has")
     assert f"then run manage.py privacy_request stop {key}" in refused("answer", key)
+    assert f"Run manage.py stop_matching {person.pk}" in refused("stop", key)
+    stop_matching(person.pk)
     assert ask("stop", key)["next"] == f"manage.py privacy_request answer {key}"
     assert ask("answer", key)["state"] == "answered"
 

@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from privacy.local_dates import today
 from privacy.models import DataSubjectRequest, RequestRecipient
 from privacy.models.request_choices import GROUNDS, WITHOUT_IDENTITY, Ground, Kind, State
-from privacy.requests.deadlines import due_date, today
+from privacy.requests.deadlines import due_date
 from tests.privacy.requests.rows import RECEIVED, columns_of, insert, request_in, update
 
 pytestmark = pytest.mark.django_db

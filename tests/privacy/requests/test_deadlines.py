@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from findme.core.errors import UserFacingError
-from privacy.requests.deadlines import LONGEST_PAUSE, Holidays, add_months, due_date, next_working_day, today
+from privacy.local_dates import today
+from privacy.requests.deadlines import LONGEST_PAUSE, Holidays, add_months, due_date, next_working_day
 
 DAYS = st.dates(date(1990, 1, 1), date(2200, 12, 31))
 MONTHS = st.sampled_from([1, 3])

@@ -17,10 +17,11 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
+from privacy.local_dates import today
 from privacy.models import AuditEntry, DataSubjectRequest, RequestRecipient
 from privacy.models.request_choices import State
 from privacy.requests import jobs
-from privacy.requests.deadlines import due_date, today
+from privacy.requests.deadlines import due_date
 from privacy.requests.jobs import BATCH, Processed, process, watch
 from tests.privacy.requests.rows import request_in, update
 from tests.support.commands import manage_here, started

@@ -10,20 +10,26 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from findme.core.errors import UserFacingError
+from accounts.models import User
+from findme.core.errors import StoreUnavailable, UserFacingError
+from privacy.actions.restriction import stop_matching
 from privacy.audit import operating_system_account
+from privacy.local_dates import today
 from privacy.models import AuditEntry, DataSubjectRequest, RequestRecipient
 from privacy.models.request_choices import ExtensionReason, Ground, Kind, Method, NotInformedReason, Processing, State, WithdrawalReason
 from privacy.requests import steps
-from privacy.requests.deadlines import due_date, today
+from privacy.requests.deadlines import due_date
 from privacy.requests.lifecycle import is_allowed
 from privacy.requests.summary import late
-from tests.factories import UserFactory
+from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.shelf import Shelf, install_shelf
+from vectorstore.models import ProfileEmbedding
 
 pytestmark = pytest.mark.django_db
 
@@ -217,9 +223,10 @@ def test_refuse__grounds() -> None:
     assert steps.refuse(request.pk, Ground.NOT_IDENTIFIED, informed_of_remedies=True).state == State.REFUSED
 
 
-def test_answer__of_an_objection_after_the_processing_was_stopped() -> None:
+def test_answer__of_an_objection_after_the_processing_was_stopped(shelf: Shelf) -> None:
     person = UserFactory.create()
     request = approved(Kind.OBJECTION, processing=Processing.MATCHING, user_id=person.pk)
+    stop_matching(person.pk)
     assert "was not stopped by" in refusal_of(lambda: steps.answer(request.pk))
     assert steps.stop(request.pk).stopped_on == today()
     assert "has stopped the processing already" in refusal_of(lambda: steps.stop(request.pk))
@@ -227,6 +234,45 @@ def test_answer__of_an_objection_after_the_processing_was_stopped() -> None:
     assert steps.answer(request.pk).state == State.ANSWERED
     access = approved()
     assert "is no approved objection or withdrawal of consent" in refusal_of(lambda: steps.stop(access.pk))
+
+
+def test_stop__of_the_matching__only_after_it_was_stopped(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    request = approved(Kind.OBJECTION, processing=Processing.MATCHING, user_id=person.pk)
+    assert refusal_of(lambda: steps.stop(request.pk)).endswith(f"nothing was changed. Run manage.py stop_matching {person.pk}")
+    assert entries(request)[-1][0::3] == ("request_stop", "failed")
+    User.objects.filter(pk=person.pk).update(objected_at=timezone.now())
+    shelf.ids.add(person.pk)
+    assert f"The shelf still has the user of request {request.pk}" in refusal_of(lambda: steps.stop(request.pk))
+    shelf.reachable = False
+    assert refusal_of_store(lambda: steps.stop(request.pk)) == "The shelf is too high. Fetch a ladder."
+    shelf.reachable = True
+    stop_matching(person.pk)
+    assert steps.stop(request.pk).stopped_on == today()
+
+
+def test_stop__of_the_embedding__only_without_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_shelf(monkeypatch)
+    person = ProfileEmbeddingFactory.create().user
+    request = approved(Kind.CONSENT_WITHDRAWAL, processing=Processing.EMBEDDING, user_id=person.pk)
+    User.objects.filter(pk=person.pk).update(objected_at=timezone.now())
+    assert refusal_of(lambda: steps.stop(request.pk)).endswith(f"Run manage.py stop_matching {person.pk} --delete-embedding")
+    ProfileEmbedding.objects.all().delete()
+    assert steps.stop(request.pk).stopped_on == today()
+
+
+def test_stop__of_a_processing_that_findme_cannot_see__needs_no_store(shelf: Shelf) -> None:
+    shelf.reachable = False
+    request = approved(Kind.OBJECTION, processing=Processing.MARKETING, user_id=UserFactory.create().pk)
+    assert steps.stop(request.pk).stopped_on == today()
+    no_user = approved(Kind.OBJECTION, processing=Processing.MATCHING)
+    assert steps.stop(no_user.pk).stopped_on == today()
+
+
+def refusal_of_store(step: Callable[[], Any]) -> str:
+    with pytest.raises(StoreUnavailable) as raised:
+        step()
+    return str(raised.value)
 
 
 def test_recipients__are_ticked_off(settings: Settings) -> None:

@@ -17,7 +17,7 @@ OF_REQUESTS = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("privacy", "0014_exports")]
+    dependencies = [("privacy", "0016_validate_rectifications")]
 
     operations = [
         migrations.AddField(
@@ -99,5 +99,5 @@ class Migration(migrations.Migration):
                 *supported_dates("audit_log", "informed_on"),
             ],
         ),
-        sql_file("0015_changes_while_restricted"),
+        sql_file("0017_changes_while_restricted"),
     ]

@@ -6,7 +6,7 @@ from findme.core.db.checks import ValidateChecks
 class Migration(migrations.Migration):
     """A separate migration, so that the lock for adding the checks is released before PostgreSQL reads the table."""
 
-    dependencies = [("privacy", "0015_changes_while_restricted")]
+    dependencies = [("privacy", "0017_changes_while_restricted")]
 
     operations = [
         ValidateChecks(
