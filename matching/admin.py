@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
 from accounts.models import User
+from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import Related, labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
 from matching.models import Match
@@ -14,10 +16,27 @@ COLORS = {"pending": "info", "accepted": "success", "rejected": "danger", "compl
 SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
 
 
+class MatchForm(DatabaseErrorForm):
+    """Form for a match. Only the form for a new match has the two users."""
+
+    def clean_user(self) -> User:
+        return _require_matched(self.cleaned_data["user"])
+
+    def clean_matched_user(self) -> User:
+        return _require_matched(self.cleaned_data["matched_user"])
+
+
+def _require_matched(user: User) -> User:
+    if user.is_hidden:
+        raise ValidationError("This user is deleted, is restricted or objected: no match may have the user.")
+    return user
+
+
 @admin.register(Match)
 class MatchAdmin(UuidSearchAdmin[Match]):
     """The users, the week and the score are fixed. Staff may correct the result."""
 
+    form = MatchForm
     list_display = ("id", "person", "matched_person", "year", "week_number", "shown_status", "match_score", "created_at")
     person_columns = {"person": "user_id", "matched_person": "matched_user_id"}
     list_select_related = ("user", "matched_user")

@@ -12,6 +12,7 @@ from accounts.models import User
 from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
+from privacy.requests.conditions import may_be_rectified
 from videos.models import Video
 
 COLORS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
@@ -19,19 +20,28 @@ SYSTEM_FIELDS = ("id", "metadata", "created_at", "updated_at", "deleted_at")
 USER_REMOVED = "This user was deleted or anonymized: their videos can be neither added nor changed."
 
 
+USER_RESTRICTED = "This user is restricted: their videos can be added and changed only for their own approved request for a rectification."
+
+
+def _require_changeable(user: User) -> None:
+    if user.deleted_at is not None:
+        raise ValidationError(USER_REMOVED)
+    if user.restricted_at is not None and not may_be_rectified(user.pk):
+        raise ValidationError(USER_RESTRICTED)
+
+
 class VideoForm(DatabaseErrorForm):
-    """Form for a video whose user is neither deleted nor anonymized."""
+    """Form for a video whose user is not deleted, anonymized or restricted."""
 
     def clean_user(self) -> User:
-        """Reject a removed user. Only the form for a new video has this field."""
+        """Reject a removed or restricted user. Only the form for a new video has this field."""
         user: User = self.cleaned_data["user"]
-        if user.deleted_at is not None:
-            raise ValidationError(USER_REMOVED)
+        _require_changeable(user)
         return user
 
     def clean(self) -> dict[str, Any] | None:
-        if "user" not in self.fields and self.instance.user.deleted_at is not None:
-            raise ValidationError(USER_REMOVED)
+        if "user" not in self.fields:
+            _require_changeable(self.instance.user)
         return super().clean()
 
 

@@ -1,4 +1,4 @@
-"""State of a user (active, deactivated, deleted or anonymized), as a column and a filter of the list."""
+"""State of a user (active, deactivated, restricted, not matched, deleted or anonymized), as a column and a filter of the list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from privacy.users import anonymized_email
 if TYPE_CHECKING:
     from accounts.models import UserQuerySet
 
-LABELS = {"active": "success", "deactivated": "warning", "deleted": "danger", "anonymized": "info"}
+LABELS = {
+    "active": "success",
+    "deactivated": "warning",
+    "restricted": "warning",
+    "not matched": "warning",
+    "deleted": "danger",
+    "anonymized": "info",
+}
 """Label color by state."""
 
 
@@ -23,25 +30,39 @@ def state_of(user: User) -> str:
         return "anonymized"
     if user.deleted_at is not None:
         return "deleted"
+    if user.restricted_at is not None:
+        return "restricted"
+    if user.objected_at is not None:
+        return "not matched"
     return "active" if user.active else "deactivated"
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Filter with three fixed choices, which need no query."""
+    """Filter with five fixed choices, which need no query."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("deactivated", "Deactivated"), ("deleted", "Deleted or anonymized")]
+        return [
+            ("active", "Active"),
+            ("deactivated", "Deactivated"),
+            ("restricted", "Restricted"),
+            ("not-matched", "Not matched after an objection"),
+            ("deleted", "Deleted or anonymized"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         users: UserQuerySet = queryset  # type: ignore[assignment]  # the manager's own class
         match self.value():
             case "active":
-                return users.alive().filter(active=True)
+                return users.processable().filter(active=True)
             case "deactivated":
-                return users.alive().filter(active=False)
+                return users.processable().filter(active=False)
+            case "restricted":
+                return users.alive().filter(restricted_at__isnull=False)
+            case "not-matched":
+                return users.alive().filter(objected_at__isnull=False, restricted_at__isnull=True)
             case "deleted":
                 return users.filter(deleted_at__isnull=False)
         return users

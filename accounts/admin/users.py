@@ -21,6 +21,7 @@ from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import UserFacingError, one_line
 from privacy.admin.mixin import PrivacyActions
 from privacy.admin.permissions import denial_reason
+from privacy.requests.conditions import may_be_rectified
 
 if TYPE_CHECKING:
     _DjangoUserAdmin = DjangoUserAdmin[User]
@@ -29,13 +30,16 @@ else:
 
 PROFILE = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
 STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
-SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "last_login")
+SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "restricted_at", "objected_at", "last_login")
 SYSTEM_SECTION = (SYSTEM, {"fields": SYSTEM_FIELDS})
 
 
 @admin.register(User)
 class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
-    """Staff with the permission change members, only superusers change staff. Deleted or anonymized users cannot be changed."""
+    """Staff with the permission change members, only superusers change staff. Deleted or anonymized users cannot be changed.
+
+    Restricted users can be changed only while a request of theirs for a rectification is approved (article 18 (2)).
+    """
 
     form = UserForm
     add_form = NewUserForm
@@ -78,6 +82,8 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         return "Set."
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        if obj is not None and obj.restricted_at is not None and not may_be_rectified(obj.pk):
+            return False
         if obj is not None and (obj.deleted_at is not None or denial_reason(request.user, obj, removes=False)):
             return False
         return super().has_change_permission(request, obj)

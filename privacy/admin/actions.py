@@ -1,9 +1,11 @@
-"""The four privacy actions and their texts in the admin."""
+"""The privacy actions and their texts in the admin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from privacy.actions.anonymize import anonymize, preview_anonymization
@@ -11,6 +13,17 @@ from privacy.actions.erase import erase, preview_erasure, preview_soft_deletion,
 from privacy.actions.export import count_entries
 from privacy.actions.group_size import NO_ERASURE, describe_groups
 from privacy.actions.outcome import Outcome
+from privacy.actions.restriction import (
+    lift_restriction,
+    preview_lifting,
+    preview_restriction,
+    preview_resumption,
+    preview_stop,
+    restrict,
+    resume_matching,
+    stop_matching,
+)
+from privacy.models.request_choices import Processing
 from privacy.registry import Effect
 
 
@@ -34,10 +47,14 @@ class PrivacyAction:
     """Returns a sentence about each user, for the preview and for the message afterwards."""
     is_final: bool = False
     """Whether the action asks for a typed confirmation."""
+    asks_for_day: bool = False
+    """Whether the action needs the day on which the user was informed. ``perform`` takes it as ``informed_on``."""
+    applies: Callable[[Any], bool] = lambda _user: True
+    """Whether the user's page has a link for the action."""
 
     @property
     def removes(self) -> bool:
-        """Return whether the action removes the account."""
+        """Return whether the action changes the account, which staff may not do to their own."""
         return self.perform is not None
 
 
@@ -83,5 +100,71 @@ ERASE = PrivacyAction(
     perform=erase,
     is_final=True,
 )
+RESTRICT = PrivacyAction(
+    slug="restrict",
+    permission="restrict_user",
+    title="Restrict",
+    noun="The restriction",
+    explanation="Hides the user from every search and match. All data stays, and can be changed only for the user's own request (article 18).",
+    done="restricted",
+    preview=preview_restriction,
+    perform=restrict,
+    needs_stores=False,
+    applies=lambda user: user.restricted_at is None,
+)
+LIFT_RESTRICTION = PrivacyAction(
+    slug="lift-restriction",
+    permission="restrict_user",
+    title="Lift the restriction",
+    noun="The lifting",
+    explanation="Shows the user again. The user must have been informed before (article 18 (3)).",
+    done="not restricted any more",
+    preview=preview_lifting,
+    perform=lift_restriction,
+    needs_stores=False,
+    asks_for_day=True,
+    applies=lambda user: user.restricted_at is not None,
+)
+STOP_MATCHING = PrivacyAction(
+    slug="stop-matching",
+    permission="stop_matching_user",
+    title="Stop the matching",
+    noun="The stop",
+    explanation="Hides the user from every search and match, after an objection or a withdrawal of consent. The account works otherwise.",
+    done="not matched any more",
+    preview=partial(preview_stop, processing=Processing.MATCHING),
+    perform=stop_matching,
+    needs_stores=False,
+    applies=lambda user: user.objected_at is None,
+)
+DELETE_EMBEDDING = PrivacyAction(
+    slug="delete-embedding",
+    permission="stop_matching_user",
+    title="Stop the matching and delete the embedding",
+    noun="The deletion of the embedding",
+    explanation="Hides the user from every search and match, and deletes the vector of face and voice with its row. This cannot be undone.",
+    done="not matched any more, and without an embedding",
+    preview=partial(preview_stop, processing=Processing.EMBEDDING),
+    perform=partial(stop_matching, processing=Processing.EMBEDDING),
+    needs_stores=False,
+)
+RESUME_MATCHING = PrivacyAction(
+    slug="resume-matching",
+    permission="stop_matching_user",
+    title="Resume the matching",
+    noun="The resumption",
+    explanation="Shows the user again, after the user withdrew the objection or gave the consent again.",
+    done="matched again",
+    preview=preview_resumption,
+    perform=resume_matching,
+    needs_stores=False,
+    applies=lambda user: user.objected_at is not None,
+)
 
-ACTIONS = {action.slug: action for action in (EXPORT, ANONYMIZE, SOFT_DELETE, ERASE)}
+ACTIONS = {
+    action.slug: action
+    for action in (
+        *(EXPORT, ANONYMIZE, SOFT_DELETE, ERASE),
+        *(RESTRICT, LIFT_RESTRICTION, STOP_MATCHING, DELETE_EMBEDDING, RESUME_MATCHING),
+    )
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 
-from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, SOFT_DELETE, PrivacyAction
+from privacy.admin.actions import ACTIONS, ANONYMIZE, ERASE, EXPORT, RESTRICT, SOFT_DELETE, STOP_MATCHING, PrivacyAction
 from privacy.admin.permissions import denial_reason
 from privacy.admin.selection import MAX_USERS
 from privacy.admin.view import may_do, page_url, privacy_page
@@ -30,30 +31,21 @@ def _to_page(request: HttpRequest, action: PrivacyAction, users: QuerySet[Any]) 
     return HttpResponseRedirect(page_url(action, user_ids))
 
 
-@admin.action(permissions=[EXPORT.permission], description=EXPORT.title)
-def export_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, EXPORT, users)
+def _list_action(action: PrivacyAction) -> Callable[..., HttpResponse | None]:
+    """Return the action in the list of users, which leads to the page of ``action``."""
 
+    @admin.action(permissions=[action.permission], description=action.title)
+    def selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
+        return _to_page(request, action, users)
 
-@admin.action(permissions=[ANONYMIZE.permission], description=ANONYMIZE.title)
-def anonymize_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, ANONYMIZE, users)
-
-
-@admin.action(permissions=[SOFT_DELETE.permission], description=SOFT_DELETE.title)
-def soft_delete_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, SOFT_DELETE, users)
-
-
-@admin.action(permissions=[ERASE.permission], description=ERASE.title)
-def erase_selected(_model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> HttpResponse | None:
-    return _to_page(request, ERASE, users)
+    selected.__name__ = f"{action.slug.replace('-', '_')}_selected"
+    return selected
 
 
 class PrivacyActions(_Base):
     """Mixin for the ModelAdmin of users."""
 
-    actions = (export_selected, anonymize_selected, soft_delete_selected, erase_selected)
+    actions = tuple(map(_list_action, ACTIONS.values()))
 
     def has_export_personal_data_permission(self, request: HttpRequest) -> bool:
         return may_do(request, EXPORT)
@@ -67,6 +59,12 @@ class PrivacyActions(_Base):
     def has_erase_user_permission(self, request: HttpRequest) -> bool:
         return may_do(request, ERASE)
 
+    def has_restrict_user_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, RESTRICT)
+
+    def has_stop_matching_user_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, STOP_MATCHING)
+
     def get_urls(self) -> list[URLPattern]:
         page = update_wrapper(partial(privacy_page, model_admin=self), privacy_page)
         return [path("privacy/<slug:slug>/", self.admin_site.admin_view(page), name="accounts_user_privacy"), *super().get_urls()]
@@ -77,6 +75,6 @@ class PrivacyActions(_Base):
             context["privacy_links"] = [
                 {"title": action.title, "url": page_url(action, [user.pk]), "is_final": action.is_final}
                 for action in ACTIONS.values()
-                if may_do(request, action) and denial_reason(request.user, user, removes=action.removes) is None
+                if may_do(request, action) and action.applies(user) and denial_reason(request.user, user, removes=action.removes) is None
             ]
         return super().render_change_form(request, context, *args, **kwargs)

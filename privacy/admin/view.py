@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -58,7 +59,13 @@ def expected_words(users: list[Selected]) -> list[str]:
 
 
 def _render_page(
-    request: HttpRequest, model_admin: admin.ModelAdmin[Any], action: PrivacyAction, users: list[Selected], *, wrong_words: bool = False
+    request: HttpRequest,
+    model_admin: admin.ModelAdmin[Any],
+    action: PrivacyAction,
+    users: list[Selected],
+    *,
+    wrong_words: bool = False,
+    wrong_day: str = "",
 ) -> HttpResponseBase:
     previews, problem = preview(action, users)
     allowed = [user for user in users if user.denial_reason is None]
@@ -75,6 +82,7 @@ def _render_page(
         "skipped": len(users) - len(allowed),
         "expected_words": expected_words(allowed) if action.is_final and allowed else [],
         "wrong_words": wrong_words,
+        "wrong_day": wrong_day,
         "back": _back(users),
     }
     return TemplateResponse(request, "admin/privacy/action.html", context)
@@ -88,10 +96,17 @@ def _run_action(request: HttpRequest, model_admin: admin.ModelAdmin[Any], action
     typed = request.POST.get("confirmation", "").strip().lower()
     if action.is_final and typed not in {words.lower() for words in expected_words(allowed)}:
         return _render_page(request, model_admin, action, users, wrong_words=True)
+    arguments: dict[str, Any] = {}
+    if action.asks_for_day:
+        try:
+            arguments["informed_on"] = date.fromisoformat(request.POST.get("informed_on", ""))
+        except ValueError:
+            wrong = "The day on which the user was informed is missing, or is no date: nothing was changed."
+            return _render_page(request, model_admin, action, users, wrong_day=wrong)
     user_ids = [user.user_id for user in allowed]
     if action is EXPORT and "link" in request.POST and len(user_ids) == 1:
         return _make_link(request, model_admin, user_ids[0])
-    return _export(request, user_ids) if action.perform is None else _perform(request, action, user_ids)
+    return _export(request, user_ids) if action.perform is None else _perform(request, action, user_ids, arguments)
 
 
 def _export(request: HttpRequest, user_ids: list[UUID]) -> HttpResponseBase:
@@ -121,10 +136,10 @@ def _make_link(request: HttpRequest, model_admin: admin.ModelAdmin[Any], user_id
     return response
 
 
-def _perform(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID]) -> HttpResponseBase:
+def _perform(request: HttpRequest, action: PrivacyAction, user_ids: list[UUID], arguments: dict[str, Any]) -> HttpResponseBase:
     assert action.perform is not None
     notes = action.notes(user_ids) if action.notes is not None else {}
-    results = run_for_each(action, partial(action.perform, actor_id=request.user.pk), user_ids)
+    results = run_for_each(action, partial(action.perform, actor_id=request.user.pk, **arguments), user_ids)
     for level, text in format_results(action, results):
         messages.add_message(request, level, text)
     for result in results:

@@ -175,7 +175,8 @@ def test_list__has_no_delete_selected() -> None:
     UserFactory.create()
     response = signed_in(superuser()).get(LIST)
     choices = [name for name, _ in response.context["action_form"].fields["action"].choices]
-    assert choices == ["", "export_selected", "anonymize_selected", "soft_delete_selected", "erase_selected"]
+    hiding = ["restrict", "lift_restriction", "stop_matching", "delete_embedding", "resume_matching"]
+    assert choices == ["", *(f"{name}_selected" for name in ("export", "anonymize", "soft_delete", "erase", *hiding))]
 
 
 def test_page__no_part_of_a_password_hash() -> None:
@@ -194,7 +195,8 @@ def test_groups__offer_only_declared_permissions() -> None:
     form = signed_in(superuser()).get(reverse("admin:auth_group_add")).context["adminform"].form
     assert [f"{permission.content_type.app_label}.{permission.codename}" for permission in form.fields["permissions"].queryset] == [
         *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),
-        *("accounts.soft_delete_user", "accounts.view_user", "admin.view_logentry", "auth.view_group"),
+        *("accounts.restrict_user", "accounts.soft_delete_user", "accounts.stop_matching_user", "accounts.view_user"),
+        *("admin.view_logentry", "auth.view_group"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
         *("matching.add_match", "matching.change_match", "matching.view_match"),
         *(

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from findme.core.admin.pagination import COUNTED
-from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
+from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, now
 from tests.support.staff import signed_in, staff, superuser
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,14 @@ def test_filter__state(client: Client) -> None:
     assert found(client, state="active") == {superuser_, active}
     assert found(client, state="deactivated") == {inactive}
     assert found(client, state="deleted") == {deleted, anonymized}
-    assert found(client) == {superuser_, active, inactive, deleted, anonymized}
+    restricted = UserFactory.create(restricted_at=now(), objected_at=now(), active=False)
+    objecting = UserFactory.create(objected_at=now())
+    gone = UserFactory.create(restricted_at=now(), objected_at=now(), deleted=True)
+    assert found(client, state="active") == {superuser_, active}
+    assert found(client, state="deactivated") == {inactive}
+    assert found(client, state="restricted") == {restricted}
+    assert found(client, state="not-matched") == {objecting}
+    assert found(client) == {superuser_, active, inactive, deleted, anonymized, restricted, objecting, gone}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,13 @@ def test_filter__state(client: Client) -> None:
 )
 def test_list__shows_the_state(client: Client, trait: str, label: str) -> None:
     person = UserFactory.create(**{trait: True})
+    page = client.get(LIST, {"q": str(person.pk)}).content.decode()
+    assert label in [line.strip() for line in page.splitlines()]
+
+
+@pytest.mark.parametrize(("column", "label"), [("restricted_at", "restricted"), ("objected_at", "not matched")])
+def test_list__shows_the_state_of_a_hidden_user(client: Client, column: str, label: str) -> None:
+    person = UserFactory.create(**{column: now()})
     page = client.get(LIST, {"q": str(person.pk)}).content.decode()
     assert label in [line.strip() for line in page.splitlines()]
 

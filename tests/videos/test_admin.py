@@ -2,8 +2,10 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import User
+from privacy.models.request_choices import State
 from privacy.users import anonymized_email
 from tests.factories import UserFactory, VideoFactory, now
+from tests.privacy.requests.rows import request_in
 from tests.support.staff import change_page, errors_of, save, signed_in, staff, superuser
 from videos.models import Video
 
@@ -84,3 +86,17 @@ def test_change__of_a_removed_user(kind: str) -> None:
     response = save(signed_in(superuser()), change_page(video), {"status": "rejected", "storage_url": "s3://videos/2"})
     assert errors_of(response) == {"__all__": ["This user was deleted or anonymized: their videos can be neither added nor changed."]}
     assert Video.objects.get().storage_url == "s3://videos/1"
+
+
+def test_add_and_change__of_a_restricted_user__only_for_an_approved_rectification() -> None:
+    video = VideoFactory.create(storage_url="s3://videos/1")
+    person = User.objects.get(pk=video.user_id)
+    User.objects.filter(pk=person.pk).update(restricted_at=now())
+    refusal = ["This user is restricted: their videos can be added and changed only for their own approved request for a rectification."]
+    client, posted = signed_in(superuser()), {"status": "rejected", "storage_url": "s3://videos/2"}
+    assert errors_of(save(client, change_page(video), posted)) == {"__all__": refusal}
+    new = {"user": str(person.pk), "storage_url": "s3://videos/3", "duration": "30", "file_size": "1000", "status": "processing"}
+    assert errors_of(client.post(ADD, new)) == {"user": refusal}
+    request_in(State.APPROVED, kind="rectification", user_id=person.pk)
+    assert save(client, change_page(video), posted).status_code == 302
+    assert Video.objects.get().storage_url == "s3://videos/2"
