@@ -47,7 +47,7 @@ class UserFactory(DjangoModelFactory[User]):
     email = Sequence(lambda n: f"person{n}@example.com")
     password = Password(PASSWORD)
     full_name = Sequence(lambda n: f"Person Number {n}")
-    date_of_birth = Sequence(lambda n: date(1970 + n % 35, 1 + n % 12, 1 + n % 28))
+    date_of_birth = Sequence(lambda n: date(1970 + n % 35, 1 + n % 12, 2 + n % 27))
     gender = Iterator(["female", "male", "other"])
     bio = Sequence(lambda n: f"Reads books, and climbs hill number {n}.")
     verified = True

@@ -157,7 +157,8 @@ def _record_held(erasure: Erasure, counts: Counter[Step], outcome: Outcome) -> N
         mark_done(erasure, step, counts[step])
     mark_done(erasure, Step.POINT, sum(effect.count or 0 for effect in outcome.effects[-len(list(registry.stores)) :]))
     ends = [hold.until for hold in active_holds(erasure.user_id)]
-    until = None if None in ends else datetime.combine(max(day for day in ends if day) + timedelta(days=1), time(), UTC)
+    # The last day ends when it is over in every time zone.
+    until = None if None in ends else datetime.combine(max(day for day in ends if day) + timedelta(days=1), time(12), UTC)
     mark_waiting(erasure, IN_ONE_TRANSACTION, WaitsFor.HOLD, until, count=max(counts[Step.ROWS] - held, 0))
 
 

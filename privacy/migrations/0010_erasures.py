@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
                 "indexes": [
                     models.Index(fields=["user_id"], name="erasures_user_id_idx"),
-                    models.Index(condition=models.Q(("request__isnull", False)), fields=["request"], name="erasures_request_id_idx"),
+                    models.Index(fields=["request"], name="erasures_request_id_idx"),
                     models.Index(condition=models.Q(("state__in", ["sealed", "erased"])), fields=["sealed_at"], name="erasures_open_idx"),
                 ],
                 "constraints": [

@@ -64,7 +64,7 @@ class Erasure(models.Model):
         default_permissions = ("view",)
         indexes = [
             models.Index(fields=["user_id"], name="erasures_user_id_idx"),
-            models.Index(fields=["request"], name="erasures_request_id_idx", condition=Q(request__isnull=False)),
+            models.Index(fields=["request"], name="erasures_request_id_idx"),
             models.Index(fields=["sealed_at"], name="erasures_open_idx", condition=Q(state__in=["sealed", "erased"])),
         ]
         constraints = [
