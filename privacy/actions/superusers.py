@@ -1,4 +1,4 @@
-"""Keep at least one superuser, even if two superusers remove each other at the same time."""
+"""Staff members are removed by superusers only, and at least one superuser stays, even if two superusers remove each other at the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from findme.core.errors import UserFacingError
 
@@ -20,6 +20,15 @@ def active_superusers() -> QuerySet[Any]:
     """Return the superusers who can open the admin and have a password."""
     superusers = get_user_model()._base_manager.filter(is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True)
     return superusers.exclude(password="").exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+
+
+def check_staff(user_id: UUID, actor_id: UUID | None) -> None:
+    """Raise UserFacingError if the user is a staff member, and the actor is neither a superuser nor a command (None)."""
+    users = get_user_model()._base_manager
+    if actor_id is None or not users.filter(Q(is_staff=True) | Q(is_superuser=True), pk=user_id).exists():
+        return
+    if not active_superusers().filter(pk=actor_id).exists():
+        raise UserFacingError(f"{str(user_id)!r} is a staff member: nothing was changed. Ask a superuser.")
 
 
 def check_removal(user_id: UUID, actor_id: UUID | None) -> None:

@@ -30,7 +30,7 @@ from privacy.actions.erasures import (
 )
 from privacy.actions.plan import plan_erasure
 from privacy.actions.recording import is_recorded
-from privacy.actions.superusers import check_removal
+from privacy.actions.superusers import check_removal, check_staff
 from privacy.audit import Action, record
 from privacy.ledger.entry import Kind as LedgerKind
 from privacy.models import DataSubjectRequest, Erasure, PendingAction
@@ -69,6 +69,7 @@ def seal_approved(request: DataSubjectRequest, actor_id: UUID | None) -> None:
     assert user_id is not None
     user = get_user_model().objects.select_for_update().filter(pk=user_id).values("deleted_at").first()
     if user is not None:
+        check_staff(user_id, actor_id)
         check_removal(user_id, actor_id)
     other = sealed_erasure(user_id)
     if other is not None:

@@ -15,6 +15,8 @@ from privacy.models import RetentionApproval
 from privacy.registry import registry
 from privacy.retention_rules import RetentionRule
 
+LEDGER = "ledger"
+"""The rule that deletes entries of the ledger. An entry stays as long as a backup can have the user."""
 VERSION_LENGTH = 12
 """Characters of a version in output and on the command line."""
 
@@ -56,10 +58,9 @@ def current_policy() -> Policy:
         if name not in known:
             raise UserFacingError(f"RETENTION_RULES has {name!r}: nothing was changed. The rules are {', '.join(sorted(known))}.")
         rule = known[name]
-        if days < rule.least_days:
-            raise UserFacingError(
-                f"RETENTION_RULES has {name}={days}: nothing was changed. This rule needs at least {rule.least_days} days."
-            )
+        least_days = max(rule.least_days, settings.BACKUP_RETENTION_DAYS if rule.name == LEDGER else 0)
+        if days < least_days:
+            raise UserFacingError(f"RETENTION_RULES has {name}={days}: nothing was changed. This rule needs at least {least_days} days.")
         found.append((rule, days))
     return Policy(tuple(found))
 

@@ -27,7 +27,7 @@ from privacy.models.request_choices import Ground, Kind, Method, WithdrawalReaso
 from privacy.requests import steps
 from privacy.requests.fulfilment import _lock_key, erase_approved, erase_request
 from privacy.requests.jobs import process
-from tests.factories import VideoFactory
+from tests.factories import UserFactory, VideoFactory
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.support.sessions import another_connection
@@ -54,6 +54,17 @@ def test_approval__seals_the_plan_and_hides_the_user(shelf: Shelf) -> None:
     assert AuditEntry.objects.filter(action="soft_delete", target_id=person.pk, outcome="done", actor_id=APPROVER).count() == 1
     process_pending()
     assert [entry.kind for entry in entries_of(person.pk)] == [Entry.SOFT_DELETE]
+
+
+def test_approval__of_a_staff_member__needs_a_superuser(shelf: Shelf) -> None:
+    user = UserFactory.create(staff=True)
+    officer, superuser = UserFactory.create(staff=True), UserFactory.create(superuser=True)
+    request = steps.record(Kind.ERASURE, user_id=user.pk, actor_id=RECORDER)
+    steps.confirm_identity(request.pk, Method.LOGIN, actor_id=RECORDER)
+    with pytest.raises(UserFacingError, match=r"is a staff member: nothing was changed\. Ask a superuser\.$"):
+        steps.approve(request.pk, actor_id=officer.pk)
+    assert not Erasure.objects.exists() and User.objects.get(pk=user.pk).deleted_at is None
+    assert steps.approve(request.pk, actor_id=superuser.pk).state == "approved"
 
 
 def test_worker__carries_it_out_and_only_then_it_can_be_answered(shelf: Shelf) -> None:

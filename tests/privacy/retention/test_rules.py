@@ -143,10 +143,12 @@ def test_approve__another_version__is_refused(shelf: Shelf, settings: Settings) 
     [
         ({"match": 5}, "RETENTION_RULES has 'match': nothing was changed. The rules are call_recordings, calls,"),
         ({"ledger": 1094}, "RETENTION_RULES has ledger=1094: nothing was changed. This rule needs at least 1095 days."),
+        ({"ledger": 1999}, "RETENTION_RULES has ledger=1999: nothing was changed. This rule needs at least 2000 days."),
     ],
 )
 def test_wrong_rules__change_nothing(rules: dict[str, int], message: str, shelf: Shelf, settings: Settings) -> None:
     settings.RETENTION_RULES = rules
+    settings.BACKUP_RETENTION_DAYS = 2000 if "ledger=1999" in message else 0
     AuditEntry.objects.create(action="export", target_id=UUID(int=1), actor_id=UUID(int=2), outcome="done", recorded_at=ago(2000))
     for arguments in ([], ["--dry-run"], ["--approve", "x"]):
         code, out, err = manage_here("apply_retention", *arguments)
