@@ -28,7 +28,7 @@ class MatchForm(DatabaseErrorForm):
 
 def _require_matched(user: User) -> User:
     if user.is_hidden:
-        raise ValidationError("This user is deleted, is restricted or objected: no match may have the user.")
+        raise ValidationError("This user is deleted or restricted, or has objected: no match may have the user.")
     return user
 
 

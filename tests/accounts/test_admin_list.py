@@ -111,6 +111,7 @@ def test_page__links_to_the_users_rows(client: Client) -> None:
         ("Calls", 2),
         ("Embedding", 1),
         ("Requests", 0),
+        ("Holds", 0),
         ("Audit log", 0),
     ]
     for link in related:

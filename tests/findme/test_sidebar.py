@@ -18,7 +18,7 @@ def test_sidebar__superuser_sees_every_list() -> None:
         "": ["Users"],
         "User data": ["Videos", "Matches", "Calls", "Embeddings"],
         "Vector store": ["State", "Quarantined users"],
-        "Privacy": ["Requests", "Audit log"],
+        "Privacy": ["Requests", "Holds", "Audit log"],
         "Staff": ["Groups", "Log"],
     }
 

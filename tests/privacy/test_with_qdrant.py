@@ -122,7 +122,7 @@ def test_anonymize__pg_dump_has_no_data_of_the_user(collection: str) -> None:
     assert str(ProfileEmbedding._meta.db_table) in after
 
 
-def test_erase__pg_dump_has_the_id_only_in_logs_and_erased_users(collection: str) -> None:
+def test_erase__pg_dump_has_the_id_only_in_proofs_and_logs(collection: str) -> None:
     person = full_life()
     working_life(person)
     erase(person.pk)
@@ -131,8 +131,8 @@ def test_erase__pg_dump_has_the_id_only_in_logs_and_erased_users(collection: str
     assert [word for word in WORDS if word in after] == []
     rows = [line.split("\t") for line in after.splitlines() if str(person.pk) in line]
     columns = [[index for index, value in enumerate(row) if value == str(person.pk)] for row in rows]
-    # The key of erased_users; object_id and object_repr of the admin's log; target_id of the audit log.
-    assert sorted(columns) == [[0], [2, 3], [5]]
+    # The key of erased_users; user_id of erasures; object_id and object_repr of the admin's log; target_id of the audit log.
+    assert sorted(columns) == [[0], [1], [2, 3], [5]]
 
 
 def words_in_statistics() -> list[str]:

@@ -201,4 +201,4 @@ def test_match__of_a_hidden_user__is_refused_in_the_admin(db: None) -> None:
     client, page = signed_in(superuser()), "/admin/matching/match/add/"
     posted = {"user": plain.pk, "matched_user": restricted.pk, "year": 2026, "week_number": 1, "match_score": "0.5", "status": "pending"}
     response = client.post(page, opened(client, page) | posted | {"expires_at_0": "2026-02-01", "expires_at_1": "00:00:00"})
-    assert errors_of(response)["matched_user"] == ["This user is deleted, is restricted or objected: no match may have the user."]
+    assert errors_of(response)["matched_user"] == ["This user is deleted or restricted, or has objected: no match may have the user."]

@@ -78,6 +78,8 @@ def is_empty_row(user_id: UUID) -> bool:
         "active": False,
         "is_staff": False,
         "is_superuser": False,
+        "restricted_at": None,
+        "objected_at": None,
     }
 
 

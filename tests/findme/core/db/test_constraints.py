@@ -72,7 +72,7 @@ def test_foreign_key__each_field_has_a_constraint() -> None:
         for field in model._meta.local_fields
         if isinstance(field, models.ForeignKey) and "db_constraint" in field.deconstruct()[3]
     ]
-    assert len(fields) == 10
+    assert len(fields) == 12
     for field in fields:
         keys = [one for one in field.model._meta.constraints if isinstance(one, ForeignKeyConstraint) and field.column in one.columns]
         assert {key.to_table for key in keys} == {field.related_model._meta.db_table}, field

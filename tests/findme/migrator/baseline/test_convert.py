@@ -200,7 +200,7 @@ def test_planned_steps__change_nothing(guide: Database, target: dict[str, Table]
     before = catalog(guide)
     planned = planned_steps(connection, "public", target)
     assert catalog(guide) == before
-    assert planned[0].description == "users: 3 columns, 3 defaults, 11 checks for new rows"
+    assert planned[0].description == "users: 5 columns, 3 defaults, 13 checks for new rows"
     assert [step.description for step in planned if "INVALID" in step.description or "rename" in step.description] == []
 
 
