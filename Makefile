@@ -64,6 +64,7 @@ test-long: install ## Run the examples that make test omits: the same properties
 storm: install ## Kill workers, imports, baselines and a Qdrant server while others write: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k while_services_write tests/vectorstore/ingest/from_qdrant tests/findme/migrator/baseline
+	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k "killed_over_and_over or killed_at_random or killed__process" tests/privacy
 
 lint: install ## Run ruff, mypy, import-linter, the check of words, and Django's checks with production settings
 	@$(PYTHON) -m ruff check .

@@ -33,6 +33,7 @@ from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
 from vectorstore.models import ProfileEmbedding
 from videos.models import Video
@@ -156,7 +157,7 @@ getattr(import_module("privacy.actions." + action), action)(user_id)
 """
 
 
-@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(6, 50))])
+@pytest.mark.parametrize("seed", kill_seeds(6))
 def test_removal__killed_over_and_over__ends_complete_and_recorded_once(seed: int, shelf: Shelf, live: str) -> None:
     """Kill the process at a random statement or access to the ledger, some times, and let ``process_pending`` complete the action."""
     chance = random.Random(seed)  # a fixed seed, no secret

@@ -39,6 +39,7 @@ from tests.support.collections import live as live
 from tests.support.commands import environment
 from tests.support.database import database_parameters
 from tests.support.restored import restorable_postgres
+from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
 from vectorstore.models import ProfileEmbedding
 from vectorstore.sync.inline import point_of, sync_users
@@ -204,7 +205,7 @@ restrict(user_id) if action == "restrict" else stop_matching(user_id, Processing
 """
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(3, 50))])
+@pytest.mark.parametrize("seed", kill_seeds(3))
 def test_switch__killed_over_and_over__ends_complete_and_recorded_once(seed: int, live: str) -> None:
     """Kill the process at a random statement or access to the ledger, some times. Then a worker and ``process_pending`` complete what it began."""
     chance = random.Random(seed)  # a fixed seed, no secret

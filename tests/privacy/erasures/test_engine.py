@@ -28,6 +28,7 @@ from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
 from videos.models import Video
 
@@ -209,7 +210,7 @@ erase(user_id)
 """
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(3, 50))])
+@pytest.mark.parametrize("seed", kill_seeds(3))
 def test_erasure__killed_over_and_over__ends_complete_once(seed: int, shelf: Shelf, films: Path, live: str) -> None:
     chance = random.Random(seed)  # a fixed seed, no secret
     person = full_life()

@@ -32,6 +32,7 @@ from tests.privacy.shelf import Shelf
 from tests.privacy.test_recording import KILLED
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
@@ -136,7 +137,7 @@ def test_erasure__two_processes__erase_once(shelf: Shelf) -> None:
     assert Match.objects.count() == 2 and not VideoCall.objects.exists()
 
 
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(2, 30))])
+@pytest.mark.parametrize("seed", kill_seeds(2))
 def test_erasure__killed_over_and_over__keeps_what_is_held_and_ends_complete(seed: int, shelf: Shelf, live: str) -> None:
     """Kill the process at a random statement or access to the ledger, before and after the end of the hold."""
     chance = random.Random(seed)  # a fixed seed, no secret

@@ -30,6 +30,7 @@ from tests.privacy.forked import run_killed
 from tests.privacy.ledger.aged import YEARS, add_entries
 from tests.support.commands import manage_here
 from tests.support.restored import restorable_postgres
+from tests.support.seeds import kill_seeds
 from tests.support.threads import in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ledger")]
@@ -175,8 +176,7 @@ def test_expire__killed_before_an_operation__every_state_is_sound_and_the_next_r
     assert operation > 18
 
 
-@pytest.mark.at_length
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", kill_seeds(2))
 def test_expire__killed_at_random_moments__complete_in_the_end(ledger: Path, seed: int) -> None:
     chance = random.Random(seed)  # a fixed seed, no secret
     groups = [(chance.randrange(1, 4), True) for _ in range(chance.randrange(1, 5))]

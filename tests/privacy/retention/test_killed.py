@@ -22,6 +22,7 @@ from tests.factories import UserFactory
 from tests.privacy.forked import run_killed
 from tests.privacy.retention.test_rules import ago
 from tests.privacy.shelf import Folder, Shelf, install_shelf
+from tests.support.seeds import kill_seeds
 from tests.support.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,7 +71,7 @@ def require_complete(users: list[User], shelf: Shelf) -> None:
     require_recorded(users)
 
 
-@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(5, 50))])
+@pytest.mark.parametrize("seed", kill_seeds(5))
 def test_apply__killed_over_and_over__ends_complete_and_recorded_once(seed: int, users: list[User], shelf: Shelf) -> None:
     chance = random.Random(seed)  # a fixed seed, no secret
     for _ in range(4):
@@ -81,7 +82,7 @@ def test_apply__killed_over_and_over__ends_complete_and_recorded_once(seed: int,
     require_complete(users, shelf)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.at_length) for seed in range(1, 10))])
+@pytest.mark.parametrize("seed", kill_seeds(1, 10))
 def test_apply__killed__process_requests_completes_it(seed: int, users: list[User], shelf: Shelf) -> None:
     """The pending actions are there before anything is destroyed, also if the rule is switched off later."""
     chance = random.Random(100 + seed)  # a fixed seed, no secret
