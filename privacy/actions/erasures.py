@@ -105,6 +105,11 @@ def mark_waiting(erasure: Erasure, steps: Collection[Step], waits_for: WaitsFor,
         found.filter(step=Step.ROWS).update(count=F("count") + count)
 
 
+def add_to_step(erasure: Erasure, step: Step, count: int) -> None:
+    """Add to the count of a step that is not done yet."""
+    ErasureStep.objects.filter(erasure=erasure, step=step, done_at__isnull=True).update(count=F("count") + count)
+
+
 def finish(erasure: Erasure, counts: Mapping[Step, int]) -> None:
     """Record in the caller's transaction that no one can reach the data any more. Do nothing if another process has recorded it."""
     for step in IN_ONE_TRANSACTION:

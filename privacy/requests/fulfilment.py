@@ -20,8 +20,10 @@ from privacy.actions.erasures import (
     FIRST,
     IN_ONE_TRANSACTION,
     State,
+    Step,
     StopReason,
     WaitsFor,
+    add_to_step,
     last_erasure,
     open_steps,
     seal,
@@ -87,8 +89,14 @@ def seal_approved(request: DataSubjectRequest, actor_id: UUID | None) -> None:
 
 
 def remove_hidden(user_id: UUID) -> None:
-    """Delete the hidden user from the stores, after the approval is committed. ``sync_qdrant`` does it if a store is unavailable."""
-    hiding.remove_hidden(user_id)
+    """Delete the hidden user from the stores, after the approval is committed. ``sync_qdrant`` does it if a store is unavailable.
+
+    What was deleted counts in the step ``point`` of the erasure.
+    """
+    effects, _ = hiding.remove_hidden(user_id)
+    erasure = sealed_erasure(user_id)
+    if erasure is not None:
+        add_to_step(erasure, Step.POINT, sum(effect.count or 0 for effect in effects))
 
 
 def stop_closed(request: DataSubjectRequest) -> None:

@@ -64,6 +64,7 @@ def test_erasure__from_the_request_to_the_certificate(collection: str, tmp_path:
     assert (contents["request"], contents["is_erased"], contents["is_purged"]) == (str(request.pk), True, False)
     assert contents["plan"]["deleted"]["users"] == 1 and contents["plan"]["deleted"]["videos"] == 2
     assert "vector_store" in contents["plan"]["stores"]
+    assert {step["step"]: step["count"] for step in contents["steps"]}["point"] == 1  # it was deleted by the approval
     assert contents["open_steps"] == ["segments", "snapshots", "backups"]
     assert str(person.pk) not in json.dumps(contents) and person.email not in json.dumps(contents)
 
