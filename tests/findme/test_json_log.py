@@ -308,4 +308,4 @@ def test_command__counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_FORMAT", "json")
     code, _out, err = manage_the_test_database("apply_retention")
     (entry,) = lines(err)
-    assert (code, entry["counts"], entry["exit_code"]) == (0, {"deleted": 0, "sections": 2}, 0)
+    assert (code, entry["counts"], entry["exit_code"]) == (0, {"deleted": 0, "sections": 3, "rules": 0}, 0)
