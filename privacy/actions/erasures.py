@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import F
+from django.db import transaction
+from django.db.models import F, QuerySet
 
+from findme.core.db.clock import database_clock
 from findme.core.db.expressions import ClockTimestamp
 from findme.core.errors import UserFacingError
 from privacy.actions.plan import Plan
@@ -74,10 +75,7 @@ def stop(erasure: Erasure, reason: StopReason) -> None:
 def require_plan(erasure: Erasure, plan: Plan) -> None:
     """Stop an erasure whose plan has changed or is too old, and raise PlanRefused."""
     again = f"manage.py privacy_request approve {erasure.request_id}" if erasure.request_id else "the same command"
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    if now - erasure.sealed_at > PLAN_AGE:
+    if database_clock() - erasure.sealed_at > PLAN_AGE:
         stop(erasure, StopReason.TOO_OLD)
         raise PlanRefused(
             f"The plan of the erasure {erasure.pk} is of {erasure.sealed_at:%Y-%m-%d}, and older than {PLAN_AGE.days} days: nothing was erased."
@@ -90,24 +88,27 @@ def require_plan(erasure: Erasure, plan: Plan) -> None:
         )
 
 
+def _not_done(erasure: Erasure, steps: Collection[Step]) -> QuerySet[ErasureStep]:
+    return ErasureStep.objects.filter(erasure=erasure, step__in=steps, done_at__isnull=True)
+
+
 def mark_done(erasure: Erasure, step: Step, count: int = 0) -> None:
     """Record that the step is done, and add to its count. A step that is done already keeps its time and its count."""
-    ErasureStep.objects.filter(erasure=erasure, step=step, done_at__isnull=True).update(
+    _not_done(erasure, [step]).update(
         done_at=ClockTimestamp(), checked_at=ClockTimestamp(), count=F("count") + count, waits_for="", waits_until=None
     )
 
 
 def mark_waiting(erasure: Erasure, steps: Collection[Step], waits_for: WaitsFor, until: datetime | None = None, *, count: int = 0) -> None:
     """Record why the steps are not done yet. ``count`` is what the step ``rows`` has done so far."""
-    found = ErasureStep.objects.filter(erasure=erasure, step__in=steps, done_at__isnull=True)
-    found.update(checked_at=ClockTimestamp(), waits_for=waits_for, waits_until=until)
+    _not_done(erasure, steps).update(checked_at=ClockTimestamp(), waits_for=waits_for, waits_until=until)
     if count:
-        found.filter(step=Step.ROWS).update(count=F("count") + count)
+        add_to_step(erasure, Step.ROWS, count)
 
 
 def add_to_step(erasure: Erasure, step: Step, count: int) -> None:
     """Add to the count of a step that is not done yet."""
-    ErasureStep.objects.filter(erasure=erasure, step=step, done_at__isnull=True).update(count=F("count") + count)
+    _not_done(erasure, [step]).update(count=F("count") + count)
 
 
 def finish(erasure: Erasure, counts: Mapping[Step, int]) -> None:
@@ -131,7 +132,7 @@ def position_of(user_id: UUID) -> int | None:
 
 
 def open_steps(erasure: Erasure, steps: Collection[Step]) -> list[ErasureStep]:
-    return list(ErasureStep.objects.filter(erasure=erasure, step__in=steps, done_at__isnull=True).order_by("pk"))
+    return list(_not_done(erasure, steps).order_by("pk"))
 
 
 def steps_of(erasure: Erasure) -> list[ErasureStep]:

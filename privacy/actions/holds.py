@@ -8,9 +8,10 @@ from datetime import date, datetime
 from typing import Self
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
+from findme.core.db.clock import database_clock
 from findme.core.errors import UserFacingError
 from privacy.actions.held_rows import user_fields_of
 from privacy.actions.locking import locked_user
@@ -67,9 +68,7 @@ def release(hold_id: int, *, actor_id: UUID | None = None) -> Hold:
             raise UserFacingError(f"There is no hold {hold_id}: nothing was changed. See the list of holds in the admin.")
         if not Hold.objects.active().filter(pk=hold_id).exists():
             raise UserFacingError(f"The hold {hold_id} has ended: nothing was changed.")
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT clock_timestamp()")
-            (held.released_at,) = cursor.fetchone()
+        held.released_at = database_clock()
         for name, value in actor_columns(actor_id, "released_by").items():
             setattr(held, name, value)
         held.save(update_fields=["released_at", "released_by_id", "released_by_account"])

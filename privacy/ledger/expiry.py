@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Min
 
+from findme.core.db.clock import database_clock
 from privacy.ledger.book import digest_at, last_checkpoint, last_position
 from privacy.ledger.checkpoint import Checkpoint, row_of, signed, verify_checkpoint
 from privacy.ledger.entry import LedgerBroken
@@ -27,7 +28,7 @@ from privacy.models.expired_records import delete_expired_records
 
 def count_expired(days: int) -> int:
     """Return how many entries a checkpoint would cover. It ends with an object of the ledger outside."""
-    end = _last_expired(outside_ledger(), _clock() - timedelta(days=days))
+    end = _last_expired(outside_ledger(), database_clock() - timedelta(days=days))
     return LedgerEntry.objects.filter(position__lte=max(end, last_checkpoint().position)).count()
 
 
@@ -40,7 +41,7 @@ def expire(days: int) -> int:
     with publishing():
         publish(outside, key)
         _agree(outside)
-        now = _clock()
+        now = database_clock()
         end = _last_expired(outside, now - timedelta(days=days))
         if end > last_checkpoint().position:
             entry = LedgerEntry.objects.get(pk=end)
@@ -93,11 +94,3 @@ def _last_expired(outside: OutsideLedger, before: datetime) -> int:
 def _objects(outside: OutsideLedger) -> Iterator[tuple[int, int]]:
     """Yield the first and the last position of each object. All entries are published."""
     return ((first, following - 1) for first, following in pairwise([*outside.firsts(), last_position() + 1]))
-
-
-def _clock() -> datetime:
-    """Return the time of PostgreSQL's clock, which dates the entries."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
-from django.db import connection
 from qdrant_client import QdrantClient
 
 from findme.core.commands.progress import Report, ignore_progress
+from findme.core.db.clock import database_clock
 from findme.core.errors import UserFacingError
 from privacy.actions.purging import note_purge
 from vectorstore.catalog import registry
@@ -104,7 +103,7 @@ def purge(
     Raises UserFacingError, with nothing changed, if ``log`` needs a retained collection dropped, if ``log`` is given and a cluster node is
     unavailable (no collection could be built), and if more than ``discard_vectors`` unique vectors would be lost.
     """
-    limit, began_at = DiscardLimit(discard_vectors), _now()
+    limit, began_at = DiscardLimit(discard_vectors), database_clock()
     refuse_embedded("segments, logs and snapshots that could be purged")
     with collection_lock(), qdrant() as client:
         servers = every_node(client, nodes)
@@ -140,13 +139,6 @@ def purge(
         result = _result(client, confirmed, _delete_stale_snapshots(client, servers, snapshots=snapshots, log=log), dropped, limit)
         note_purge(began_at, bytes_gone=result.has_no_bytes, snapshots_gone=result.has_no_snapshots)
         return result
-
-
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        found: datetime = cursor.fetchone()[0]
-    return found
 
 
 def _refuse_retained(*, log: bool, drop_retained: bool) -> None:

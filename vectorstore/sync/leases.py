@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from findme.core.errors import UserFacingError
@@ -108,13 +107,6 @@ def release_all(worker: UUID) -> None:
         if users := [row[0] for row in cursor.fetchall()]:
             enqueue_rechecks(cursor, users)
         cursor.execute("DELETE FROM vector_sync_workers WHERE id = %s", [worker])
-
-
-def database_clock() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        time: datetime = cursor.fetchone()[0]
-        return time
 
 
 def _of(claim: Claim) -> dict[str, Any]:

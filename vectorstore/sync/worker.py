@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 from findme.core.commands.explanations import explain_error
 from findme.core.commands.progress import ignore_progress
 from findme.core.commands.shutdown import GracefulShutdown, ShutdownRequested
+from findme.core.db.clock import database_clock
 from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql import refusals
 from findme.core.waiting import StallTimeout
@@ -27,7 +28,7 @@ from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.sync.batch import BATCH_SIZE, work
 from vectorstore.sync.claims import has_due_entries
 from vectorstore.sync.discarding import enqueue_discards
-from vectorstore.sync.leases import database_clock, expire_leases, release_all
+from vectorstore.sync.leases import expire_leases, release_all
 from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import BatchResult, SyncResult
 from vectorstore.sync.settings import check_settings

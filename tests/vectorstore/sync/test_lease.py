@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 import pytest
 from pytest_django import Settings
 
+from findme.core.db.clock import database_clock
 from tests.factories import UserFactory
 from tests.support.sessions import another_connection
 from tests.vectorstore.sync.points import one, queued
 from vectorstore.models import QuarantinedUser, QueueEntry, SyncLease, SyncWorker
 from vectorstore.queue.entries import enqueue, is_empty
 from vectorstore.sync.claims import Claim, claim_due
-from vectorstore.sync.leases import LeaseLost, database_clock, expire_leases, finish, release, release_all, renew
+from vectorstore.sync.leases import LeaseLost, expire_leases, finish, release, release_all, renew
 from vectorstore.sync.rechecks import start_recheck_delay
 from vectorstore.sync.results import RejectedUser
 from vectorstore.sync.settings import WrongSetting, check_settings
