@@ -30,6 +30,8 @@ from tests.support.vectors import unit_vector
 
 PAUSE_SECONDS = 0.02
 """Between two writes."""
+FIRST = 4
+"""The users whose vectors are written before the service says that it has started: however short a test is, so many are compared."""
 STARTED = "started"
 STORE = """
     INSERT INTO profile_embeddings (user_id, vector, location, interests, video_features)
@@ -83,12 +85,14 @@ def _store(session: psycopg.Connection[Any], point: Point) -> None:
 def main(kind: str, address: str, first_seed: int, pause_seconds: float) -> None:
     points = [Point(UUID(one["user_id"]), one["embedding"], one["payload"]) for one in json.loads(sys.stdin.readline())]
     written, chance = Written(), random.Random(first_seed)
+    first = points[:FIRST]
     with writer(kind, address) as write:
-        print(STARTED, flush=True)  # noqa: T201  # for the process that started this one
-        for seed in itertools.count(first_seed):
-            if select.select([sys.stdin], [], [], pause_seconds)[0]:
+        for count, seed in enumerate(itertools.count(first_seed)):
+            if count == len(first):
+                print(STARTED, flush=True)  # noqa: T201  # for the process that started this one
+            if count >= len(first) and select.select([sys.stdin], [], [], pause_seconds)[0]:
                 break
-            point = chance.choice(points)
+            point = first[count] if count < len(first) else chance.choice(points)
             try:
                 write(Point(point.user_id, unit_vector(seed), point.payload))
             except Exception as error:  # noqa: BLE001  # the test reads it
