@@ -3,7 +3,7 @@
 
 import sys  # already loaded; every other import is in `run`, because Ctrl-C can interrupt an import
 
-OURS = ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy")
+OURS = ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy", "backups")
 
 
 def run() -> "int | str | None":  # in quotes, because an older Python cannot evaluate it

@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "matching",
     "calls",
     "vectorstore",
+    "backups",
     "findme.demo",
 ]
 MIDDLEWARE = [

@@ -21,6 +21,7 @@ WRONG = {
     "apps": ("privacy/registry.py", "import accounts.age"),
     "vectorstore": ("vectorstore/queue/entries.py", "import vectorstore.qdrant.address"),
     "privacy": ("privacy/users.py", "import privacy.actions.outcome"),
+    "backups": ("backups/streams/__init__.py", "import backups.destinations"),
     "findme.core": ("findme/core/errors.py", "import findme.core.commands.base"),
     "findme": ("findme/environment.py", "import findme.embedded.server"),
     "of findme, the apps import the library and the migrator only": ("accounts/age.py", "import findme.environment"),
@@ -40,7 +41,7 @@ def packages() -> list[str]:
 def test_contracts__every_package_has_a_layer() -> None:
     layers = {name.strip() for layer in contracts()["apps"]["layers"] for name in layer.split("|")}
     assert set(packages()) - {"findme"} <= layers
-    assert {"findme", "findme.core", "privacy", "vectorstore"} == {
+    assert {"backups", "findme", "findme.core", "privacy", "vectorstore"} == {
         container for contract in contracts().values() for container in contract.get("containers", ()) if contract.get("exhaustive")
     }
 
@@ -58,7 +59,7 @@ def test_contracts__a_wrong_import_breaks_each(tmp_path: Path) -> None:
 
 @pytest.mark.at_length(every=9)
 @pytest.mark.long
-@pytest.mark.parametrize("container", ["findme", "findme/core", "privacy", "vectorstore"])
+@pytest.mark.parametrize("container", ["backups", "findme", "findme/core", "privacy", "vectorstore"])
 def test_contracts__a_new_folder_has_to_choose_its_layer(container: str, tmp_path: Path) -> None:
     copy_of_the_code(tmp_path)
     (tmp_path / container / "new_room").mkdir()

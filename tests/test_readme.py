@@ -146,7 +146,7 @@ def run_python(folder: Path) -> list[str]:
     """Return the output of the README's script, run as a file next to the packages, without Django's environment variables."""
     [script] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     [name] = re.findall(r"save this as `(\w+\.py)` next to `manage.py`", README)
-    for package in ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy"):
+    for package in ("findme", "accounts", "videos", "matching", "calls", "vectorstore", "privacy", "backups"):
         (folder / package).symlink_to(BASE_DIR / package)
     (folder / name).write_text(script)
     reported = {key: value for key, value in environment().items() if key not in ("DJANGO_SETTINGS_MODULE", "DEBUG", "PYTHONPATH")}

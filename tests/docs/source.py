@@ -10,7 +10,7 @@ from functools import cache
 from findme.environment import BASE_DIR
 from vectorstore.qdrant.address import SETTINGS
 
-PACKAGES = ("accounts", "calls", "findme", "matching", "privacy", "vectorstore", "videos")
+PACKAGES = ("accounts", "backups", "calls", "findme", "matching", "privacy", "vectorstore", "videos")
 LITERAL = 6
 """Fewest characters of a text without its values, so that a text does not match every line."""
 

@@ -1,0 +1,1 @@
+"""One backup of both stores, restored and proven. Nothing imports this app."""

@@ -1,0 +1,1 @@
+"""The part of a backup that PostgreSQL has."""
