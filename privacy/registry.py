@@ -7,7 +7,7 @@ outside PostgreSQL. ``privacy`` discovers the module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -143,10 +143,11 @@ class PersonalDataOwner(ABC):
     def erase(self, user_id: UUID) -> None:  # noqa: B027  # most owners have nothing to add to the cascade
         """Delete what the cascade from the user's row does not reach, just before that row. By default nothing."""
 
-    def files(self, user_id: UUID, *, exported: bool = False) -> Iterator[str]:
+    def files(self, user_id: UUID, *, exported: bool = False, rows: Callable[[type[Model]], Q] | None = None) -> Iterator[str]:
         """Yield the addresses of the user's files: the values of all fields whose declaration names ``files``. An address can come twice.
 
-        With ``exported``, only the fields that an export has: a file that also shows another user is not among them.
+        With ``exported``, only the fields that an export has: a file that also shows another user is not among them. With ``rows``, only the rows of a
+        model that meet the condition.
 
         The rows are found by the links that are foreign keys or ids. An owner with another link to files must override this.
         """
@@ -158,8 +159,11 @@ class PersonalDataOwner(ABC):
                 continue
             if not links:
                 raise NotImplementedError(f"{type(self).__qualname__} has files in {label}, and no link that finds them")
-            rows = apps.get_model(label)._base_manager.filter(Q(*[(link, user_id) for link in links], _connector=Q.OR))
-            for addresses in rows.order_by("pk").values_list(*names).iterator():
+            model = apps.get_model(label)
+            found = model._base_manager.filter(Q(*[(link, user_id) for link in links], _connector=Q.OR))
+            if rows is not None:
+                found = found.filter(rows(model))
+            for addresses in found.order_by("pk").values_list(*names).iterator():
                 yield from (str(address) for address in addresses if address)
 
     def clear_kept_row(self, user_id: UUID) -> None:  # noqa: B027  # only the owner of the user's row has something to clear

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
-from privacy.actions.held_rows import count_held_rows, delete_rows_without_hold
+from privacy.actions.held_rows import count_held_rows, delete_rows_without_hold, files_of_rows
 from privacy.actions.holds import active_holds, describe, holds_by_user
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import COVERED
@@ -14,6 +14,8 @@ from privacy.actions.stores import remove_from_stores
 from privacy.audit import Action, record
 from privacy.audit import Outcome as Recorded
 from privacy.declarations import Disposition
+from privacy.file_stores.addresses import Elsewhere
+from privacy.file_stores.stored_file import locate
 from privacy.ledger.entry import Kind
 from privacy.models import Hold, PendingAction
 from privacy.registry import Effect, PersonalDataOwner, registry
@@ -64,19 +66,25 @@ def ended_actions(most: int) -> list[PendingAction]:
 
 
 def _split(owner: PersonalDataOwner, effects: Iterable[Effect], user_id: UUID, holds: list[Hold]) -> list[Effect]:
-    """Divide the first effect that removes data into what is removed and what is held."""
+    """Divide the first effect that removes data, and those that remove files, into what is removed and what is held."""
     count = count_held_rows(owner, user_id) if holds else 0
     of_section = [hold for hold in holds if hold.section == owner.section]
     if not count and not of_section:
         return list(effects)
+    reason = "; ".join(map(describe, of_section or holds))
+    files = sum(not isinstance(locate(address), Elsewhere) for address in files_of_rows(owner, user_id, is_held=True))
     result: list[Effect] = []
     for effect in effects:
-        if effect.disposition in (Disposition.DELETED, Disposition.CLEARED) and not any(
+        if files and effect.disposition is Disposition.DELETED and owner.erasure_steps.get(effect.what) == "files":
+            result += _divided(effect, files, f"{effect.what} ({reason})")
+        elif effect.disposition in (Disposition.DELETED, Disposition.CLEARED) and not any(
             one.disposition is Disposition.HELD for one in result
         ):
-            result.append(replace(effect, count=(effect.count or 0) - count))
-            reason = "; ".join(map(describe, of_section or holds))
-            result.append(Effect(f"{owner.section} ({reason})", count, Disposition.HELD))
+            result += _divided(effect, count, f"{owner.section} ({reason})")
         else:
             result.append(effect)
     return result
+
+
+def _divided(effect: Effect, held: int, what: str) -> list[Effect]:
+    return [replace(effect, count=(effect.count or 0) - held), Effect(what, held, Disposition.HELD)]

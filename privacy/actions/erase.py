@@ -18,10 +18,20 @@ from findme.core.errors import UserFacingError
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
 from privacy.actions.erase_files import delete_files, require_file_stores, stored_files
-from privacy.actions.erasures import IN_ONE_TRANSACTION, Step, WaitsFor, finish, mark_done, mark_waiting, note_position, sealed_erasure
+from privacy.actions.erasures import (
+    IN_ONE_TRANSACTION,
+    Step,
+    WaitsFor,
+    add_to_step,
+    finish,
+    mark_done,
+    mark_waiting,
+    note_position,
+    sealed_erasure,
+)
 from privacy.actions.followed import begin, followed, unfinished_after_files
 from privacy.actions.hiding import effects_of_hiding, remove_hidden
-from privacy.actions.holds import active_holds, held_sections
+from privacy.actions.holds import active_holds
 from privacy.actions.locking import check_deferred_constraints, locked_user
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import Recording, complete, counts_of, recorded
@@ -88,7 +98,7 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         is_known = user_exists(user_id)
         if is_known:
             check_removal(user_id, actor_id)
-            require_file_stores(user_id, held_sections(user_id))
+            require_file_stores(user_id)
         elif sealed_erasure(user_id) is None and not PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists():
             _leftovers(user_id, effects_in_stores(user_id))
         erasure = begin(user_id, is_known=is_known)
@@ -106,11 +116,11 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
 
 def _erase_files(erasure: Erasure, recording: Recording) -> set[str]:
     """Delete the files without a hold, and return their addresses. From the first one on, the erasure cannot be undone."""
-    held = held_sections(erasure.user_id)
-    recording.is_final = any(stored_files(erasure.user_id, held))
-    addresses, deleted = delete_files(erasure.user_id, held)
-    if held:
+    recording.is_final = any(stored_files(erasure.user_id))
+    addresses, deleted = delete_files(erasure.user_id)
+    if active_holds(erasure.user_id):
         mark_waiting(erasure, [Step.FILES], WaitsFor.HOLD)
+        add_to_step(erasure, Step.FILES, deleted)
     else:
         mark_done(erasure, Step.FILES, deleted)
     return addresses
@@ -132,7 +142,7 @@ def _erase(
             is_expected = is_pending or erasure.request_id is not None
             return Outcome(user_id, changed=False, effects=tuple(in_stores if is_expected else _leftovers(user_id, in_stores)))
         check_removal(user_id, actor_id)
-        delete_files(user_id, held_sections(user_id), known=addresses)  # of rows that were added meanwhile
+        delete_files(user_id, known=addresses)  # of rows that were added meanwhile
         if active_holds(user_id):
             outcome = erase_all_but_held(user_id, actor_id=actor_id)
             note_position(erasure)

@@ -1,4 +1,4 @@
-"""Rows that a hold keeps, by the declarations of their owners, and the deletion of all others."""
+"""Rows that a hold keeps, by the declarations of their owners, their files, and the deletion of all others."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def delete_rows_without_hold(user_id: UUID) -> None:
     for owner in reversed(list(registry.owners)):  # calls before matches: rows before those that they refer to
         for rows, kept in rows_of(owner, user_id):
             rows.exclude(kept).delete()
+
+
+def files_of_rows(owner: PersonalDataOwner, user_id: UUID, *, is_held: bool) -> Iterator[str]:
+    """Yield the addresses of the user's files in the rows that a hold keeps, or in all others."""
+    fields_by_model = dict(_user_fields(owner))
+
+    def rows(model: type[Model]) -> Q:
+        kept = held(owner.section, model, fields_by_model.get(model, ()))
+        return kept if is_held else ~kept
+
+    return owner.files(user_id, rows=rows)
 
 
 def count_held_rows(owner: PersonalDataOwner, user_id: UUID) -> int:

@@ -87,11 +87,6 @@ def active_holds(user_id: UUID) -> list[Hold]:
     return holds_by_user([user_id]).get(user_id, [])
 
 
-def held_sections(user_id: UUID) -> frozenset[str]:
-    """Return the sections that an erasure of the user must leave."""
-    return frozenset(held.section for held in active_holds(user_id))
-
-
 def holds_by_user(user_ids: Collection[UUID]) -> dict[UUID, list[Hold]]:
     """Return the active holds that keep the row of each user, as ``active_holds`` does. Users without one are left out."""
     active = {held.pk: held for held in Hold.objects.active().order_by("pk")}

@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Model, Q
 
+from privacy.actions.erase_files import stored_files
+from privacy.actions.held_rows import files_of_rows
 from privacy.actions.holds import active_holds
 from privacy.declarations import Disposition, Link, LinkKind, TableDeclaration
 from privacy.file_stores.addresses import Elsewhere
@@ -59,7 +61,7 @@ def plan_erasure(user_id: UUID) -> Plan:
     """
     holds = sorted({(held.section, held.article) for held in active_holds(user_id)})
     tables = {model._meta.db_table: (model, table) for model, table in _tables()}
-    files_deleted, files_kept = _count_files(user_id, holds)
+    files_deleted, files_kept = _count_files(user_id)
     stores = {store.name: store for store in registry.stores}
     shape = {
         "policy": POLICY_VERSION,
@@ -147,9 +149,7 @@ def _store_names() -> Iterator[str]:
         yield f"store.{name if name in COUNTED else 'other'}"
 
 
-def _count_files(user_id: UUID, holds: Collection[tuple[str, str]]) -> tuple[int, int]:
-    """Return the numbers of files that are deleted and that are kept, because no store has them."""
-    held = {section for section, _ in holds}
-    addresses = {address for owner in registry.owners if owner.section not in held for address in owner.files(user_id)}
-    kept = sum(isinstance(locate(address), Elsewhere) for address in addresses)
-    return len(addresses) - kept, kept
+def _count_files(user_id: UUID) -> tuple[int, int]:
+    """Return the numbers of files that are deleted and that are kept, because no store has them. Files that a hold keeps are in neither."""
+    addresses = {address for owner in registry.owners for address in files_of_rows(owner, user_id, is_held=False)}
+    return sum(1 for _ in stored_files(user_id)), sum(isinstance(locate(address), Elsewhere) for address in addresses)
