@@ -35,10 +35,11 @@ from vectorstore.qdrant.scroll import record_pages
 from vectorstore.retention.drop import drop
 from vectorstore.retention.unique_vectors import FIELDS, PAGE_SIZE, DiscardLimit, UniqueVectors
 from vectorstore.snapshots.archive import Contents, read_complete
-from vectorstore.snapshots.downloads import download_folder, note_snapshot, require_room
+from vectorstore.snapshots.downloads import download_folder, require_room
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.repository import SECONDS, Snapshot, delete_on, shard_snapshots_of, snapshots_of
-from vectorstore.snapshots.transfer import download, make
+from vectorstore.snapshots.temporary import temporary_snapshots
+from vectorstore.snapshots.transfer import download
 from vectorstore.snapshots.upload import recover_shards, run_with_open_session
 
 REPORT_EVERY = 1000
@@ -170,31 +171,12 @@ def _id(key: Key) -> str:
 
 def _copy_points(nodes: Sequence[Node], collection: str, name: str, settings: Copy, report: Report) -> None:
     """Create the copy from a snapshot of every node. The snapshots and the downloaded files are deleted afterwards."""
-    made: list[tuple[Node, Snapshot]] = []
-    with download_folder(settings.folder) as folder:
-        try:
-            made += ((node, _make(node, collection, folder, settings.seconds)) for node in nodes)
-            sums = [_download(node, one, folder, report) for node, one in made]
-            contents = read_complete([folder / one.name for _, one in made])
-            with qdrant() as client:
-                files: list[tuple[Contents, str]] = list(zip(contents, sums, strict=True))
-                recover_shards(client, nodes, name, files, seconds=settings.seconds, report=report)
-        finally:
-            for node, one in made:
-                delete_on([node], [one])
-
-
-def _make(node: Node, collection: str, folder: Path, seconds: float) -> Snapshot:
-    """Create a snapshot on the node, for a file in ``folder``. Raises UserFacingError if the node does not list it: another node has made it."""
-    name = run_with_open_session(lambda: make(node.address, collection, seconds=seconds))
-    note_snapshot(folder, node.address.url, name)
-    found = next((one for one in snapshots_of(node, collection) if one.name == name), None)
-    if found is None:
-        raise UserFacingError(
-            f"Qdrant at {node.address} has made the snapshot {name!r}, but does not list it: a load balancer leads to several nodes. Name the"
-            " own URL of every node with --node."
-        )
-    return found
+    with download_folder(settings.folder) as folder, temporary_snapshots(nodes, collection, folder, seconds=settings.seconds) as made:
+        sums = [_download(node, one, folder, report) for node, one in made]
+        contents = read_complete([folder / one.name for _, one in made])
+        with qdrant() as client:
+            files: list[tuple[Contents, str]] = list(zip(contents, sums, strict=True))
+            recover_shards(client, nodes, name, files, seconds=settings.seconds, report=report)
 
 
 def _download(node: Node, one: Snapshot, folder: Path, report: Report) -> str:

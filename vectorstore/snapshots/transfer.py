@@ -52,17 +52,36 @@ def download(address: Address, collection: str, name: str, file: BinaryIO, *, si
     Raises StoreUnavailable, and UserFacingError for a snapshot that does not exist.
     """
     digest, done = hashlib.sha256(), 0
-    path = f"/collections/{quote(collection, safe='')}/snapshots/{quote(name, safe='')}"
-    with rest(address, answer_seconds=address.timeout) as client, client.stream("GET", path) as response:
-        _check(response, address, missing=f"Qdrant at {address} no longer has a snapshot {name!r}. See manage.py qdrant_snapshot list.")
-        for chunk in response.iter_bytes():
+    with chunks_of(address, collection, name, size=size) as chunks:
+        for chunk in chunks:
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
             report(done, size)
-    if done != size:
-        raise StoreUnavailable(f"Only {done:,} of {size:,} bytes of the snapshot {name!r} arrived from {address}. Run the command again.")
     return digest.hexdigest()
+
+
+@contextmanager
+def chunks_of(address: Address, collection: str, name: str, *, size: int) -> Iterator[Iterator[bytes]]:
+    """Yield the bytes of the snapshot ``name`` in pieces, as the server sends them. After the last one, the number of bytes is compared with ``size``.
+
+    Raises StoreUnavailable, and UserFacingError for a snapshot that does not exist.
+    """
+    path = f"/collections/{quote(collection, safe='')}/snapshots/{quote(name, safe='')}"
+
+    def counted(response: httpx.Response) -> Iterator[bytes]:
+        done = 0
+        for chunk in response.iter_bytes():
+            done += len(chunk)
+            yield chunk
+        if done != size:
+            raise StoreUnavailable(
+                f"Only {done:,} of {size:,} bytes of the snapshot {name!r} arrived from {address}. Run the command again."
+            )
+
+    with rest(address, answer_seconds=address.timeout) as client, client.stream("GET", path) as response:
+        _check(response, address, missing=f"Qdrant at {address} no longer has a snapshot {name!r}. See manage.py qdrant_snapshot list.")
+        yield counted(response)
 
 
 def make(address: Address, collection: str, *, seconds: float) -> str:

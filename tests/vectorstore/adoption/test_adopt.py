@@ -336,6 +336,7 @@ from qdrant_client import QdrantClient
 from tests.support.killing import kill_at_call
 from vectorstore.catalog import registry
 from vectorstore.adoption import copy, fence, in_place
+from vectorstore.snapshots import temporary
 from vectorstore.adoption import replace as replacement
 from vectorstore.adoption.adopt import Options, adopt
 from vectorstore.rebuild import build as building
@@ -347,7 +348,7 @@ owners = {
     "update_collection": QdrantClient, "raise_above": in_place, "register": registry, "register_as_live": in_place,
     "reset_checkpoint": in_place.checkpoint, "sync_users": in_place, "upsert": conditional_write, "backfill": building, "accept": replacement,
     "prepare": registry, "delete_collection": QdrantClient, "point_alias": replacement, "reconcile": registry,
-    "change_settings": fence, "_require_refusal": fence, "make": copy, "download": copy, "recover_shards": copy, "compare_collections": copy,
+    "change_settings": fence, "_require_refusal": fence, "make": temporary, "download": copy, "recover_shards": copy, "compare_collections": copy,
     "_clean": copy, "retain_copy": registry, "changes": replacement.Vectors, "delete_snapshots": replacement, "forget_settings": replacement,
 }
 kill_at_call([(owners[at], at)], nth)

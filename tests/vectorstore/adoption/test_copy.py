@@ -36,6 +36,7 @@ from vectorstore.purge.purge import purge
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import ServerError
 from vectorstore.retention.housekeeping import Housekeeping
+from vectorstore.snapshots import temporary
 from vectorstore.snapshots.nodes import every_node
 from vectorstore.snapshots.repository import snapshots_of
 from vectorstore.snapshots.upload import recover_shards
@@ -215,7 +216,7 @@ def test_adopt__snapshots_of_the_old_collection__are_deleted_before_it(qdrant_se
 
 def test_adopt__retain_0__makes_no_copy(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     users = guide_collection_of(2)
-    monkeypatch.setattr(copy, "make", pytest.fail)
+    monkeypatch.setattr(temporary, "make", pytest.fail)
     assert outcome("init_qdrant", "--adopt", "--retain", "0d") == (0, "")
     assert_replaced(users, copied=False)
 
@@ -351,7 +352,7 @@ def test_adopt__server_has_no_room__keeps_the_collection(qdrant_server: object, 
     def fail(*_arguments: Any, **_options: Any) -> None:
         raise ServerError("Qdrant at http://host answered 500 (No space left on device): check its log, then run it again.")
 
-    monkeypatch.setattr(copy, step, fail)
+    monkeypatch.setattr(temporary if step == "make" else copy, step, fail)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, "No space left on device" in line) == (2, True)
     assert_untouched(users)
@@ -367,7 +368,7 @@ def test_adopt__temporary_folder_does_not_exist__is_refused(qdrant_server: objec
 def test_adopt__snapshot_is_on_another_node__names_node(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load balancer leads the requests to several nodes, and each lists its own snapshots only."""
     users = guide_collection_of(1)
-    monkeypatch.setattr(copy, "make", lambda *_arguments, **_options: "elsewhere.snapshot")
+    monkeypatch.setattr(temporary, "make", lambda *_arguments, **_options: "elsewhere.snapshot")
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, "does not list it: a load balancer leads to several nodes." in line) == (2, True)
     assert_untouched(users)
