@@ -17,7 +17,7 @@ from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import CALLS
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
-from privacy.retention_rules import RowRule
+from privacy.retention_rules import RowRule, of_restricted_users
 from privacy.shared_data import without_person
 
 RECORDINGS = "call recordings"
@@ -126,8 +126,9 @@ class Calls(PersonalDataOwner):
 
 
 def _calls_before(before: datetime) -> VideoCallQuerySet:
-    """Return the old calls that no hold keeps."""
-    return VideoCall.objects.filter(created_at__lt=before).exclude(held_rows(Section.CALLS, ("caller", "callee")))
+    """Return the old calls that neither a hold nor a restriction keeps."""
+    kept = held_rows(Section.CALLS, ("caller", "callee")) | of_restricted_users("caller", "callee")
+    return VideoCall.objects.filter(created_at__lt=before).exclude(kept)
 
 
 def _calls(user_id: UUID) -> VideoCallQuerySet:

@@ -14,7 +14,7 @@ from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, columns_of, registry
-from privacy.retention_rules import RowRule
+from privacy.retention_rules import RowRule, of_restricted_users
 
 
 class Matches(PersonalDataOwner):
@@ -28,7 +28,7 @@ class Matches(PersonalDataOwner):
             since="their creation",
             category=Category.MATCHES,
             expired=lambda before: Match.objects.filter(created_at__lt=before, calls__isnull=True).exclude(
-                held_rows(Section.MATCHES, ("user", "matched_user"))
+                held_rows(Section.MATCHES, ("user", "matched_user")) | of_restricted_users("user", "matched_user")
             ),
         ),
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from privacy.declarations import Category, Disposition
@@ -80,6 +80,14 @@ class UserRule(RetentionRule):
 
     def count(self, days: int) -> int:
         return self.expired(time_before(days)).count()
+
+
+def of_restricted_users(*users: str) -> Q:
+    """Return the condition for rows of a user whose data may only be stored (GDPR, article 18). ``users`` are the fields that refer to users."""
+    condition = Q()
+    for field in users:
+        condition |= Q(**{f"{field}__restricted_at__isnull": False})
+    return condition
 
 
 def time_before(days: int) -> datetime:

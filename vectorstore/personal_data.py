@@ -17,7 +17,7 @@ from privacy.json_schemas import NUMBER, Schema, array_of, object_of, or_null, r
 from privacy.models.request_choices import Processing
 from privacy.purposes import MATCHING
 from privacy.registry import Effect, PersonalDataOwner, Protection, Store, columns_of, registry
-from privacy.retention_rules import RowRule
+from privacy.retention_rules import RowRule, of_restricted_users
 from vectorstore.models import ImportDigest, ProfileEmbedding, QuarantinedUser, QueueEntry, StoreState, VectorImport
 
 UNTIL_SYNCED = Retention("until the vector store has the change")
@@ -69,7 +69,9 @@ class Embeddings(PersonalDataOwner):
             what="embeddings of deactivated users",
             since="the last change of the user",
             category=Category.LIKENESS,
-            expired=lambda before: ProfileEmbedding.objects.filter(user__active=False, user__updated_at__lt=before, updated_at__lt=before),
+            expired=lambda before: ProfileEmbedding.objects.filter(
+                user__active=False, user__updated_at__lt=before, updated_at__lt=before
+            ).exclude(of_restricted_users("user")),
         ),
     )
     tables = {

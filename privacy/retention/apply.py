@@ -76,7 +76,7 @@ def _count(rule: UserRule, days: int) -> int:
 
 
 def _erasable(rule: UserRule, days: int) -> QuerySet[Any]:
-    """Return the users of a rule who are no staff, have no open request, and are not anonymized or about to be erased.
+    """Return the users of a rule who are no staff, have no open request, and are not restricted, anonymized or about to be erased.
 
     Users with a hold are left out later: also the held rows of another user can keep a user's row.
     """
@@ -85,6 +85,7 @@ def _erasable(rule: UserRule, days: int) -> QuerySet[Any]:
         ~Exists(PendingAction.objects.filter(kind=Kind.ERASE, **about)),
         ~Exists(DataSubjectRequest.objects.filter(closed_on__isnull=True, **about)),
         ~Exists(ErasedUser.objects.filter(**about)),
+        restricted_at=None,
         is_staff=False,
         is_superuser=False,
     )

@@ -67,6 +67,13 @@ def apply_rules() -> list[dict[str, Any]]:
     return rules
 
 
+def previewed() -> list[dict[str, Any]]:
+    code, out, err = manage_here("apply_retention", "--dry-run", "--json")
+    assert (code, err) == (0, ""), (out, err)
+    rules: list[dict[str, Any]] = json.loads(out)["rules"]
+    return rules
+
+
 def counts() -> dict[str, int]:
     return {rule["name"]: rule["count"] for rule in apply_rules()}
 
@@ -284,6 +291,28 @@ def test_held_data__stays_until_the_release(shelf: Shelf, settings: Settings) ->
         release(one.pk)
     assert counts() == {"call_recordings": 1, "calls": 1, "hidden_users": 2, "matches": 0}
     assert not LedgerEntry.objects.filter(kind=Kind.UNDO_ERASE).exists()
+
+
+def test_restricted_users__and_their_rows_stay(shelf: Shelf, settings: Settings) -> None:
+    """A user can ask for a restriction so that data stay, for example for a legal claim (GDPR, article 18 (1) (b) and (c))."""
+    settings.RETENTION_RULES = dict.fromkeys([name for name in NAMES if name != "ledger"], DAYS)
+    restricted, other = old_user(restricted_at=ago(1), deleted_at=ago(DAYS + 1), active=False), UserFactory.create()
+    ProfileEmbeddingFactory.create(user=restricted, created_at=ago(500), updated_at=ago(500))
+    MatchFactory.create(user=restricted, matched_user=other, week_number=1, created_at=ago(500))
+    MatchFactory.create(user=other, matched_user=restricted, week_number=2, created_at=ago(500))
+    match = MatchFactory.create(user=restricted, matched_user=other, week_number=3, created_at=ago(500))
+    VideoCallFactory.create(match=match, caller=restricted, callee=other, created_at=ago(500), recording_url="https://calls/1")
+    VideoCallFactory.create(match=match, caller=other, callee=restricted, created_at=ago(500), recording_url="https://calls/2")
+    process_pending()
+    approve_current()
+    assert sum(rule["count"] for rule in previewed()) == 0
+    assert counts() == dict.fromkeys(settings.RETENTION_RULES, 0)
+    assert (User.objects.count(), Match.objects.count(), ProfileEmbedding.objects.count()) == (2, 3, 1)
+    assert set(VideoCall.objects.values_list("recording_url", flat=True)) == {"https://calls/1", "https://calls/2"}
+    User.objects.filter(pk=restricted.pk).update(restricted_at=None, updated_at=ago(500))
+    assert counts() == {
+        **{"call_recordings": 2, "calls": 2, "matches": 3, "deactivated_embeddings": 0, "hidden_users": 1, "inactive_users": 0},
+    }
 
 
 def test_users_with_files__are_erased_with_their_files(shelf: Shelf, settings: Settings, tmp_path: Path) -> None:
