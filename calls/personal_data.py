@@ -34,6 +34,7 @@ class Calls(PersonalDataOwner):
             since="their creation",
             category=Category.CALLS,
             expired=lambda before: _calls_before(before),
+            turn=2,
         ),
         RowRule(
             name="call_recordings",

@@ -26,6 +26,8 @@ class RetentionRule(ABC):
     """A rule by its name. ``what`` and ``since`` are phrases: "matches", "their creation".
 
     Increase ``revision`` with each change of what the rule takes or does, so that it must be approved again. ``least_days`` is the shortest retention.
+
+    Rules are applied in the order of ``turn``. A rule comes before each rule that changes what it takes. So a preview counts what is deleted then.
     """
 
     name: str
@@ -35,6 +37,7 @@ class RetentionRule(ABC):
     disposition: Disposition = Disposition.DELETED
     revision: int = 1
     least_days: int = 1
+    turn: int = 1
 
     @abstractmethod
     def count(self, days: int) -> int:
@@ -64,12 +67,15 @@ class RowRule(AppliedRule):
         changed = 0
         while True:
             with transaction.atomic():
-                rows = self.expired(time_before(days))
+                before = time_before(days)
+                rows = self.expired(before)
                 keys = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:BATCH_SIZE])
                 if not keys:
                     return changed
-                self.change(rows.model._default_manager.filter(pk__in=keys))
-            changed += len(keys)
+                # Before the lock, another transaction may have added a row that keeps one of these, such as the call of a match.
+                still = list(self.expired(before).filter(pk__in=keys).values_list("pk", flat=True))
+                self.change(rows.model._default_manager.filter(pk__in=still))
+            changed += len(still)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +83,7 @@ class UserRule(RetentionRule):
     """``expired`` returns the users before a time. They are erased in the same way as by ``erase_user --hard``."""
 
     expired: Callable[[datetime], QuerySet[Any]]
+    turn: int = 3
 
     def count(self, days: int) -> int:
         return self.expired(time_before(days)).count()

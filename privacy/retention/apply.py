@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -32,8 +32,13 @@ class RuleResult:
 
 
 def preview(policy: Policy) -> Iterator[RuleResult]:
-    for rule, days in policy.rules:
-        yield _result(rule, days, _count(rule, days) if isinstance(rule, UserRule) else rule.count(days))
+    earlier: list[QuerySet[Any]] = []
+    for rule, days in policy.in_turn:
+        if isinstance(rule, UserRule):
+            yield _result(rule, days, _count(rule, days, earlier))
+            earlier.append(_erasable(rule, days))
+        else:
+            yield _result(rule, days, rule.count(days))
 
 
 def apply(policy: Policy) -> Iterator[RuleResult]:
@@ -42,7 +47,7 @@ def apply(policy: Policy) -> Iterator[RuleResult]:
     Raise UserFacingError if the rules are not approved, and as ``record_entries`` does before a user is erased.
     """
     policy.require_approved()
-    for rule, days in policy.rules:
+    for rule, days in policy.in_turn:
         if isinstance(rule, UserRule):
             erased, waiting = _erase(rule, days)
             yield _result(rule, days, erased, len(waiting))
@@ -67,8 +72,11 @@ def _erase(rule: UserRule, days: int) -> tuple[int, dict[UUID, str]]:
     return erased, waiting
 
 
-def _count(rule: UserRule, days: int) -> int:
+def _count(rule: UserRule, days: int, earlier: Iterable[QuerySet[Any]]) -> int:
+    """Return the number of users that the rule erases after the rules that erase the users ``earlier``."""
     users = _erasable(rule, days)
+    for taken in earlier:
+        users = users.exclude(pk__in=taken.values("pk"))
     if not Hold.objects.active().exists():
         return users.count()
     user_ids = list(users.values_list("pk", flat=True))

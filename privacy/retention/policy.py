@@ -27,6 +27,11 @@ class Policy:
 
     rules: tuple[tuple[RetentionRule, int], ...]
 
+    @property
+    def in_turn(self) -> list[tuple[RetentionRule, int]]:
+        """Return the rules in the order in which they are applied."""
+        return sorted(self.rules, key=lambda rule: rule[0].turn)
+
     @cached_property
     def digest(self) -> bytes:
         """Return the SHA-256 of the canonical JSON of the rules. Every change of a rule changes it."""
