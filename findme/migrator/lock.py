@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from findme.core.db.advisory_lock import AdvisoryLock
+from findme.core.db.advisory_lock import AdvisoryLock, describe_holder, lock_session
 from findme.core.errors import UserFacingError
 
 LOCK_KEY = int.from_bytes(b"findme", "big")
@@ -56,19 +54,18 @@ def migration_lock(
     directly.
     """
     limit = settings.MIGRATE_WAIT_SECONDS if seconds is None else seconds
-    with closing(connections[using].copy()) as connection:
-        _configure_session(connection, purpose)
+    with lock_session(purpose, using) as connection:
         lock = MigrationLock(connection, LOCK_KEY)
 
         def busy() -> UserFacingError:
             return UserFacingError(
-                f"The migration lock was not free within {limit:g} s: {_holder(lock)}. Run the command again later,"
+                f"The migration lock was not free within {limit:g} s: {describe_holder(lock)}. Run the command again later,"
                 " or wait longer with --wait-seconds."
             )
 
         def on_wait() -> None:
             if limit:
-                on_warning(f"Waiting up to {limit:g} s for the migration lock: {_holder(lock)}.")
+                on_warning(f"Waiting up to {limit:g} s for the migration lock: {describe_holder(lock)}.")
 
         with lock.held(limit, busy, on_wait):
             yield lock
@@ -94,18 +91,3 @@ def _backend_pid(connection: BaseDatabaseWrapper) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])
-
-
-def _configure_session(connection: BaseDatabaseWrapper, purpose: str) -> None:
-    """Set the name shown in pg_stat_activity, and remove the session's idle and statement timeouts."""
-    name = f"findme {purpose} {socket.gethostname()}:{os.getpid()}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('application_name', %s, false), set_config('idle_session_timeout', '0', false), set_config('statement_timeout', '0', false)",
-            [name[:63]],
-        )
-
-
-def _holder(lock: AdvisoryLock) -> str:
-    held = lock.holder()
-    return f"process {held[0]} ({held[1]!r}) holds it" if held else "it was held until just now"

@@ -6,12 +6,14 @@ CREATE INDEX CONCURRENTLY in the session with the lock waits for every snapshot 
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from findme.core.errors import UserFacingError
@@ -71,3 +73,25 @@ class AdvisoryLock:
         with self.connection.cursor() as cursor:
             cursor.execute(query, [self.key])
             return cursor.fetchone()
+
+
+@contextmanager
+def lock_session(purpose: str, using: str = DEFAULT_DB_ALIAS) -> Iterator[BaseDatabaseWrapper]:
+    """Yield a connection of its own for a lock: an error on another connection does not release it.
+
+    pg_stat_activity shows the ``purpose``. The session has no idle timeout and no statement timeout.
+    """
+    name = f"findme {purpose} {socket.gethostname()}:{os.getpid()}"
+    with closing(connections[using].copy()) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('application_name', %s, false), set_config('idle_session_timeout', '0', false), set_config('statement_timeout', '0', false)",
+                [name[:63]],
+            )
+        yield connection
+
+
+def describe_holder(lock: AdvisoryLock) -> str:
+    """Return which session holds the lock, for an error message."""
+    held = lock.holder()
+    return f"process {held[0]} ({held[1]!r}) holds it" if held else "it was held until just now"
