@@ -19,6 +19,7 @@ from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
 from findme.core.db.validators import validate_storable
+from findme.core.errors import UserFacingError
 from findme.core.models import TimestampedModel
 from privacy.users import anonymized_email
 
@@ -231,8 +232,8 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
 
         A save without ``update_fields`` leaves ``SWITCHES`` as they are.
         """
-        if not self._state.adding and update_fields is None:
-            # An object that was read earlier would lift a restriction, or withdraw an objection.
+        if update_fields is None:
+            # An object that was read or dumped earlier would lift a restriction, or withdraw an objection.
             values = [value for value in values if value[0].name not in SWITCHES]
         unremoved = base_qs
         if not self._state.adding and (update_fields is None or not CLEARED.isdisjoint(update_fields)):
@@ -262,6 +263,21 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     def is_hidden(self) -> bool:
         """Return whether no search and no match may have the user: deleted, restricted, or after an objection."""
         return any(getattr(self, column) is not None for column in HIDING_COLUMNS)
+
+    @property
+    def is_unchangeable(self) -> bool:
+        """Return whether the user is restricted, and has no approved request for a rectification (article 18 (2))."""
+        from privacy.requests.conditions import may_be_rectified  # its modules need the models of all apps
+
+        return self.restricted_at is not None and not may_be_rectified(self.pk)
+
+    def require_changeable(self) -> None:
+        """Raise UserFacingError for a user that forms and commands must not change."""
+        if self.is_unchangeable:
+            raise UserFacingError(
+                f"The user {str(self.pk)!r} is restricted: nothing was changed. Lift the restriction first, or approve the user's request for a"
+                " rectification."
+            )
 
     @property
     def age(self) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
+from accounts.admin.restriction import refuse_restricted
 from accounts.models import User
 from calls.models import VideoCall
+from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
 
@@ -14,10 +19,33 @@ COLORS = {"initiated": "info", "ringing": "info", "active": "info", "ended": "su
 SYSTEM_FIELDS = ("id", "metadata", "created_at")
 
 
+class VideoCallForm(DatabaseErrorForm):
+    """Form for a call. Only the form for a new call has the two users. The call of a restricted user cannot be changed."""
+
+    def clean_caller(self) -> User:
+        return _require_reachable(self.cleaned_data["caller"])
+
+    def clean_callee(self) -> User:
+        return _require_reachable(self.cleaned_data["callee"])
+
+    def clean(self) -> dict[str, Any] | None:
+        if "caller" not in self.fields:
+            refuse_restricted(self.instance.caller, self.instance.callee, rows="calls")
+        return super().clean()
+
+
+def _require_reachable(user: User) -> User:
+    """An objection ends no match that exists, so its users may still call each other."""
+    if user.deleted_at is not None or user.restricted_at is not None:
+        raise ValidationError("This user is deleted or restricted: no new call may have the user.")
+    return user
+
+
 @admin.register(VideoCall)
 class VideoCallAdmin(UuidSearchAdmin[VideoCall]):
     """The match, the users and the session are fixed. Staff may correct the course of the call."""
 
+    form = VideoCallForm
     list_display = ("id", "calling_person", "called_person", "shown_status", "started_at", "duration", "quality_rating", "created_at")
     person_columns = {"calling_person": "caller_id", "called_person": "callee_id"}
     list_select_related = ("caller", "callee")

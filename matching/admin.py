@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.utils.safestring import SafeString
 
+from accounts.admin.restriction import refuse_restricted
 from accounts.models import User
 from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import Related, labeled, link_to
@@ -17,13 +20,18 @@ SYSTEM_FIELDS = ("id", "created_at", "updated_at", "deleted_at")
 
 
 class MatchForm(DatabaseErrorForm):
-    """Form for a match. Only the form for a new match has the two users."""
+    """Form for a match. Only the form for a new match has the two users. The match of a restricted user cannot be changed."""
 
     def clean_user(self) -> User:
         return _require_matched(self.cleaned_data["user"])
 
     def clean_matched_user(self) -> User:
         return _require_matched(self.cleaned_data["matched_user"])
+
+    def clean(self) -> dict[str, Any] | None:
+        if "user" not in self.fields:
+            refuse_restricted(self.instance.user, self.instance.matched_user, rows="matches")
+        return super().clean()
 
 
 def _require_matched(user: User) -> User:

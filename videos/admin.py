@@ -12,7 +12,6 @@ from accounts.models import User
 from findme.core.admin.db_errors import DatabaseErrorForm
 from findme.core.admin.links import labeled, link_to
 from findme.core.admin.model_admin import SYSTEM, UuidSearchAdmin
-from privacy.requests.conditions import may_be_rectified
 from videos.models import Video
 
 COLORS = {"uploading": "info", "processing": "info", "verifying": "info", "verified": "success", "rejected": "danger", "error": "danger"}
@@ -26,7 +25,7 @@ USER_RESTRICTED = "This user is restricted: their videos can be added and change
 def _require_changeable(user: User) -> None:
     if user.deleted_at is not None:
         raise ValidationError(USER_REMOVED)
-    if user.restricted_at is not None and not may_be_rectified(user.pk):
+    if user.is_unchangeable:
         raise ValidationError(USER_RESTRICTED)
 
 

@@ -21,7 +21,6 @@ from findme.core.admin.model_admin import SYSTEM, FindmeModelAdmin
 from findme.core.errors import UserFacingError, one_line
 from privacy.admin.mixin import PrivacyActions
 from privacy.admin.permissions import denial_reason
-from privacy.requests.conditions import may_be_rectified
 
 if TYPE_CHECKING:
     _DjangoUserAdmin = DjangoUserAdmin[User]
@@ -82,7 +81,7 @@ class UserAdmin(PrivacyActions, _DjangoUserAdmin, FindmeModelAdmin[User]):
         return "Set."
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        if obj is not None and obj.restricted_at is not None and not may_be_rectified(obj.pk):
+        if obj is not None and obj.is_unchangeable:
             return False
         if obj is not None and (obj.deleted_at is not None or denial_reason(request.user, obj, removes=False)):
             return False

@@ -3,10 +3,13 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from accounts.models import User
 from calls.admin import VideoCallAdmin
 from calls.models import VideoCall
 from matching.models import Match
-from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+from privacy.models.request_choices import State
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory, now
+from tests.privacy.requests.rows import request_in
 from tests.support.staff import errors_of, save, signed_in, superuser
 from tests.support.threads import in_thread
 
@@ -96,3 +99,37 @@ def test_add__value_that_postgresql_cannot_store(monkeypatch: pytest.MonkeyPatch
     assert errors_of(signed_in(superuser()).post(ADD, new_call(MatchFactory.create()))) == {
         "__all__": ["PostgreSQL cannot store one of these values: it is too large or has a forbidden character. Correct it and save again."]
     }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", ["caller", "callee"])
+@pytest.mark.parametrize("column", ["deleted_at", "restricted_at"])
+def test_add__deleted_or_restricted_user__is_refused(column: str, role: str) -> None:
+    posted = new_call(MatchFactory.create())
+    User.objects.filter(pk=posted[role]).update(**{column: now()})
+    assert errors_of(signed_in(superuser()).post(ADD, posted)) == {
+        role: ["This user is deleted or restricted: no new call may have the user."]
+    }
+
+
+@pytest.mark.django_db
+def test_add__objecting_user_of_a_match_that_exists() -> None:
+    posted = new_call(MatchFactory.create())
+    User.objects.filter(pk=posted["caller"]).update(objected_at=now())
+    assert signed_in(superuser()).post(ADD, posted).status_code == 302
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", ["caller", "callee"])
+def test_change__of_a_restricted_user__only_for_an_approved_rectification(role: str) -> None:
+    call = VideoCallFactory.create()
+    person_id = getattr(call, f"{role}_id")
+    User.objects.filter(pk=person_id).update(restricted_at=now())
+    address, client = reverse("admin:calls_videocall_change", args=[call.pk]), signed_in(superuser())
+    assert errors_of(save(client, address, {"status": "missed"})) == {
+        "__all__": [
+            "A user of this row is restricted: calls of a restricted user can be changed only for their own approved request for a rectification."
+        ]
+    }
+    request_in(State.APPROVED, kind="rectification", user_id=person_id)
+    assert save(client, address, {"status": "missed"}).status_code == 302

@@ -88,7 +88,7 @@ MORE = {
     "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
 }
 """Further keys on the page: those around a result, and names of actions."""
-OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "loaddata", "sqlflush"}
+OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "changepassword", "loaddata", "sqlflush"}
 COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.")
 """Lines that the code composes from short texts."""
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}

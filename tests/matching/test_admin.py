@@ -3,8 +3,11 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
+from accounts.models import User
 from matching.models import Match
-from tests.factories import MatchFactory, UserFactory, VideoCallFactory
+from privacy.models.request_choices import State
+from tests.factories import MatchFactory, UserFactory, VideoCallFactory, now
+from tests.privacy.requests.rows import request_in
 from tests.support.staff import errors_of, save, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
@@ -71,3 +74,18 @@ def test_page__links_to_its_calls() -> None:
     client = signed_in(superuser())
     (link,) = client.get(reverse("admin:matching_match_change", args=[match.pk])).context["related"]
     assert (link["title"], link["count"], len(client.get(link["url"]).context["cl"].result_list)) == ("Calls", 2, 2)
+
+
+@pytest.mark.parametrize("role", ["user", "matched_user"])
+def test_change__of_a_restricted_user__only_for_an_approved_rectification(role: str) -> None:
+    match = MatchFactory.create()
+    person_id = getattr(match, f"{role}_id")
+    User.objects.filter(pk=person_id).update(restricted_at=now())
+    address, client, posted = reverse("admin:matching_match_change", args=[match.pk]), signed_in(superuser()), new_match(status="rejected")
+    assert errors_of(save(client, address, posted)) == {
+        "__all__": [
+            "A user of this row is restricted: matches of a restricted user can be changed only for their own approved request for a rectification."
+        ]
+    }
+    request_in(State.APPROVED, kind="rectification", user_id=person_id)
+    assert save(client, address, posted).status_code == 302

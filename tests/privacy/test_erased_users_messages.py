@@ -31,6 +31,7 @@ from videos.models import Video
 pytestmark = pytest.mark.django_db(transaction=True)
 
 REFUSED = "A user of this row was anonymized or permanently deleted: no data of this user can be written."
+ROLES = {"user": "caller", "matched_user": "callee"}
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_admin__no_new_call_with_an_anonymized_user(role: str) -> None:
     posted = new_call(match, recording_url="https://calls.example/quux.webm")
     response = signed_in(superuser()).post(reverse("admin:calls_videocall_add"), posted)
     assert response.status_code == 200 and not VideoCall.objects.exists()
-    assert list(errors_of(response).values()) == [[REFUSED]]
+    assert errors_of(response) == {ROLES[role]: ["This user is deleted or restricted: no new call may have the user."]}
 
 
 def test_admin__the_address_of_another_anonymized_user_is_reserved() -> None:
