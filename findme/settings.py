@@ -34,6 +34,8 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
     }
 }
+POSTGRESQL_PROGRAMS = env.str("POSTGRESQL_PROGRAMS", default="")
+"""A folder with ``pg_dump`` and ``pg_restore``, which is searched before the PATH."""
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATE_WAIT_SECONDS = env.int("MIGRATE_WAIT_SECONDS", default=300)
 """How long ``migrate`` and ``rollback`` wait for each other."""

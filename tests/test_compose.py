@@ -222,7 +222,7 @@ def test_qdrant__health_check_needs_no_key(memory_path: Path) -> None:
 
 def test_postgres__health_check_asks_the_server(empty: Database) -> None:
     """By the program and the names of the service; the test's own server has a socket only."""
-    from findme.embedded.binaries import installed_binaries
+    from findme.core.postgresql.programs import installed_binaries
 
     binaries = installed_binaries()
     where = dict(part.split("=", 1) for part in empty.url().partition("?")[2].split("&"))

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from findme.core.errors import UserFacingError
+from findme.core.postgresql.programs import Binaries
 from findme.embedded.account import Account, root_name
-from findme.embedded.binaries import Binaries, copy_binaries
+from findme.embedded.binaries import copy_binaries
 from findme.embedded.paths import Files, Installation, write
 
 ROLE = DATABASE = "findme"

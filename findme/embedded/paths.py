@@ -17,8 +17,9 @@ from pathlib import Path
 
 from findme.core.errors import UserFacingError
 from findme.core.folders import distrust_reason, make_private_folder
+from findme.core.postgresql.programs import Binaries, installed_binaries
 from findme.embedded.account import Account, account_for
-from findme.embedded.binaries import PARTS, Binaries, copy_binaries, installed_binaries
+from findme.embedded.binaries import PARTS, copy_binaries
 from findme.embedded.lock import locked
 from findme.environment import BASE_DIR
 

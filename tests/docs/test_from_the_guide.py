@@ -21,7 +21,7 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker, Settings
 from qdrant_client import QdrantClient
 
-from findme.embedded.binaries import installed_binaries
+from findme.core.postgresql.programs import installed_binaries
 from findme.environment import BASE_DIR
 from findme.migrator.baseline.scratch import migrated_schema
 from tests.docs.pages import page

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from findme.embedded.binaries import Binaries, copy_binaries, installed_binaries
+from findme.core.postgresql.programs import Binaries, installed_binaries
+from findme.embedded.binaries import copy_binaries
 from findme.environment import BASE_DIR
 from tests.support.processes import ended
 
@@ -19,10 +20,10 @@ from pathlib import Path
 from findme.core.errors import UserFacingError
 from findme.embedded import __main__
 from findme.embedded import paths
-from findme.embedded import binaries
+from findme.core.postgresql import programs
 from findme.embedded import server
 user, group, home, *arguments = sys.argv[1:]
-found = binaries.Binaries(Path(home), binaries.installed_binaries().version)
+found = programs.Binaries(Path(home), programs.installed_binaries().version)
 paths.installed_binaries = lambda: found
 if os.geteuid() != int(user):
     os.setgroups([])

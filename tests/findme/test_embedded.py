@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from findme.core.errors import UserFacingError
+from findme.core.postgresql import programs
 from findme.embedded import account, binaries, lock, paths, postmaster, processes, server
 from findme.environment import BASE_DIR
 from tests.findme.embedded import COMMAND, CONNECT, Stage, environment, output_of
@@ -97,7 +98,7 @@ def test_ensure_running__the_programs_in_a_path_that_a_shell_would_read(open_fol
     odd = open_folder / 'a "$HOME" `id`'
     odd.mkdir()
     odd.chmod(0o755)
-    copied = binaries.copy_binaries(binaries.installed_binaries(), odd)
+    copied = binaries.copy_binaries(programs.installed_binaries(), odd)
     monkeypatch.setattr(paths, "installed_binaries", lambda: copied)
     assert server.ensure_running(open_folder / "pg", durable=False).started
     assert copied.home == odd / f"binaries-{copied.version}"
@@ -240,7 +241,7 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
     (open_folder / "pg" / "data" / "PG_VERSION").write_text("17\n")
-    version = binaries.installed_binaries().version
+    version = programs.installed_binaries().version
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == (
@@ -250,8 +251,8 @@ def test_ensure_running__data_of_another_version(open_folder: Path) -> None:
 
 
 def test_ensure_running__without_the_package(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "installed_binaries", binaries.installed_binaries)
-    monkeypatch.setattr(binaries, "PACKAGE", "embedded_postgres_that_is_not_here")
+    monkeypatch.setattr(paths, "installed_binaries", programs.installed_binaries)
+    monkeypatch.setattr(programs, "PACKAGE", "embedded_postgres_that_is_not_here")
     with pytest.raises(UserFacingError) as raised:
         server.ensure_running(open_folder / "pg")
     assert str(raised.value) == ("The package 'embedded-postgres' is not installed. Run make install, or set DATABASE_URL to a server.")
@@ -433,7 +434,7 @@ def test_ensure_running__only_the_programs_cannot_be_reached_any_more(
 ) -> None:
     server.ensure_running(open_folder / "pg", durable=False)
     server.stop(open_folder / "pg")
-    closed = binaries.copy_binaries(binaries.installed_binaries(), closed_folder)
+    closed = binaries.copy_binaries(programs.installed_binaries(), closed_folder)
     monkeypatch.setattr(paths, "installed_binaries", lambda: closed)
     found = server.ensure_running(open_folder / "pg", durable=False)
     assert found.folder == open_folder / "pg"
@@ -448,7 +449,7 @@ def test_ensure_running__fallback_copy__all_accounts_can_run_and_only_root_can_w
         server.ensure_running(closed_folder / "pg", durable=False)
     finally:
         os.umask(before)
-    copy = paths.fallback_directory() / f"binaries-{binaries.installed_binaries().version}"
+    copy = paths.fallback_directory() / f"binaries-{programs.installed_binaries().version}"
     assert {(path.stat().st_uid, path.stat().st_mode & 0o022) for path in copy.rglob("*")} == {(0, 0)}
     assert list(paths.fallback_directory().glob("unfinished-*")) == []
 

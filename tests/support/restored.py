@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from django.db import connection
 from psycopg import sql
 
-from findme.embedded.binaries import installed_binaries
+from findme.core.postgresql.programs import installed_binaries
 
 
 @contextmanager

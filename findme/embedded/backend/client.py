@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.db.backends.postgresql import client
 
-from findme.embedded.binaries import installed_binaries
+from findme.core.postgresql.programs import installed_binaries
 
 if TYPE_CHECKING:
     from findme.embedded.backend.base import DatabaseWrapper

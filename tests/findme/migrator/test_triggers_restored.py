@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from findme.core.postgresql.programs import installed_binaries
 from findme.core.triggers.definitions import expected_triggers
 from findme.core.triggers.problems import trigger_problems
-from findme.embedded.binaries import installed_binaries
 from findme.migrator.trigger_repair import repair_triggers
 from tests.findme.migrator.catalog import catalog
 from tests.findme.migrator.undoing import PERSON
