@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,10 @@ LEFT_OUT = "left out: it names another person"
 SHORTEST_NAME = 3
 """Letters of a part of a name. A shorter part, such as "de", is in many words."""
 
+SHORTEST_JOINED = 5
+"""Latin letters of a name. The letters of a shorter name, such as "Al", are in many words, so it counts as a word only."""
+
+_WORD = re.compile(r"[^\W\d_]+")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -49,18 +54,31 @@ def without_person(value: Any, user_id: UUID, email: str, full_name: str) -> Any
 
 
 def _names_person(user_id: UUID, email: str, full_name: str) -> Callable[[str], bool]:
-    """Return whether a text names the user: in small or capital letters, as a word, or with the words run together."""
-    parts = {part for name in (full_name, email.partition("@")[0]) for part in re.findall(r"[^\W\d_]+", name.casefold())}
-    words = "|".join(re.escape(part) for part in parts if len(part) >= SHORTEST_NAME)
+    """Return whether a text names the user: with or without accents, in small or capital letters, as a word, or with the words run together."""
+    name, email = _folded(full_name), _folded(email)
+    in_name = _WORD.findall(name)
+    parts = {re.escape(part) for part in (*in_name, *_WORD.findall(email.partition("@")[0])) if len(part) >= SHORTEST_NAME}
+    joined = {user_id.hex, _joined(email)}
+    if name.isascii() and len(_joined(name)) < SHORTEST_JOINED:
+        parts.add(r"[\W_]*".join(map(re.escape, in_name)))
+    else:
+        joined.add(_joined(name))
+    words = "|".join(filter(None, parts))
     word = re.compile(rf"(?<![^\W\d_])(?:{words})(?![^\W\d_])") if words else None
-    joined = tuple(filter(None, (user_id.hex, _joined(email), _joined(full_name))))
 
     def names(text: str) -> bool:
-        folded = text.casefold()
-        return (word is not None and word.search(folded) is not None) or any(one in _joined(folded) for one in joined)
+        folded = _folded(text)
+        run_together = _joined(folded)
+        return (word is not None and word.search(folded) is not None) or any(one in run_together for one in joined if one)
 
     return names
 
 
+def _folded(text: str) -> str:
+    """Return the text in small letters without accents and vowel marks, so that "José" in its two encodings and "Jose" are one name."""
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    return folded if folded.isascii() else "".join(letter for letter in folded if not unicodedata.category(letter).startswith("M"))
+
+
 def _joined(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
+    return re.sub(r"[\W_]+", "", text)
