@@ -27,7 +27,7 @@ class DescribedData:
 
 
 def readme(user_id: UUID, made_at: datetime) -> str:
-    """Return the page. It has no script, no style and no link to another server, and its values are escaped."""
+    """Return the page. It has no script and no link, its style is in it, and its values are escaped."""
     register = processing_register()
     return render_to_string(
         "privacy/readme.html",
@@ -37,6 +37,7 @@ def readme(user_id: UUID, made_at: datetime) -> str:
             "controller": settings.PRIVACY_CONTROLLER or NOT_STATED,
             "officer": settings.PRIVACY_OFFICER or NOT_STATED,
             "transfers": settings.PRIVACY_TRANSFERS or NOT_STATED,
+            "accounts_erased": register.accounts_erased,
             "sections": [owner.section for owner in registry.owners],
             "activities": [
                 {

@@ -4,6 +4,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,9 +22,11 @@ from calls.models import VideoCall
 from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
 from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
+from privacy.archive.readme import readme
 from privacy.audit import Action, record
 from privacy.declarations import SOURCES, Category, TableDeclaration
 from privacy.registry import Effect, PersonalDataOwner, registry
+from privacy.retention.policy import approve, current_policy
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.life import ENTRIES, full_life, working_life
 from tests.privacy.shelf import Shelf
@@ -180,7 +183,8 @@ def test_export_user_data__has_the_information_of_article_15(shelf: Shelf, tmp_p
     page.feed(text)
     page.close()
     assert page.open == []
-    assert not page.tags & {"script", "style", "link", "img", "b"}
+    assert not page.tags & {"script", "link", "img", "b"}
+    assert not re.search(r"url\(|@import|https?:|src=|href=|expression", text)
     assert "&lt;b&gt;Find &amp; Me&lt;/b&gt; GmbH<br>Berlin" in text
     assert "Ask the company that sent you this file." in text
     for declared in {part for owner in registry.owners for part in owner.data}:
@@ -188,6 +192,16 @@ def test_export_user_data__has_the_information_of_article_15(shelf: Shelf, tmp_p
             assert escape(word)[1:] in text, word
         assert escape(declared.purpose.automated_decisions) in text
     assert all(category in SOURCES for category in Category)
+
+
+def test_readme__has_the_time_limits_of_approved_rules(shelf: Shelf, settings: Settings) -> None:
+    settings.RETENTION_RULES = {"hidden_users": 30, "matches": 730}
+    person, made_at = UserFactory.create(), datetime(2027, 3, 1, tzinfo=UTC)
+    assert "730 days" not in readme(person.pk, made_at) and "erase accounts" not in readme(person.pk, made_at)
+    approve(current_policy(), current_policy().version)
+    text = readme(person.pk, made_at)
+    assert "<li>Softly deleted users: 30 days after the deletion</li>" in text
+    assert "Until the account is erased; matches without a call: 730 days after their creation</td>" in text
 
 
 @pytest.mark.parametrize("kind", ["deleted", "anonymized", "inactive", "staff"])

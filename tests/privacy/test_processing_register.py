@@ -6,11 +6,13 @@ from dataclasses import asdict
 import pytest
 from django.apps import apps
 from django.test import override_settings
+from pytest_django import Settings
 
 from findme.impersonal_models import IMPERSONAL_MODELS
 from privacy.declarations import Purpose
 from privacy.processing_register import STATED_BY_OPERATOR, processing_register
 from privacy.registry import registry
+from privacy.retention.policy import approve, current_policy
 from tests.support.commands import manage_here
 
 STATED = {
@@ -53,6 +55,39 @@ def test_register__names_what_the_operator_has_not_stated() -> None:
     with override_settings(**STATED):
         register = processing_register()
     assert (register.missing, register.stated) == ([], STATED)
+
+
+RULES = {"hidden_users": 30, "call_recordings": 90, "matches": 730}
+
+
+@pytest.mark.django_db
+def test_register__has_the_time_limits_of_approved_rules(settings: Settings) -> None:
+    settings.RETENTION_RULES = RULES
+    register, version = processing_register(), current_policy().version
+    assert (register.accounts_erased, register.rules_not_approved) == ([], version)
+    assert "730 days" not in str(register)
+    approve(current_policy(), version)
+    register = processing_register()
+    assert (register.accounts_erased, register.rules_not_approved) == (["softly deleted users: 30 days after the deletion"], "")
+    limits = {
+        (activity.purpose, data.category): data.time_limits
+        for activity in register.activities
+        for data in activity.categories
+        if any("730 days" in limit or "90 days" in limit for limit in data.time_limits)
+    }
+    assert limits == {
+        ("matches between users", "matches"): ["until the account is erased", "matches without a call: 730 days after their creation"],
+        ("video calls between matched users", "videos and recordings"): [
+            *("until the account is erased", "addresses of recordings and metadata of calls: 90 days after the call")
+        ],
+    }
+    with override_settings(**STATED):
+        _, printed, _ = manage_here("processing_register")
+    assert "Accounts are erased by a rule: softly deleted users: 30 days after the deletion\n" in printed
+    settings.RETENTION_RULES = {**RULES, "matches": 731}
+    with override_settings(**STATED):
+        _, printed, _ = manage_here("processing_register")
+    assert f"The rules of RETENTION_RULES are left out: their version {current_policy().version} is not approved" in printed
 
 
 def test_command__prints_the_register() -> None:

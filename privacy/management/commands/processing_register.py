@@ -33,6 +33,10 @@ def _lines(register: ProcessingRegister) -> Iterator[str]:
     yield "Register of processing activities (GDPR, article 30)"
     for name, what in STATED_BY_OPERATOR.items():
         yield f"{what}: missing. Set {name}." if name in register.missing else f"{what}: {register.stated[name]}"
+    if register.rules_not_approved:
+        yield f"The rules of RETENTION_RULES are left out: their version {register.rules_not_approved} is not approved, so they delete nothing."
+    for limit in register.accounts_erased:
+        yield f"Accounts are erased by a rule: {limit}"
     for activity in register.activities:
         yield ""
         yield from _activity_lines(activity)
