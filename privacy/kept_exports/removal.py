@@ -45,10 +45,10 @@ def remove_finished_exports() -> int:
 
 
 def mark_deleted(export: KeptExport) -> None:
-    """Delete the file of an export whose row the caller has locked, and record it."""
+    """Delete the file of an export, and record it, unless another process has done that or the row is gone."""
     delete_file(export.pk)
-    KeptExport.objects.filter(pk=export.pk).update(deleted_at=Now())
-    record(Action.DELETE_EXPORT, export.user_id, actor_id=None)
+    if KeptExport.objects.filter(pk=export.pk, deleted_at__isnull=True).update(deleted_at=Now()):
+        record(Action.DELETE_EXPORT, export.user_id, actor_id=None)
 
 
 def remove_files_without_row() -> int:

@@ -25,7 +25,7 @@ from privacy.kept_exports import folder as folders
 from privacy.kept_exports import links
 from privacy.kept_exports.encryption import EncryptedWriter
 from privacy.kept_exports.links import LinkOver, begin_download, digest_of, find, new_token
-from privacy.kept_exports.removal import remove_exports_of, remove_files_without_row, remove_finished_exports
+from privacy.kept_exports.removal import mark_deleted, remove_exports_of, remove_files_without_row, remove_finished_exports
 from privacy.models import AuditEntry, KeptExport
 from privacy.registry import registry
 from privacy.requests import steps
@@ -137,6 +137,21 @@ def test_download__a_file_that_cannot_be_deleted__is_left_to_the_worker(
         begin_download(token)
     assert process().exports_deleted == 1
     assert list(folder.iterdir()) == []
+
+
+def test_download__while_the_worker_deletes_the_file__is_recorded_once(shelf: Shelf, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the commit of the download and the deletion of its file, the worker finds the row, or an erasure deletes it."""
+    for elsewhere in (remove_finished_exports, lambda: KeptExport.objects.all().delete()):
+        token = token_of(make_export_link(UserFactory.create().pk))
+
+        def delete(export: KeptExport, elsewhere: object = elsewhere) -> None:
+            assert callable(elsewhere)
+            elsewhere()
+            mark_deleted(export)
+
+        monkeypatch.setattr(links, "mark_deleted", delete)
+        assert downloaded(token).testzip() is None
+    assert [entry[0] for entry in audited()] == ["export", "download_export", "delete_export", "export", "download_export"]
 
 
 DOWNLOAD = """
