@@ -34,7 +34,7 @@ def main() -> None:
     options = _options()
     start()
     from benchmarks.filled import filled_stores
-    from privacy.retention.policy import approve, current_policy
+    from privacy.retention_policy import approve, current_policy
 
     bare: list[float] = []
     applied: list[float] = []
@@ -118,7 +118,7 @@ def _parts(user_ids: Sequence[UUID], length: int) -> list[Sequence[UUID]]:
 
 def _apply(expected: int) -> None:
     from privacy.retention.apply import apply
-    from privacy.retention.policy import current_policy
+    from privacy.retention_policy import current_policy
 
     (result,) = apply(current_policy())
     if (result.count, result.waiting) != (expected, 0):

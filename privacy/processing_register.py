@@ -16,7 +16,7 @@ from django.conf import settings
 
 from privacy.declarations import PersonalData, Purpose
 from privacy.registry import registry
-from privacy.retention.policy import current_policy
+from privacy.retention_policy import current_policy
 from privacy.retention_rules import RetentionRule, UserRule
 
 Rules = Sequence[tuple[RetentionRule, int]]

@@ -1,1 +1,1 @@
-"""Rules of retention that the operator has switched on: their version, its approval, and what they do."""
+"""Apply the rules of retention that the operator has switched on and approved."""

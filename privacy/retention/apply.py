@@ -14,7 +14,7 @@ from privacy.actions.holds import holds_by_user
 from privacy.actions.pending import process_pending
 from privacy.ledger.entry import Kind
 from privacy.models import DataSubjectRequest, ErasedUser, Hold, PendingAction
-from privacy.retention.policy import Policy
+from privacy.retention_policy import Policy
 from privacy.retention_rules import BATCH_SIZE, AppliedRule, RetentionRule, UserRule, time_before
 
 

@@ -26,7 +26,7 @@ from privacy.archive.readme import readme
 from privacy.audit import Action, record
 from privacy.declarations import SOURCES, Category, TableDeclaration
 from privacy.registry import Effect, PersonalDataOwner, registry
-from privacy.retention.policy import approve, current_policy
+from privacy.retention_policy import approve, current_policy
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.life import ENTRIES, full_life, working_life
 from tests.privacy.shelf import Shelf

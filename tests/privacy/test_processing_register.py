@@ -12,7 +12,7 @@ from findme.impersonal_models import IMPERSONAL_MODELS
 from privacy.declarations import Purpose
 from privacy.processing_register import STATED_BY_OPERATOR, processing_register
 from privacy.registry import registry
-from privacy.retention.policy import approve, current_policy
+from privacy.retention_policy import approve, current_policy
 from tests.support.commands import manage_here
 
 STATED = {

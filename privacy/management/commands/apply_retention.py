@@ -13,7 +13,7 @@ from findme.core.commands.running import note_counts
 from findme.core.plurals import counted
 from privacy.registry import registry
 from privacy.retention.apply import RuleResult, apply, preview
-from privacy.retention.policy import Policy, approve, current_policy
+from privacy.retention_policy import Policy, approve, current_policy
 
 
 @dataclass(frozen=True, slots=True)

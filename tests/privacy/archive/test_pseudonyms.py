@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -57,8 +58,8 @@ def test_document__too_deep_for_a_walk__stays_json(pseudonyms: Pseudonyms) -> No
     document = loads(text)
     assert isinstance(document, RawJSON)
     videos = next(owner for owner in registry.owners if owner.section == "videos")
-    (row,) = pseudonyms.in_section(videos, [{"id": UUID(int=1), "metadata": document}])
-    metadata = row["metadata"]
+    rows: Any = pseudonyms.in_section(videos, [{"id": UUID(int=1), "metadata": document}])
+    (metadata,) = (row["metadata"] for row in rows)
     assert isinstance(metadata, RawJSON)
     innermost = json.loads(re.findall(r'"[^"]+"(?=\}+$)', metadata)[0])
     assert re.fullmatch(r"\naddress-[a-z2-7]{16}", innermost)

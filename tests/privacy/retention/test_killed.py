@@ -17,7 +17,7 @@ from privacy.ledger.signing import verifying_keys
 from privacy.ledger.verify import compare_ledgers
 from privacy.models import AuditEntry, LedgerEntry, PendingAction
 from privacy.retention.apply import apply
-from privacy.retention.policy import approve, current_policy
+from privacy.retention_policy import approve, current_policy
 from tests.factories import UserFactory
 from tests.privacy.forked import run_killed
 from tests.privacy.retention.test_rules import ago

@@ -26,7 +26,7 @@ from privacy.ledger.entry import Kind
 from privacy.models import AuditEntry, LedgerEntry, PendingAction, RetentionApproval
 from privacy.models.holds import Article, Section
 from privacy.registry import registry
-from privacy.retention.policy import Policy, current_policy
+from privacy.retention_policy import Policy, current_policy
 from privacy.retention_rules import RetentionRule, RowRule
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
 from tests.privacy.audit import audited
