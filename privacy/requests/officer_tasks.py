@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import Kind, Processing
+from privacy.requests.fulfilment import is_fulfilled
 
+_EXPORT = "Run manage.py export_user {user} --output FILE and send the file to the data subject, or run it with --link --request {request} and send the link."
+_FILES = "Delete the files of {user} that no store of FILE_STORES has."
 _OF_KINDS = {
-    Kind.ACCESS: "Run manage.py export_user {user} --output FILE, add the information of article 15 (1), and send both to the data subject.",
-    Kind.PORTABILITY: "Run manage.py export_user {user} --output FILE, and send the file to the data subject.",
+    Kind.ACCESS: f"{_EXPORT} It has the information of article 15 (1).",
+    Kind.PORTABILITY: _EXPORT,
     Kind.RECTIFICATION: "Correct the data of {user} in the admin.",
-    Kind.ERASURE: (
-        "Run manage.py privacy_request erase {request}, or leave it to manage.py process_requests. Delete the files of {user} that no store of"
-        " FILE_STORES has."
-    ),
+    Kind.ERASURE: f"Run manage.py privacy_request erase {{request}}, or leave it to manage.py process_requests. {_FILES}",
     Kind.RESTRICTION: (
         "Run manage.py restrict_user {user}: no search and no match has {user} any more, and all data stays. Have the services that read PostgreSQL"
         " themselves leave {user} out too."
@@ -39,9 +39,14 @@ _OF_PROCESSING = {
 NO_USER = "The data subject is no user of FindMe: look for the data in other systems."
 
 
-def officers_task(request: DataSubjectRequest) -> str:
-    """Return the sentence that says what must be done before the request is answered."""
+def officers_task(request: DataSubjectRequest, *, in_list: bool = False) -> str:
+    """Return the sentence that says what must be done before the request is answered.
+
+    With ``in_list``, do not look at the erasure of a request, which needs queries of its own.
+    """
     if request.user_id is None:
         return NO_USER
+    if request.kind == Kind.ERASURE and not in_list and is_fulfilled(request):
+        return _FILES.format(user=request.user_id)
     text = _OF_PROCESSING[Processing(request.processing)] if request.processing else _OF_KINDS[Kind(request.kind)]
     return text.format(user=request.user_id, request=request.pk)

@@ -95,7 +95,7 @@ def summarize(request: DataSubjectRequest, day: date | None = None, *, in_list: 
             for row in sorted(request.recipients.all(), key=lambda row: row.recipient)
         ),
         erasure=summarize_erasure(request) if request.kind == Kind.ERASURE and not in_list else None,
-        task=officers_task(request) if request.state == State.APPROVED else None,
+        task=officers_task(request, in_list=in_list) if request.state == State.APPROVED else None,
         next=_next(request, in_list=in_list) if request.is_open else None,
     )
 

@@ -55,7 +55,9 @@ def test_erasure__from_the_request_to_the_certificate(collection: str, tmp_path:
     steps.approve(request.pk, actor_id=OFFICER)
     assert point_of(person.pk) is None  # hidden at once
     assert manage_here("privacy_request", "answer", request.pk)[0] == 2
+    assert f"To do: Run manage.py privacy_request erase {request.pk}" in command("privacy_request", "show", request.pk)
     command("process_requests", "--once")
+    assert f"To do: Delete the files of {person.pk} that no store of FILE_STORES has." in command("privacy_request", "show", request.pk)
     assert not User.objects.filter(pk=person.pk).exists()
     assert [word for word in WORDS if word in dump()] == []
     command("privacy_request", "answer", request.pk)

@@ -59,6 +59,7 @@ def test_way__from_the_record_to_the_answer(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(f"{module}.operating_system_account", lambda: "bob")
     approved = ask("approve", key)
     assert (approved["approved_by"], approved["task"].partition(" --output")[0]) == ("bob", f"Run manage.py export_user {person.pk}")
+    assert f"or run it with --link --request {key} and send the link. It has the information of article 15 (1)." in approved["task"]
     answered = ask("answer", key)
     assert (answered["state"], answered["closed_on"], answered["next"]) == ("answered", today().isoformat(), None)
     assert [*AuditEntry.objects.order_by("pk").values_list("action", "outcome")] == [
