@@ -27,6 +27,10 @@ BASE_DIR = PACKAGES_DIR if (PACKAGES_DIR / "manage.py").is_file() else Path.cwd(
 """The folder of ``.env``, ``.findme`` and ``staticfiles``: the checkout, or the working folder of a command of the wheel."""
 FOREIGN_PREFIXES = ("DJANGO_", "PG", "PYTHON", "COMPOSE_", "DOCKER_", "NO_COLOR", "LANG", "LC_", "TZ")
 """Prefixes of names in ``.env`` that Django, libpq, Python, Docker Compose and the C library read."""
+MAX_COUNT = 2**31 - 1
+"""The largest number that every column and every function of PostgreSQL takes."""
+MAX_DAYS = 36_500
+"""A hundred years. A date so long before or after today is one that Python and PostgreSQL can read."""
 ON, OFF = ("on", "true", "yes", "y", "1"), ("off", "false", "no", "n", "0")
 
 
@@ -95,12 +99,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         except ValueError:
             raise ImproperlyConfigured(f"{var} is {text!r}: it must be {wanted}.") from None
 
-    def count(self, var: str, default: int) -> int:
-        """Return a whole number that is at least 1. Raise ImproperlyConfigured."""
+    def count(self, var: str, default: int, *, least: int = 1, most: int = MAX_COUNT) -> int:
+        """Return a whole number from ``least`` to ``most``. Raise ImproperlyConfigured."""
         self.asked.add(var)
         text = os.environ.get(var) or str(default)
-        if not text.isdecimal() or int(text) < 1:
-            raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number, 1 or more.")
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
+            wanted = f", {least} or more" if most == MAX_COUNT else f" from {least} to {most}"
+            raise ImproperlyConfigured(f"{var} is {text!r}: it must be a whole number{wanted}.")
         return int(text)
 
     def choice(self, var: str, values: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from django.templatetags.static import static
 
 from findme import impersonal_models
 from findme.database_url import database_settings, server_and_name
-from findme.environment import BASE_DIR, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
+from findme.environment import BASE_DIR, MAX_DAYS, PACKAGES_DIR, embedded_postgres_folder, env, read_dotenv, refuse_misspelled_names
 from findme.web.security_headers import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
 
 read_dotenv()
@@ -68,9 +68,9 @@ REQUEST_HOLIDAYS = env.days("REQUEST_HOLIDAYS")
 """Days on which no deadline ends: ``YYYY-MM-DD``, or ``MM-DD`` for every year."""
 REQUEST_RECIPIENTS = env.names("REQUEST_RECIPIENTS")
 """The recipients of personal data, which must be informed of a rectification, an erasure or a restriction."""
-REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095)
+REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095, most=MAX_DAYS)
 """For how many days after the end of a request its contact address is kept."""
-BACKUP_RETENTION_DAYS = env.int("BACKUP_RETENTION_DAYS", default=0)
+BACKUP_RETENTION_DAYS = env.count("BACKUP_RETENTION_DAYS", default=0, least=0, most=MAX_DAYS)
 """After how many days the operator deletes backups of both stores. 0: unknown, so no erasure counts as purged."""
 
 # --- Retention --------------------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ FILE_STORES = env.file_stores("FILE_STORES")
 """The stores of the users' files: URLs that fsspec can reach, by prefix of the addresses in the database."""
 EXPORTS_DIR = env.str("EXPORTS_DIR", default=f"{PRIVACY_FILES_DIR}/exports" if DEBUG else "")
 """The encrypted files of exports that wait for their download."""
-EXPORT_LINK_HOURS = env.count("EXPORT_LINK_HOURS", default=72)
+EXPORT_LINK_HOURS = env.count("EXPORT_LINK_HOURS", default=72, most=24 * 365)
 EXPORTS_PER_DAY = env.count("EXPORTS_PER_DAY", default=3)
 EXPORTS_PER_OPERATOR = env.count("EXPORTS_PER_OPERATOR", default=50)
 """The most export links of one person, and by one operator, in 24 hours."""

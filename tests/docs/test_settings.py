@@ -33,7 +33,7 @@ ROWS = {row[0].strip("`"): row[1:] for section in TABLES for row in rows(section
 RANGES = {
     "bool": "on or off",
     "int": r"whole number, 0 or more|\d+ to \d+",
-    "count": "whole number, 1 or more",
+    "count": r"whole number, 1 or more|\d+ to \d+",
     "float": r"number, 0 or more.*|number above \d+, at most \d+|above `\w+`, at most \d+|\d+ to \d+",
     "list": ".*separated by commas",
     "networks": ".*separated by commas",

@@ -78,6 +78,29 @@ def test_count(text: str, value: int) -> None:
     assert env.count("X", default=2) == value
 
 
+@pytest.mark.parametrize(
+    ("limits", "text", "wanted"),
+    [
+        ({"most": 36_500}, "36501", " from 1 to 36500"),
+        ({"least": 0, "most": 9}, "99999999", " from 0 to 9"),
+        ({}, "2147483648", ", 1 or more"),
+        ({}, "1" * 5000, ", 1 or more"),
+        ({}, "\u0663", ", 1 or more"),  # an Arabic digit, which int() reads
+    ],
+)
+def test_count__out_of_its_limits(limits: dict[str, int], text: str, wanted: str) -> None:
+    os.environ["X"] = text
+    with pytest.raises(ImproperlyConfigured) as raised:
+        env.count("X", default=2, **limits)
+    assert str(raised.value) == f"X is {text!r}: it must be a whole number{wanted}."
+
+
+@pytest.mark.parametrize("text", ["0", "9"])
+def test_count__at_its_limits(text: str) -> None:
+    os.environ["X"] = text
+    assert env.count("X", default=2, least=0, most=9) == int(text)
+
+
 def test_value_without_a_default_is_asked_for() -> None:
     with pytest.raises(ImproperlyConfigured) as raised:
         env.int("X")
