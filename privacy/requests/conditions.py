@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
+from findme.core.db.dates import FIRST_DATE
 from findme.core.errors import UserFacingError
 from privacy.actions.restriction import counts_of_stop
 from privacy.actions.stores import store_sessions
@@ -20,8 +21,10 @@ from privacy.users import anonymized_email, user_exists, user_row
 
 
 def past_day(day: date | None) -> date:
-    """Return the day, by default today. Raise UserFacingError if it is in the future."""
+    """Return the day, by default today. Raise UserFacingError if it is in the future, or too early for a column."""
     current = today()
+    if day is not None and day < FIRST_DATE:
+        raise UserFacingError(f"{day} is before {FIRST_DATE}, the first possible day: nothing was changed. Correct the date.")
     if day is not None and day > current:
         raise UserFacingError(f"{day} is in the future, and today is {current}: nothing was changed. Correct the date.")
     return day or current

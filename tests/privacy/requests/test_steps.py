@@ -99,6 +99,7 @@ def test_record__of_a_user__stores_the_address_only_for_an_erasure() -> None:
         ({"processing": Processing.MARKETING}, "A request of the kind 'access' has no --processing"),
         ({"kind": Kind.OBJECTION}, "A request of the kind 'objection' needs --processing"),
         ({"received_on": date(2999, 1, 1)}, "2999-01-01 is in the future"),
+        ({"received_on": date.min}, "0001-01-01 is before 0001-01-02, the first possible day: nothing was changed. Correct the date."),
     ],
 )
 def test_record__refuses(options: dict[str, Any], reason: str) -> None:
