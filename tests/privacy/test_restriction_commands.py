@@ -46,6 +46,7 @@ def test_restrict_user(shelf: Shelf) -> None:
     assert run("restrict_user", person.pk, "--no-input")[1].startswith(f"{person.pk} was restricted already.\n")
     refused = run("restrict_user", person.pk, "--lift", "--no-input")
     assert (refused[0], refused[2].count("article 18 (3)")) == (2, 1)
+    assert "'2026-13-01' is not a day such as 2026-12-31" in run("restrict_user", person.pk, "--lift", "--informed-on", "2026-13-01")[2]
     assert "belongs to --lift" in run("restrict_user", person.pk, "--informed-on", today(), "--no-input")[2]
     lift = ("restrict_user", person.pk, "--lift", "--informed-on", today(), "--no-input")
     assert run(*lift)[1].startswith(f"{person.pk} is not restricted any more.\n")

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.errors import UserFacingError
 from privacy.actions.restriction import lift_restriction, preview_lifting, preview_restriction, restrict
+from privacy.management.request_arguments import day
 from privacy.management.user_command import UserCommand
 from privacy.users import find_user_id
 
@@ -22,7 +23,7 @@ class Command(UserCommand):
         parser.add_argument(
             "--informed-on",
             metavar="DATE",
-            type=date.fromisoformat,
+            type=day,
             help="with --lift: the day on which the user was informed before, as YYYY-MM-DD",
         )
 
