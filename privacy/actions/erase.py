@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
 from django.db import connection
 
+from findme.core.db.dates import END_OF_TIMES
 from findme.core.errors import UserFacingError
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
@@ -167,9 +168,13 @@ def _record_held(erasure: Erasure, counts: Counter[Step], outcome: Outcome) -> N
         mark_done(erasure, step, counts[step])
     mark_done(erasure, Step.POINT, sum(effect.count or 0 for effect in outcome.effects[-len(list(registry.stores)) :]))
     ends = [hold.until for hold in active_holds(erasure.user_id)]
-    # The last day ends when it is over in every time zone.
-    until = None if None in ends else datetime.combine(max(day for day in ends if day) + timedelta(days=1), time(12), UTC)
+    until = None if None in ends else _end_of(max(day for day in ends if day))
     mark_waiting(erasure, IN_ONE_TRANSACTION, WaitsFor.HOLD, until, count=max(counts[Step.ROWS] - held, 0))
+
+
+def _end_of(day: date) -> datetime:
+    """Return when the day is over in every time zone, or the last time that a column takes."""
+    return min(datetime.combine(day + timedelta(days=1), time(12), UTC), END_OF_TIMES - timedelta(microseconds=1))
 
 
 def _counts_by_step(effects: Sequence[tuple[PersonalDataOwner, list[Effect]]], in_stores: Sequence[Effect]) -> Counter[Step]:

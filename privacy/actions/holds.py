@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from findme.core.db.clock import database_clock
+from findme.core.db.dates import LAST_DATE
 from findme.core.errors import UserFacingError
 from privacy.actions.held_rows import user_fields_of
 from privacy.actions.locking import locked_user
@@ -51,7 +52,11 @@ def hold(user_id: UUID, section: Section, article: Article, *, until: date | Non
 
 
 def set_hold(held: Hold, *, actor_id: UUID | None) -> None:
-    """Insert the hold and its audit entry in the current transaction. Raise UserFacingError for a day in the past."""
+    """Insert the hold and its audit entry in the current transaction. Raise UserFacingError for a day in the past, or one that no column takes."""
+    if held.until is not None and held.until > LAST_DATE:
+        raise UserFacingError(
+            f"{held.until} is after {LAST_DATE}, the last possible day: nothing was changed. Set an earlier day, or none."
+        )
     for name, value in actor_columns(actor_id, "set_by").items():
         setattr(held, name, value)
     held.save(force_insert=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ from psycopg.errors import CheckViolation, RestrictViolation
 
 from accounts.models import User
 from calls.models import VideoCall
+from findme.core.db.dates import LAST_DATE
 from findme.core.errors import UserFacingError
 from matching.models import Match
+from privacy.actions.erase import erase
 from privacy.actions.holds import active_holds, hold, release
 from privacy.models import Hold
 from privacy.models.holds import Article, Section
@@ -21,6 +23,7 @@ from tests.factories import UserFactory
 from tests.privacy.audit import audited
 from tests.privacy.holds.ending import end_by_date
 from tests.privacy.life import full_life
+from tests.privacy.shelf import Shelf
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +133,16 @@ def test_hold__until_a_past_day__is_refused() -> None:
     with pytest.raises(UserFacingError, match=f"^{day} is in the past: nothing was changed"):
         hold(person.pk, Section.CALLS, Article.LEGAL_CLAIMS, until=day)
     assert not Hold.objects.exists()
+
+
+def test_hold__until_a_day_that_no_column_takes__is_refused(shelf: Shelf) -> None:
+    person = UserFactory.create()
+    with pytest.raises(
+        UserFacingError, match=r"^9999-12-31 is after 9999-12-30, the last possible day: nothing was changed\. Set an earlier"
+    ):
+        hold(person.pk, Section.CALLS, Article.LEGAL_CLAIMS, until=date.max)
+    assert hold(person.pk, Section.CALLS, Article.LEGAL_CLAIMS, until=LAST_DATE).until == LAST_DATE
+    erase(person.pk)  # the last day is over on the next one
 
 
 def test_release__twice__is_refused() -> None:
