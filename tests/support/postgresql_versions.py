@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from findme.embedded.account import account_for
 from tests.support.memory import roomy_folder
@@ -49,6 +49,9 @@ def server_of_version(version: int) -> Iterator[None]:
         run("pg_ctl", "start", "--wait", "--log", str(data / "log"), "-o", settings)
         try:
             with _django_connected_to(str(data), port):
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
+                    assert cursor.fetchone() == (version,)
                 yield
         finally:
             run("pg_ctl", "stop", "--wait", "--mode=immediate")
@@ -63,7 +66,7 @@ def _django_connected_to(host: str, port: str) -> Iterator[None]:
     before = dict(connection.settings_dict)
     with pytest.MonkeyPatch.context() as patch:
         # The backend without DATABASE_URL would connect to the embedded server.
-        patch.setattr(type(connection), "ensure_server", lambda _: None, raising=False)
+        patch.setattr(type(connections[DEFAULT_DB_ALIAS]), "ensure_server", lambda _: None, raising=False)
         connection.settings_dict.update(HOST=host, PORT=port, USER="findme", PASSWORD="", NAME="postgres")
         try:
             yield
