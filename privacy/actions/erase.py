@@ -34,6 +34,7 @@ from privacy.actions.followed import begin, followed, unfinished_after_files
 from privacy.actions.hiding import effects_of_hiding, remove_hidden
 from privacy.actions.holds import active_holds
 from privacy.actions.locking import check_deferred_constraints, locked_user
+from privacy.actions.notes import settle_undone
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import Recording, complete, counts_of, recorded
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
@@ -96,6 +97,9 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
     DeletionUnconfirmed as ``anonymize`` does.
     """
     with record_failure_of(Action.ERASE, user_id, actor_id=actor_id), followed(user_id) as progress, store_sessions():
+        progress.waits_for = WaitsFor.LEDGER
+        settle_undone([user_id])
+        progress.waits_for = WaitsFor.STORE
         is_known = user_exists(user_id)
         if is_known:
             check_removal(user_id, actor_id)
@@ -112,7 +116,7 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
                 # This entry is committed first: the store deletes its data even if this process is killed before its own commit.
                 record(Action.ERASE, user_id, audit.Outcome.STARTED, actor_id=actor_id)
             with unfinished_after_files(recording):
-                return _erase(erasure, _erase_files(erasure, recording), effects, actor_id)
+                return _erase(erasure, _erase_files(erasure, recording), effects, actor_id, is_known=is_known)
 
 
 def _erase_files(erasure: Erasure, recording: Recording) -> set[str]:
@@ -128,10 +132,17 @@ def _erase_files(erasure: Erasure, recording: Recording) -> set[str]:
 
 
 def _erase(
-    erasure: Erasure, addresses: set[str], effects: Sequence[tuple[PersonalDataOwner, list[Effect]]], actor_id: UUID | None
+    erasure: Erasure,
+    addresses: set[str],
+    effects: Sequence[tuple[PersonalDataOwner, list[Effect]]],
+    actor_id: UUID | None,
+    *,
+    is_known: bool,
 ) -> Outcome:
     user_id = erasure.user_id
     with locked_user(user_id) as user:
+        if user is not None and not is_known:
+            raise UserFacingError(f"The user {str(user_id)!r} was inserted again meanwhile: nothing was changed. Run it again.")
         if user is None:
             record(Action.ERASE, user_id, actor_id=actor_id)
             is_pending = PendingAction.objects.filter(user_id=user_id, kind=Kind.ERASE).exists()

@@ -17,13 +17,13 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.postgresql.arrays import uuid_array
 from privacy.actions.erase_files import stored_files
 from privacy.actions.locking import check_deferred_constraints, limit_waiting
-from privacy.actions.pending import LOCK, complete_action, unrecorded
+from privacy.actions.notes import record_missing, settle_undone
+from privacy.actions.pending import LOCK, complete_action
 from privacy.actions.recording import COVERED
 from privacy.actions.stores import remove_many_from_stores, store_sessions
 from privacy.audit import Action, record_many
 from privacy.ledger.entry import Kind
-from privacy.ledger.keys import subject_keys
-from privacy.ledger.publication import LOCK_SECONDS, record_entries
+from privacy.ledger.publication import LOCK_SECONDS
 from privacy.models import Erasure, PendingAction
 from privacy.registry import registry
 
@@ -77,6 +77,7 @@ def _with_own_steps(user_ids: Collection[UUID]) -> set[UUID]:
 
 
 def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
+    settle_undone(user_ids)
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO pending_actions (user_id, kind) SELECT unnest(%s::uuid[]), %s RETURNING id, user_id",
@@ -84,7 +85,7 @@ def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
         )
         rows = [PendingAction(pk=pk, user_id=user_id, kind=Kind.ERASE) for pk, user_id in cursor.fetchall()]
     try:
-        record_entries(list(unrecorded(rows, subject_keys())))
+        record_missing(rows)
     except UserFacingError:
         PendingAction.objects.filter(pk__in=[row.pk for row in rows]).delete()
         raise

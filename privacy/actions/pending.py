@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -13,12 +12,9 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.around_holds import ended_actions
 from privacy.actions.erase import erase
+from privacy.actions.notes import record_missing, settle_undone
 from privacy.actions.restriction import finish_stop
-from privacy.ledger.book import NewEntry, last_checkpoint
 from privacy.ledger.entry import Kind
-from privacy.ledger.keys import SubjectKeys, subject_keys
-from privacy.ledger.publication import record_entries
-from privacy.ledger.states import action_of, last_kinds
 from privacy.models import PendingAction
 from privacy.users import user_exists
 
@@ -48,9 +44,7 @@ def process_pending() -> PendingResult:
         return PendingResult()
     try:
         rows = [*PendingAction.objects.filter(is_held=False).order_by("pk")[:BATCH_SIZE], *ended_actions(BATCH_SIZE)]
-        new = list(unrecorded(rows, subject_keys())) if rows else []
-        if new:
-            record_entries(new)
+        new = record_missing(rows) if rows else 0
         completed, waiting = 0, {}
         for row in rows:
             try:
@@ -60,27 +54,19 @@ def process_pending() -> PendingResult:
                 break  # each further attempt would wait as long
             except UserFacingError as error:
                 waiting[row.user_id] = one_line(error)
-        return PendingResult(len(new), completed, waiting)
+        return PendingResult(new, completed, waiting)
     finally:
         lock.release()
 
 
-def unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterable[NewEntry]:
-    """Yield an entry for each row whose kind is not the last one of the user's in the ledger."""
-    rows = list(rows)
-    last = last_kinds({row.user_id for row in rows}, keys)
-    is_complete = not last_checkpoint().position
-    for row in rows:
-        kind = Kind(row.kind)
-        key = row.user_id, action_of(kind)
-        # A user who was never hidden need not be shown again, in the ledger. An old entry may have been deleted after its retention.
-        if last.get(key) is not kind and not (key not in last and kind is not action_of(kind) and is_complete):
-            yield NewEntry(kind, row.user_id)
-            last[key] = kind
-
-
 def complete_action(row: PendingAction) -> bool:
-    """Complete the action. Return False if a hold keeps data: then the action waits for its end."""
+    """Complete the action. Return False if a hold keeps data: then the action waits for its end.
+
+    An action that was undone meanwhile is recorded, and not completed.
+    """
+    settle_undone([row.user_id])
+    if not PendingAction.objects.filter(pk=row.pk).exists():
+        return True
     outcome = None
     match Kind(row.kind):
         case Kind.ERASE:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from findme.core.errors import UserFacingError
+from privacy.actions.notes import settle_undone
 from privacy.audit import OutcomeUnknown
 from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
@@ -47,13 +48,15 @@ def recorded(
     either, because the earlier one stays in force. Raise as ``record_entries`` does, before the block.
     """
     recording = Recording()
+    settle_undone([user_id])
     in_force = is_recorded(kind, user_id)
     if in_force and not even_again:
         yield recording
         return
     pending = PendingAction.objects.create(user_id=user_id, kind=kind)
     try:
-        record_entries([NewEntry(kind, user_id, counts, plan_digest)])
+        # Another process may have recorded the pending action meanwhile.
+        record_entries(lambda: [] if is_recorded(kind, user_id) and not in_force else [NewEntry(kind, user_id, counts, plan_digest)])
     except UserFacingError:
         pending.delete()
         raise
@@ -87,7 +90,7 @@ def counts_of_anonymization(user_id: UUID) -> dict[str, int]:
 def _undo(kind: Kind, user_id: UUID) -> None:
     """Record that the action was not done."""
     try:
-        record_entries([NewEntry(undoing(kind), user_id)])
+        record_entries(lambda: [NewEntry(undoing(kind), user_id)])
     except Exception:  # the caller raises the first error
         logger.exception("%s was not done, and the ledger could not record that. process_requests will do it.", kind.label)
     else:

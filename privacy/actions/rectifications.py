@@ -12,9 +12,9 @@ from uuid import UUID
 
 from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Entry, Kind
-from privacy.ledger.keys import SubjectKeys
+from privacy.ledger.keys import SubjectKeys, subject_keys
 from privacy.ledger.publication import record_entries
-from privacy.models import DataSubjectRequest
+from privacy.models import DataSubjectRequest, LedgerEntry
 from privacy.models.request_choices import Kind as RequestKind
 from privacy.models.request_choices import State
 
@@ -28,7 +28,10 @@ def record_rectification(request: DataSubjectRequest) -> None:
     Raise as ``record_entries``. A request of another kind, of a person who is no user, or that is not approved is not recorded.
     """
     if request.kind == RequestKind.RECTIFICATION and request.state == State.APPROVED and request.user_id is not None:
-        record_entries([NewEntry(Kind.RECTIFY, request.user_id, plan_digest=_digest(request.pk))])
+        entry = NewEntry(Kind.RECTIFY, request.user_id, plan_digest=_digest(request.pk))
+        subjects = subject_keys().subjects(request.user_id)
+        recorded = LedgerEntry.objects.filter(subject__in=subjects, kind=Kind.RECTIFY, plan_digest=entry.plan_digest)
+        record_entries(lambda: [] if recorded.exists() else [entry])
 
 
 def note_rectification(last: LastRectifications, entry: Entry) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,10 @@ class LedgerBehind(UserFacingError):
     """The ledger outside has entries that the database lacks: the database was restored from an older copy."""
 
 
-def record_entries(new: Sequence[NewEntry]) -> list[Entry]:
+def record_entries(new: Sequence[NewEntry] | Callable[[], Sequence[NewEntry]]) -> list[Entry]:
     """Commit the entries, publish them outside, and return them. Call this outside a transaction, before anything is destroyed.
+
+    A function ``new`` is called while no other process records an entry, so it can leave out what the ledger has meanwhile.
 
     Raise UserFacingError if a key is missing, if the ledger is broken or if another process publishes for too long, LedgerBehind, and
     StoreUnavailable. Then nothing may be destroyed. Entries that were committed and not published are published by the next call.
@@ -43,7 +45,7 @@ def record_entries(new: Sequence[NewEntry]) -> list[Entry]:
     with publishing():
         publish(outside, key)
         with transaction.atomic(durable=True):
-            entries = insert(new, keys)
+            entries = insert(new() if callable(new) else new, keys)
         publish(outside, key)
     return entries
 
