@@ -14,3 +14,12 @@ def open_object_store(url: str, **options: Any) -> tuple[Any, str]:
         options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 2}}
     files, root = fsspec.core.url_to_fs(url, **options)
     return files, str(root).rstrip("/")
+
+
+def require_bucket(files: Any, root: str) -> None:
+    """Raise an error of fsspec if the bucket of an S3 path is missing. Ask this where a file is missing: a missing bucket is no empty store.
+
+    The other stores do not tell the two apart.
+    """
+    if hasattr(files, "call_s3"):
+        files.call_s3("head_bucket", Bucket=root.partition("/")[0])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from privacy.file_stores.store import CHUNK_BYTES, FileStore
-from privacy.object_stores import open_object_store
+from privacy.object_stores import open_object_store, require_bucket
 
 BLOCK_BYTES = 8 * CHUNK_BYTES
 """What one request reads. The default of s3fs is 50 MiB, which one export would hold in memory."""
@@ -25,7 +25,7 @@ class ObjectStore(FileStore):
             try:
                 found = self.files.info(self._full(path), refresh=True)
             except FileNotFoundError:
-                self._require_store()
+                require_bucket(self.files, self.root)
                 return None
             return int(found["size"]) if found["type"] == "file" else None
 
@@ -40,9 +40,6 @@ class ObjectStore(FileStore):
         with self.reached():
             self.files.rm_file(self._full(path))
         return True
-
-    def _require_store(self) -> None:
-        """Raise FileNotFoundError if the store itself is missing, where the store can say so."""
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}"
@@ -74,9 +71,6 @@ class S3Store(ObjectStore):
             if not page.get("IsTruncated") or page.get("NextKeyMarker", "") > name["Key"]:
                 return
             position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
-
-    def _require_store(self) -> None:
-        self.files.call_s3("head_bucket", Bucket=self.root.partition("/")[0])
 
     def _named(self, path: str) -> dict[str, str]:
         bucket, _, key = self._full(path).partition("/")

@@ -17,7 +17,7 @@ from django.conf import settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.files import atomic_write
-from privacy.object_stores import open_object_store
+from privacy.object_stores import open_object_store, require_bucket
 
 ENDING = ".jsonl"
 CHECKPOINTS = "checkpoints"
@@ -132,6 +132,7 @@ class ObjectLedger(OutsideLedger):
             try:
                 content: bytes = self.files.cat_file(f"{self.root}/{name}")
             except FileNotFoundError:
+                require_bucket(self.files, self.root)
                 return None
             return content
 
@@ -154,6 +155,7 @@ class ObjectLedger(OutsideLedger):
             try:
                 found = self.files.ls(f"{self.root}/{folder}".rstrip("/"), detail=False)
             except FileNotFoundError:
+                require_bucket(self.files, self.root)
                 return []
             return [name.rpartition("/")[2] for name in found]
 

@@ -76,9 +76,21 @@ def test_s3__unavailable__is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ledger.read(1)
 
 
-def test_s3__no_such_bucket__is_one_line() -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ledger: ledger.create(1, b""),
+        lambda ledger: ledger.read(1),
+        lambda ledger: ledger.firsts(),
+        lambda ledger: ledger.checkpoints(),
+        lambda ledger: ledger.read_checkpoint(1),
+    ],
+    ids=["create", "read", "firsts", "checkpoints", "read_checkpoint"],
+)
+def test_s3__no_such_bucket__is_no_empty_ledger(ask: Callable[[OutsideLedger], object]) -> None:
+    """Otherwise a restored database would seem to lack nothing."""
     with s3_bucket(), pytest.raises(StoreUnavailable, match=r"^The ledger at 's3://another/ledger' cannot be reached"):
-        ObjectLedger("s3://another/ledger").create(1, b"")
+        ask(ObjectLedger("s3://another/ledger"))
 
 
 def test_outside_ledger__by_its_setting(settings: Settings, tmp_path: Path) -> None:
