@@ -61,14 +61,16 @@ def _result(rule: RetentionRule, days: int, count: int, waiting: int = 0) -> Rul
 
 
 def _erase(rule: UserRule, days: int) -> tuple[int, dict[UUID, str]]:
-    """Erase the users of a rule in batches. First complete what a killed process has begun."""
+    """Erase the users of a rule in batches. First complete what a killed process has begun. A user who must wait does not keep the others."""
     erased, held = 0, set[UUID]()
     waiting = dict(process_pending().waiting)
-    while not waiting and (batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE])):
+    while batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE]):
         held |= holds_by_user(batch).keys()
         result = erase_many([user_id for user_id in batch if user_id not in held])
         erased += result.erased
         waiting.update(result.waiting)
+        if result.waiting and not result.erased:
+            break  # a store is unavailable: each further batch would wait as long
     return erased, waiting
 
 

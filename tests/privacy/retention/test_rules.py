@@ -395,6 +395,32 @@ def test_unavailable_store__destroys_nothing_and_is_completed_later(
     assert LedgerEntry.objects.filter(kind=Kind.ERASE).count() == 2
 
 
+def test_pending_erasure_that_must_wait__does_not_keep_the_others(
+    shelf: Shelf, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason can last, for example a table of another program that refers to the user."""
+    from tests.support.sessions import another_connection
+
+    monkeypatch.setattr("privacy.actions.locking.LOCK_SECONDS", 1)
+    settings.RETENTION_RULES = {"hidden_users": DAYS}
+    stuck, _ = (old_user(deleted_at=ago(DAYS + 1)) for _ in range(2))
+    process_pending()
+    PendingAction.objects.create(user_id=stuck.pk, kind=Kind.ERASE)
+    approve_current()
+    with another_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM users WHERE id = %s FOR UPDATE", [stuck.pk])
+        code, out, _ = manage_here("apply_retention")
+        cursor.execute("ROLLBACK")
+    assert (code, out.splitlines()[-2:]) == (
+        1,
+        [
+            f"hidden_users: 1 softly deleted users erased, {DAYS} days after the deletion.",
+            "hidden_users: 1 user must wait. manage.py process_requests completes them.",
+        ],
+    )
+    assert list(User.objects.all()) == [stuck]
+
+
 def test_user_with_a_lock_of_another_transaction__waits_and_the_others_are_erased(
     shelf: Shelf, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
