@@ -159,6 +159,7 @@ class Profile(PersonalDataOwner):
             since="their last login, call and change of the profile",
             category=Category.IDENTITY,
             expired=_inactive,
+            needs_rows_of=("calls",),
         ),
     )
     tables = {"accounts.User": USERS, "admin.LogEntry": ADMIN_LOG, "sessions.Session": SESSIONS}

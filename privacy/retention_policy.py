@@ -56,7 +56,7 @@ class Policy:
 
 
 def current_policy() -> Policy:
-    """Return the rules of ``RETENTION_RULES``. Raise UserFacingError for an unknown rule, or for too few days."""
+    """Return the rules of ``RETENTION_RULES``. Raise UserFacingError for an unknown rule, for too few days, or for rules that exclude each other."""
     known = {rule.name: rule for owner in registry.owners for rule in owner.retention_rules}
     found: list[tuple[RetentionRule, int]] = []
     for name, days in sorted(settings.RETENTION_RULES.items()):
@@ -66,6 +66,12 @@ def current_policy() -> Policy:
         least_days = max(rule.least_days, settings.BACKUP_RETENTION_DAYS if rule.name == LEDGER else 0)
         if days < least_days:
             raise UserFacingError(f"RETENTION_RULES has {name}={days}: nothing was changed. This rule needs at least {least_days} days.")
+        for needed in rule.needs_rows_of:
+            if settings.RETENTION_RULES.get(needed, days) < days:
+                raise UserFacingError(
+                    f"RETENTION_RULES has {needed}={settings.RETENTION_RULES[needed]} and {name}={days}: nothing was changed. The {needed} show"
+                    f" which users are active, so keep them for at least {days} days."
+                )
         found.append((rule, days))
     return Policy(tuple(found))
 

@@ -26,6 +26,7 @@ class RetentionRule(ABC):
     """A rule by its name. ``what`` and ``since`` are phrases: "matches", "their creation".
 
     Increase ``revision`` with each change of what the rule takes or does, so that it must be approved again. ``least_days`` is the shortest retention.
+    The rows of the rules ``needs_rows_of`` show whether this rule takes a row, so they must stay as long.
 
     Rules are applied in the order of ``turn``. A rule comes before each rule that changes what it takes. So a preview counts what is deleted then.
     """
@@ -38,6 +39,7 @@ class RetentionRule(ABC):
     revision: int = 1
     least_days: int = 1
     turn: int = 1
+    needs_rows_of: tuple[str, ...] = ()
 
     @abstractmethod
     def count(self, days: int) -> int:

@@ -151,6 +151,10 @@ def test_approve__another_version__is_refused(shelf: Shelf, settings: Settings) 
     [
         ({"match": 5}, "RETENTION_RULES has 'match': nothing was changed. The rules are call_recordings, calls,"),
         ({"ledger": 1094}, "RETENTION_RULES has ledger=1094: nothing was changed. This rule needs at least 1095 days."),
+        (
+            {"calls": 99, "inactive_users": 100},
+            "RETENTION_RULES has calls=99 and inactive_users=100: nothing was changed. The calls show which users are active, so keep them for",
+        ),
         ({"ledger": 1999}, "RETENTION_RULES has ledger=1999: nothing was changed. This rule needs at least 2000 days."),
     ],
 )
@@ -166,7 +170,9 @@ def test_wrong_rules__change_nothing(rules: dict[str, int], message: str, shelf:
 
 
 NAMES = sorted(rule.name for owner in registry.owners for rule in owner.retention_rules)
-policies = st.dictionaries(st.sampled_from(NAMES), st.integers(1095, 5000), max_size=4)
+policies = st.dictionaries(st.sampled_from(NAMES), st.integers(1095, 5000), max_size=4).filter(
+    lambda rules: rules.get("calls", 5000) >= rules.get("inactive_users", 0)
+)
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
