@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, InternalError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 TIME_LIMITS = ("idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
@@ -15,13 +15,13 @@ TIME_LIMITS = ("idle_in_transaction_session_timeout", "idle_session_timeout", "t
 def session_settings(connection: BaseDatabaseWrapper, **values: str) -> Iterator[None]:
     """Set ``values`` for this session in the block, then restore the old values.
 
-    A lost session is ignored.
+    A lost session is ignored. So is a failed transaction: its rollback restores the values.
     """
     before = {name: _exchange(connection, name, value) for name, value in values.items()}
     try:
         yield
     finally:
-        with suppress(InterfaceError, OperationalError):
+        with suppress(InterfaceError, OperationalError, InternalError):
             for name, value in before.items():
                 _exchange(connection, name, value)
 
