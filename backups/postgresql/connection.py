@@ -38,7 +38,9 @@ def program_connection(connection: BaseDatabaseWrapper, database: str | None = N
     environment = _without_variables()
     arguments: dict[str, str] = {}
     for name, value in _effective(connection).items():
-        if (variable := variables[name]) is not None:
+        if name == "dbname":
+            arguments[name] = database or value
+        elif (variable := variables[name]) is not None:
             environment[variable] = value
         elif name in SECRET:
             raise UserFacingError(
@@ -46,8 +48,6 @@ def program_connection(connection: BaseDatabaseWrapper, database: str | None = N
             )
         else:
             arguments[name] = value
-    if database is not None:
-        environment["PGDATABASE"] = database
     return ProgramConnection(environment, make_conninfo(**arguments))
 
 
