@@ -1,0 +1,122 @@
+"""Run a program of PostgreSQL, and report its failure in one line without rows."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, BinaryIO, cast
+
+from backups.postgresql.connection import ProgramConnection
+from findme.core.errors import UserFacingError, truncated
+from findme.core.postgresql.programs import Program
+
+TERMINATE_SECONDS = 5.0
+"""How long a program may take to cancel its query and to end, before it is killed."""
+LONGEST_ERROR = 64 * 1024
+"""How many bytes of the error output are kept, from its end."""
+NOT_SHOWN = re.compile(
+    r"(DETAIL|CONTEXT|LINE \d+|Command was|(pg_\w+|psql): (detail: )?(Query|Command) was):|(pg_\w+|psql): from TOC entry"
+)
+"""Parts of an error that quote rows, or whole statements."""
+BEGINNING = re.compile(r"(pg_\w+|psql): |(ERROR|FATAL|HINT): ")
+"""The beginning of a part of an error that is shown."""
+
+
+class RunningProgram:
+    """A program in a session and a process group of its own, so that Ctrl-C reaches it through this process only."""
+
+    def __init__(self, program: Program, options: Sequence[str], connection: ProgramConnection, *, stdin: int, stdout: int) -> None:
+        self.name = program.path.name
+        # NOT_SHOWN knows the English labels.
+        environment = connection.environment | {"LC_ALL": "C"}
+        self._process = subprocess.Popen(  # noqa: S603  # a program of PostgreSQL with our own options
+            [str(program.path), f"--dbname={connection.conninfo}", "--no-password", *options],
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._errors = b""
+        # A daemon: a process of the system that keeps the pipe open must not keep this one.
+        self._drain = threading.Thread(target=self._read_errors, daemon=True)
+        self._drain.start()
+
+    @property
+    def stdin(self) -> BinaryIO:
+        return cast("BinaryIO", self._process.stdin)
+
+    @property
+    def stdout(self) -> BinaryIO:
+        return cast("BinaryIO", self._process.stdout)
+
+    def require_success(self) -> None:
+        """Wait until the program ends. Raise UserFacingError with its words if it has failed."""
+        code = self._process.wait()
+        if code:
+            raise UserFacingError(f"{self.name} failed: {self._words(code)}. Correct this, then run the command again.")
+
+    def end(self) -> None:
+        """Close the pipes and end the program if it runs: it cancels its query on SIGTERM, and SIGKILL follows."""
+        try:
+            if self._process.poll() is None:
+                self._signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(TERMINATE_SECONDS)
+        finally:
+            if self._process.poll() is None:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    with suppress(OSError):
+                        pipe.close()
+            self._drain.join(TERMINATE_SECONDS)
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _read_errors(self) -> None:
+        with cast("IO[bytes]", self._process.stderr) as pipe:
+            while part := pipe.read(LONGEST_ERROR):
+                self._errors = (self._errors + part)[-LONGEST_ERROR:]
+
+    def _words(self, code: int) -> str:
+        self._drain.join(TERMINATE_SECONDS)
+        shown = shown_words(self._errors.decode(errors="replace"))
+        if code < 0:
+            return f"it was ended by signal {-code}" + (f" ({shown})" if shown else "")
+        return shown or f"it ended with exit code {code}"
+
+
+@contextmanager
+def running(
+    program: Program, options: Sequence[str], connection: ProgramConnection, *, stdin: int = subprocess.DEVNULL, stdout: int
+) -> Iterator[RunningProgram]:
+    """Run the program during the block. It has ended when the block has, also after an exception. Raise UserFacingError if it has failed."""
+    started = RunningProgram(program, options, connection, stdin=stdin, stdout=stdout)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+def shown_words(errors: str) -> str:
+    """Return the error output of a program on one line, without the parts that quote rows or whole statements, and without a full stop."""
+    shown: list[str] = []
+    is_shown = True
+    for line in errors.splitlines():
+        if NOT_SHOWN.match(line):
+            is_shown = False
+        elif BEGINNING.match(line):
+            is_shown = True
+        if is_shown:
+            shown.append(re.sub(r"^(pg_\w+|psql): (error|detail): ", "", line))
+    return truncated(" ".join(" ".join(shown).split())).rstrip(".")
