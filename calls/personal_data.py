@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Q, Value
+from django.db.models import CharField, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat
 
 from calls.models import VideoCall, VideoCallQuerySet
 from privacy.declarations import Category, Disposition, Export, Link, PersonalData, TableDeclaration
+from privacy.file_stores.addresses import Elsewhere
 from privacy.file_stores.effects import file_effects
+from privacy.file_stores.stored_file import locate
 from privacy.json_schemas import Schema, array_of, row_of
 from privacy.models.holds import Section, held_rows
 from privacy.purposes import CALLS
@@ -21,6 +23,8 @@ from privacy.retention_rules import RowRule, of_restricted_users
 from privacy.shared_data import without_person
 
 RECORDINGS = "call recordings"
+FILES_AT_ONCE = 100
+"""Calls whose recordings are deleted in one transaction. A deletion in S3 takes several requests, and the rows are locked meanwhile."""
 
 
 class Calls(PersonalDataOwner):
@@ -33,7 +37,10 @@ class Calls(PersonalDataOwner):
             what="calls",
             since="their creation",
             category=Category.CALLS,
+            revision=2,
             expired=lambda before: _calls_before(before),
+            prepare=lambda calls: _delete_recordings(calls),
+            batch_size=FILES_AT_ONCE,
             turn=2,
         ),
         RowRule(
@@ -42,7 +49,10 @@ class Calls(PersonalDataOwner):
             since="the call",
             category=Category.MEDIA,
             disposition=Disposition.CLEARED,
+            revision=2,
             expired=lambda before: _calls_before(before).exclude(recording_url=None, metadata={}),
+            prepare=lambda calls: _delete_recordings(calls),
+            batch_size=FILES_AT_ONCE,
             change=lambda calls: calls.update(recording_url=None, metadata={}),
         ),
     )
@@ -130,6 +140,14 @@ def _calls_before(before: datetime) -> VideoCallQuerySet:
     """Return the old calls that neither a hold nor a restriction keeps."""
     kept = held_rows(Section.CALLS, ("caller", "callee")) | of_restricted_users("caller", "callee")
     return VideoCall.objects.filter(created_at__lt=before).exclude(kept)
+
+
+def _delete_recordings(calls: QuerySet[VideoCall]) -> None:
+    """Delete the recordings that a store of ``FILE_STORES`` has: without their addresses nothing would lead to them. Raise StoreUnavailable."""
+    for address in calls.exclude(recording_url=None).values_list("recording_url", flat=True):
+        file = locate(address or "")
+        if not isinstance(file, Elsewhere):
+            file.delete()
 
 
 def _calls(user_id: UUID) -> VideoCallQuerySet:

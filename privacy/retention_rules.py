@@ -56,10 +56,15 @@ class AppliedRule(RetentionRule):
 
 @dataclass(frozen=True, kw_only=True)
 class RowRule(AppliedRule):
-    """``expired`` returns the rows before a time. ``change`` deletes or clears them, so that they are not found again."""
+    """``expired`` returns the rows before a time. ``change`` deletes or clears them, so that they are not found again.
+
+    ``prepare`` deletes what the rows lead to outside PostgreSQL, before ``change``. If the process is killed in between, both run again.
+    """
 
     expired: Callable[[datetime], QuerySet[Any]]
+    prepare: Callable[[QuerySet[Any]], object] | None = None
     change: Callable[[QuerySet[Any]], object] = lambda rows: rows.delete()
+    batch_size: int = BATCH_SIZE
 
     def count(self, days: int) -> int:
         return self.expired(time_before(days)).count()
@@ -71,12 +76,15 @@ class RowRule(AppliedRule):
             with transaction.atomic():
                 before = time_before(days)
                 rows = self.expired(before)
-                keys = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:BATCH_SIZE])
+                keys = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[: self.batch_size])
                 if not keys:
                     return changed
                 # Before the lock, another transaction may have added a row that keeps one of these, such as the call of a match.
                 still = list(self.expired(before).filter(pk__in=keys).values_list("pk", flat=True))
-                self.change(rows.model._default_manager.filter(pk__in=still))
+                locked = rows.model._default_manager.filter(pk__in=still)
+                if self.prepare is not None:
+                    self.prepare(locked)
+                self.change(locked)
             changed += len(still)
 
 

@@ -220,6 +220,28 @@ def test_calls__and_recordings(shelf: Shelf, settings: Settings) -> None:
     assert counts() == {"calls": 0, "call_recordings": 0}
 
 
+@pytest.mark.parametrize("rule", ["calls", "call_recordings"])
+def test_recordings__in_a_store__are_deleted_before_their_addresses(rule: str, shelf: Shelf, settings: Settings, tmp_path: Path) -> None:
+    """Afterwards nothing leads to the file, so no erasure could delete it any more."""
+    settings.RETENTION_RULES = {rule: DAYS}
+    settings.FILE_STORES = {"https://calls.example/": str(tmp_path / "store")}
+    for name in ("old", "young"):
+        VideoCallFactory.create(
+            created_at=ago(DAYS + 1 if name == "old" else DAYS - 1), recording_url=f"https://calls.example/{name}.webm", metadata={}
+        )
+    VideoCallFactory.create(created_at=ago(DAYS + 1), recording_url="https://elsewhere.example/1.webm")
+    approve_current()
+    code, _, err = manage_here("apply_retention")
+    assert (code, VideoCall.objects.exclude(recording_url=None).count()) == (2, 3)
+    assert "cannot be reached" in err
+    (tmp_path / "store").mkdir()
+    for name in ("old", "young"):
+        (tmp_path / "store" / f"{name}.webm").write_bytes(b"film")
+    assert counts() == {rule: 2}
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["young.webm"]
+    assert [call.recording_url for call in VideoCall.objects.exclude(recording_url=None)] == ["https://calls.example/young.webm"]
+
+
 def test_embeddings__of_deactivated_users(shelf: Shelf, settings: Settings) -> None:
     settings.RETENTION_RULES = {"deactivated_embeddings": DAYS}
     old = {"created_at": ago(500), "updated_at": ago(DAYS + 1)}
