@@ -284,9 +284,10 @@ class AuditLog(PersonalDataOwner):
     }
 
     def export(self, user_id: UUID) -> Iterator[dict[str, Any]]:
-        """Yield the entries about the user and, for staff, by the user. The actor is not exported."""
+        """Yield the entries about the user and, for staff, by the user. The actor is not exported, and neither is the request of another person."""
         columns = ("recorded_at", "action", "target_id", "request_id", "outcome", "informed_on")
-        yield from _entries(user_id).order_by("pk").values(*columns).iterator()
+        for entry in _entries(user_id).order_by("pk").values(*columns).iterator():
+            yield entry if entry["target_id"] == user_id else {**entry, "request_id": None, "informed_on": None}
 
     def export_schema(self) -> Schema:
         return array_of(row_of(self.tables, "privacy.AuditEntry"))

@@ -4,7 +4,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,7 +25,9 @@ from privacy.actions.export import count_entries, export_sections, export_user_d
 from privacy.archive.readme import readme
 from privacy.audit import Action, record
 from privacy.declarations import SOURCES, Category, TableDeclaration
+from privacy.models.request_choices import Kind as RequestKind
 from privacy.registry import Effect, PersonalDataOwner, registry
+from privacy.requests import steps
 from privacy.retention_policy import approve, current_policy
 from tests.factories import MatchFactory, UserFactory, VideoFactory
 from tests.privacy.life import ENTRIES, full_life, working_life
@@ -110,6 +112,22 @@ def test_export_user_data__has_nothing_of_other_users(shelf: Shelf, tmp_path: Pa
         assert [word for word in words if word and str(word).casefold() in text] == []
     assert person.password.casefold() not in text
     assert "vp9" in text and person.full_name.casefold() in text and person.email.casefold() in text
+
+
+def test_export_user_data__of_staff__has_no_request_of_another_person(shelf: Shelf, tmp_path: Path) -> None:
+    """An id of a request would join the pseudonyms of two exports."""
+    officer, other = UserFactory.create(staff=True), UserFactory.create()
+    theirs, own = (steps.record(RequestKind.ACCESS, user_id=user.pk, actor_id=officer.pk) for user in (other, officer))
+    record(Action.LIFT_RESTRICTION, other.pk, actor_id=officer.pk, informed_on=date(2026, 11, 27))
+    export_user_data(officer.pk, tmp_path / "export.zip")
+    text = everything(tmp_path / "export.zip")
+    assert str(theirs.pk) not in text and "2026-11-27" not in text and str(own.pk) in text
+    entries = read_zip(tmp_path / "export.zip")["audit_log.json"]
+    assert [(entry["action"], entry["request_id"]) for entry in entries] == [
+        ("request_record", None),
+        ("request_record", str(own.pk)),
+        ("lift_restriction", None),
+    ]
 
 
 def test_export_user_data__one_person_has_one_pseudonym_in_one_export(shelf: Shelf, tmp_path: Path) -> None:
