@@ -30,6 +30,8 @@ def split_address(address: str, stores: Mapping[str, str]) -> tuple[str, str] | 
     path = normal[len(prefix) :]
     if prefix.partition("://")[0].lower() in WEB:
         path = unquote(path.partition("#")[0].partition("?")[0], errors="strict") if _is_text(path) else ""
+        if any(f"{prefix}{path}".startswith(other) for other in stores if len(other) > len(prefix)):
+            return Elsewhere.UNSAFE  # such as "%76ideos/a" next to a prefix for "videos/": the web server has the file in the other store
     return (stores[prefix], path) if _is_safe(path) else Elsewhere.UNSAFE
 
 

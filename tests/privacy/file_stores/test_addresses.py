@@ -64,6 +64,12 @@ def test_split_address__unsafe(path: str) -> None:
     assert split_address(f"https://cdn.example/videos/{path}", STORES) is Elsewhere.UNSAFE
 
 
+@pytest.mark.parametrize("path", ["%76ideos/a.mp4", "videos%2Fa.mp4", "videos%2fb/a.mp4"])
+def test_split_address__of_another_prefix_in_disguise(path: str) -> None:
+    """The shorter prefix has another file under this path."""
+    assert split_address(f"https://cdn.example/{path}", STORES) is Elsewhere.UNSAFE
+
+
 @given(st.text(alphabet="ab./\\%2eEfF5cC?#:@ \0", max_size=12))
 def test_split_address__never_leaves_the_store(path: str) -> None:
     found = split_address(f"https://cdn.example/videos/{path}", {"https://cdn.example/videos/": "/srv/videos"})
