@@ -40,7 +40,7 @@ def dump_program(snapshot: Snapshot) -> Program:
 
 
 @contextmanager
-def dump(snapshot: Snapshot, tables: Sequence[Table] = (), *, lock_seconds: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
+def dump(snapshot: Snapshot, tables: Sequence[Table] = (), *, wait_seconds: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
     """Yield the dump of the whole database, or of ``tables`` only, in the custom format without compression.
 
     The last ``read``, and the end of the block, raise UserFacingError if ``pg_dump`` has failed or its output was not read to the end. So a reader that
@@ -50,7 +50,7 @@ def dump(snapshot: Snapshot, tables: Sequence[Table] = (), *, lock_seconds: floa
         "--format=custom",
         "--compress=0",
         f"--snapshot={snapshot.id}",
-        f"--lock-wait-timeout={round(lock_seconds * 1000)}",
+        f"--lock-wait-timeout={round(wait_seconds * 1000)}",
         *(f"--table={table.quoted}" for table in tables),
     ]
     # The connection of the snapshot, since only its server has it.

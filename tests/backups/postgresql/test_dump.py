@@ -155,7 +155,7 @@ def test_dump__not_read_to_its_end__is_an_error(large: Database) -> None:
 def test_dump__a_locked_table__is_waited_for_only_so_long(large: Database) -> None:
     with large.connect() as session, session.transaction(), exported_snapshot(connection) as snapshot:
         session.execute("LOCK TABLE large")
-        with pytest.raises(UserFacingError) as raised, dump(snapshot, lock_seconds=0.05) as stream:
+        with pytest.raises(UserFacingError) as raised, dump(snapshot, wait_seconds=0.05) as stream:
             stream.read()
     assert (
         str(raised.value)
