@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import rfc8785
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from findme.core.errors import UserFacingError
@@ -34,6 +34,7 @@ LARGEST = 50_000_000
 STRICT = ConfigDict(extra="forbid", strict=True)
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,250}$")]
 """A name in the folder of the backup. It cannot lead out of it."""
 
@@ -66,19 +67,29 @@ class LedgerHead:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class Database:
+    """The database that was backed up: its name, its oid, and the decimal number of the server's data directory. A restored copy has others."""
+
+    name: str
+    oid: Count
+    system_identifier: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")]
+
+    @property
+    def identity(self) -> str:
+        """Return what no other database has, whatever its name is."""
+        return f"{self.system_identifier}/{self.oid}"
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class PostgresqlPart:
     """What the backup has of PostgreSQL. All is of one snapshot, taken at ``snapshot_at``.
 
-    ``system_identifier`` is that of the server's data directory, a decimal number. ``oid`` is that of the database. ``migrations`` are
-    ``app.name`` in the order of application. ``tables`` are those whose rows are in the dump, by ``schema.name``.
+    ``migrations`` are ``app.name`` in the order of application. ``tables`` are those whose rows are in the dump, by ``schema.name``.
     """
 
     server_version: str
     dump_version: str
-    database: str
-    system_identifier: str
-    oid: Count
-    snapshot_at: datetime
+    snapshot_at: Time
     migrations: tuple[str, ...]
     tables: dict[str, Table]
     ledger: LedgerHead | None
@@ -107,7 +118,7 @@ class QdrantPart:
     collection: str
     definition_hash: str
     checkpoint: str
-    snapshot_at: datetime
+    snapshot_at: Time
     points: Count
     highest_version: Count
     digest: Sha256
@@ -129,9 +140,10 @@ class Manifest:
     format: int
     name: FileName
     app_version: str
-    begun_at: datetime
-    ended_at: datetime
+    begun_at: Time
+    ended_at: Time
     reaches_back_seconds: float
+    database: Database
     is_encrypted: bool
     only: Literal["", "postgres", "qdrant"]
     tables: tuple[str, ...]
@@ -180,11 +192,6 @@ def read_manifest(content: bytes, keys: VerifyingKeys) -> Manifest:
         raise UserFacingError(DAMAGED) from None
     verified(f"{header}.{payload}.{end}", keys)
     return _manifest_of(fields)
-
-
-def unverified_manifest(content: bytes) -> Manifest:
-    """Return the manifest without a check of its signature, for a list of backups. Raise UserFacingError if it is none."""
-    return _manifest_of(_parts(content)[0])
 
 
 def _manifest_of(fields: dict[str, Any]) -> Manifest:

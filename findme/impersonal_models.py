@@ -13,6 +13,7 @@ IMPERSONAL_MODELS = {
     "privacy.LedgerCheckpoint": "the position and the digest of the last entry of the ledger that was deleted after its retention",
     "privacy.LedgerState": "the number of the last entry in the ledger outside the database",
     "privacy.RetentionApproval": "the digest of approved rules of retention, and when they were approved",
+    "backups.Backup": "places, names, times and sizes of backups",
     "vectorstore.VectorCollection": "names, states and times of collections",
     "vectorstore.SyncWorker": "hosts and process ids of workers",
     "vectorstore.Verification": "numbers of differences between the stores, without an id",

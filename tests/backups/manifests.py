@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backups.manifest import FORMAT, KIND, File, LedgerHead, Manifest, NodeSnapshot, PostgresqlPart, QdrantPart, Table
+from backups.manifest import FORMAT, KIND, Database, File, LedgerHead, Manifest, NodeSnapshot, PostgresqlPart, QdrantPart, Table
 
 BEGUN_AT = datetime(2026, 12, 1, 3, 4, 5, 678901, UTC)
 
@@ -24,15 +24,13 @@ def manifest(**changes: Any) -> Manifest:
         begun_at=BEGUN_AT,
         ended_at=BEGUN_AT + timedelta(minutes=2),
         reaches_back_seconds=118.5,
+        database=Database(name="findme", oid=16384, system_identifier="7543210987654321098"),
         is_encrypted=True,
         only="",
         tables=(),
         postgresql=PostgresqlPart(
             server_version="18.6",
             dump_version="18.6",
-            database="findme",
-            system_identifier="7543210987654321098",
-            oid=16384,
             snapshot_at=BEGUN_AT + timedelta(seconds=1),
             migrations=("privacy.0001_erased_users", "accounts.0001_initial"),
             tables={

@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from backups.manifest import FORMAT, read_manifest, signed, unverified_manifest
+from backups.manifest import FORMAT, read_manifest, signed
 from findme.core.errors import UserFacingError
+from privacy.ledger.signing import sign
 from tests.backups.manifests import BEGUN_AT, file, manifest
 
 if TYPE_CHECKING:
@@ -23,15 +25,18 @@ KEYS = {KEY.thumbprint(): KEY}
 CONTENT = signed(manifest(), KEY)
 
 
-def changed(change: Any) -> bytes:
-    """Return the content after ``change`` of its fields, with a signature that fits."""
+def changed(change: Any, *, is_signed: bool) -> bytes:
+    """Return the content after ``change`` of its fields, with the old signature, or with one that fits."""
     fields = json.loads(CONTENT)
     change(fields["manifest"])
+    if is_signed:
+        header, _, signature = sign(rfc8785.dumps(fields["manifest"]), KEY).split(".")
+        fields["signature"] = f"{header}..{signature}"
     return json.dumps(fields).encode()
 
 
 def test_manifest__returns_as_it_was_written() -> None:
-    assert read_manifest(CONTENT, KEYS) == unverified_manifest(CONTENT) == manifest()
+    assert read_manifest(CONTENT, KEYS) == manifest()
 
 
 def test_manifest__each_file_is_named_once() -> None:
@@ -92,8 +97,7 @@ def test_read_manifest__another_key__is_refused() -> None:
 
 
 def test_read_manifest__edited__is_refused() -> None:
-    content = changed(lambda fields: fields["postgresql"]["tables"].pop("public.users"))
-    assert unverified_manifest(content).postgresql is not None
+    content = changed(lambda fields: fields["postgresql"]["tables"].pop("public.users"), is_signed=False)
     with pytest.raises(UserFacingError, match="the text was edited"):
         read_manifest(content, KEYS)
 
@@ -112,11 +116,14 @@ def test_read_manifest__edited__is_refused() -> None:
         (lambda fields: fields["qdrant"]["nodes"][0]["file"].update(name="../users"), "'qdrant.nodes.0.file.name'"),
         (lambda fields: fields["qdrant"]["nodes"][0]["file"].update(name=".."), "'qdrant.nodes.0.file.name'"),
         (lambda fields: fields.update(name="a/b"), "'name'"),
+        (lambda fields: fields.update(ended_at="2026-12-01T03:04:05"), "'ended_at'"),
+        (lambda fields: fields.update(ended_at="0001-01-01T00:00:00Z"), "'ended_at'"),
+        (lambda fields: fields["database"].update(system_identifier="-1"), "'database.system_identifier'"),
     ],
 )
-def test_unverified_manifest__wrong_value__is_named(change: Any, message: str) -> None:
+def test_read_manifest__wrong_value__is_named(change: Any, message: str) -> None:
     with pytest.raises(UserFacingError, match=message):
-        unverified_manifest(changed(change))
+        read_manifest(changed(change, is_signed=True), KEYS)
 
 
 def test_manifest__no_part_of_postgresql__returns_as_it_was_written() -> None:

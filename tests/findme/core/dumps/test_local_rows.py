@@ -78,6 +78,7 @@ def test_local_rows__only_rows_that_identify_the_database_survive_a_flush() -> N
         "request_recipients",
         "erasures",
         "erasure_steps",
+        "backups",
         "vector_store_state",
         "vector_collections",
         "vector_sync_queue",
