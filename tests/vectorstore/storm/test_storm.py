@@ -24,7 +24,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from tests.privacy.storm.storm import Erasures
 from tests.support.database import Database, database, use_database
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.vectorstore.storm.agreement import disagreements, points
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.storm.workers import Workers
@@ -43,6 +43,8 @@ SECONDS = 10.0
 """Duration of the writes."""
 TIMEOUT, LEASE, RECHECK = 1.0, 2.0, 1.0
 WORKERS, WRITERS, USERS = 4, 2, 60
+MIN_WRITES = 50
+"""So many transactions each writer has at least. A slow machine needs more time for them."""
 MAX_DEADLOCKS = 3
 """Limit for all writers together. One storm of fifty has one deadlock."""
 
@@ -99,9 +101,10 @@ def _storm(seed: int, new_database: Database, server: Server, environment: dict[
         for writer in writers:
             writer.start()
         _cause_faults(chance, workers, server)
+        wait_until(lambda: all(writer.writes > MIN_WRITES or not writer.is_alive() for writer in writers), "Each writer has written")
         over.set()
         for writer in writers:
-            writer.join(60)
+            writer.join(DEADLINE_SECONDS)
         erasures.stop()
         _wait_until_queue_is_empty()
     finally:
@@ -109,7 +112,7 @@ def _storm(seed: int, new_database: Database, server: Server, environment: dict[
         erasures.end()
         workers.end()
     assert [writer.error for writer in writers] == [None] * WRITERS
-    assert min(writer.writes for writer in writers) > 50, "the writers hardly wrote"
+    assert min(writer.writes for writer in writers) > MIN_WRITES, "the writers hardly wrote"
     assert sum(writer.deadlocks for writer in writers) <= MAX_DEADLOCKS
     remaining = sync_once(timeout=30).remaining
     assert (remaining.length, remaining.quarantined) == (0, 0)

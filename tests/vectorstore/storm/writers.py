@@ -53,7 +53,7 @@ class Writer(threading.Thread):
         try:
             with self.database.connect() as session:
                 # Another writer holds a row for milliseconds. A writer that waits for Qdrant, or for a worker, would exceed this limit.
-                session.execute("SET statement_timeout = '20s'")
+                session.execute("SET statement_timeout = '100s'")
                 while not self.over.wait(PAUSE_SECONDS):
                     self._write(session)
                     self.writes += 1
