@@ -26,8 +26,8 @@ from pytest_django import Settings
 from tests.support.memory import folder_in_memory
 
 NO_SERVER = "no QDRANT_URL, no QDRANT_PROGRAM and no program qdrant on the PATH"
-START_SECONDS = 60
-STOP_SECONDS = 20
+START_SECONDS = 120
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

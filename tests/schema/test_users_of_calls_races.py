@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.schema.rows import ANN, BOB, CEM, MATCH, UNUSED_ID, connect
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db  # otherwise no database is created if only these tests run
 
@@ -84,7 +84,7 @@ class Transaction:
     def end(self) -> str | None:
         """Return None after a commit, or the violated constraint, or the SQLSTATE."""
         if self.thread is not None:
-            self.thread.join(20)
+            self.thread.join(DEADLINE_SECONDS)
             assert not self.thread.is_alive()
         self.connection.close()
         return (self.error.diag.constraint_name or self.error.sqlstate) if self.error else None

@@ -46,7 +46,7 @@ class Node:
         self.process.wait()
 
     def ask(self, path: str) -> Any:
-        return httpx.get(f"{self.address.url}{path}", timeout=10, trust_env=False).raise_for_status().json()["result"]
+        return httpx.get(f"{self.address.url}{path}", timeout=30, trust_env=False).raise_for_status().json()["result"]
 
 
 @contextmanager

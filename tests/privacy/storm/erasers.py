@@ -52,7 +52,7 @@ class Eraser(Program):
             self._anonymize, self._erase, self._guide_anonymizes, self._guide_deletes, self._orm_deletes,
         ]  # fmt: skip
         with self.database.connect() as session:
-            session.execute("SET statement_timeout = '20s'")
+            session.execute("SET statement_timeout = '100s'")
             for number in self.turns():
                 self._erase_one(session, ways[number % len(ways)])
 

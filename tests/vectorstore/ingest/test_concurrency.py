@@ -103,7 +103,7 @@ def test_load__user_is_locked__other_users_are_free_meanwhile(
     other_session.execute("UPDATE users SET bio = 'forgotten' WHERE id = %s", [users[1].pk])
     loaded = threads.submit(load_in_thread, path)
     wait_until(session_waits_for_lock)
-    with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=5s")) as service:
+    with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=60s")) as service:
         service.execute("UPDATE users SET bio = 'changed' WHERE id = %s", [users[0].pk])
     other_session.execute("UPDATE users SET bio = 'changed too' WHERE id = %s", [users[0].pk])
     other_session.commit()
@@ -143,7 +143,7 @@ def test_load__batch_is_committed__no_longer_blocks_an_erasure(
     erased = threading.Event()
 
     def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
-        with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=10s")) as session:
+        with psycopg.connect(make_conninfo(**database_parameters(), options="-c lock_timeout=60s")) as session:
             session.execute("DELETE FROM users WHERE id = %s", [user.pk])
         erased.set()
         return BatchResult(removed=1)

@@ -29,7 +29,7 @@ from vectorstore.models import ProfileEmbedding
 OTHER_VECTOR = [0.0, 1.0] + [0.0] * 510
 URGENT, NORMAL = True, False
 """Whether an entry overtakes the others."""
-TIMEOUTS = "SET lock_timeout = '5s'; SET statement_timeout = '20s'"
+TIMEOUTS = "SET lock_timeout = '60s'; SET statement_timeout = '100s'"
 
 
 def queued() -> list[tuple[UUID | None, bool]]:
@@ -447,7 +447,7 @@ def test_sync_notify__is_executable_by_its_owner_only(users: None) -> None:
 
 @pytest.fixture
 def writer(committed_users: None) -> Iterator[psycopg.Connection[Any]]:
-    """Another connection. Its statements fail after a short wait."""
+    """Another connection. Its statements fail if they wait for long."""
     with connect() as session:
         session.autocommit = True
         session.execute(TIMEOUTS)

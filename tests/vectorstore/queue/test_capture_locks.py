@@ -61,7 +61,7 @@ def test_insert_user__other_transaction_truncated_embeddings__no_deadlock(new_da
 def test_insert_user__embeddings_are_locked__does_not_wait_and_queues_every_user(new_database: Database) -> None:
     with first_writer(new_database) as first, new_database.connect() as second:
         first.execute("BEGIN; LOCK TABLE profile_embeddings IN ACCESS EXCLUSIVE MODE")
-        second.execute("SET statement_timeout = '20s'")
+        second.execute("SET statement_timeout = '100s'")
         for _ in range(2):  # the second one inserts no row
             second.execute(INSERT_USER, [BOB, "bob@example.com"])
             assert new_database.query("SELECT user_id FROM vector_sync_queue") == [BOB]

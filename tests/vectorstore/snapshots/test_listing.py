@@ -18,7 +18,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.factories import ProfileEmbeddingFactory
 from tests.qdrant import QdrantServer
 from tests.support.commands import manage, started
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.vectorstore.snapshots.snapshot_proxy import altering_proxy, half, half_then_silence, one_wrong_bit, whole
 from vectorstore.qdrant.connection import collection_name
 from vectorstore.snapshots.repository import create, delete, fetch, list_snapshots, prune
@@ -33,7 +33,7 @@ def create_snapshots(count: int) -> list[str]:
     Qdrant names them by the second, so it would write two of the same second into one file.
     """
     names: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while len(names) < count:
         assert time.monotonic() < deadline
         names.append(create()[0].name)

@@ -108,7 +108,7 @@ def test_sync_once__expired_lease_without_an_entry__user_is_rechecked(embedded_c
     (user_id,) = create_users(1)
     QueueEntry.objects.all().delete()
     SyncLease.objects.create(user_id=user_id, worker_id=uuid4(), expires_at="2020-01-01T00:00Z")
-    assert sync_once(timeout=5).written == 1
+    assert sync_once(timeout=60).written == 1
     assert points() == ids([user_id])
     assert not SyncLease.objects.exists()
 

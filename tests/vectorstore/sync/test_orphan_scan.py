@@ -48,7 +48,7 @@ def test_truncate__failing_secondary_collection__is_marked_failed(embedded_colle
     sync_once()
     registry.register("profile_embeddings_v2", VectorCollection.State.RETAINED, "")
     ask("TRUNCATE users CASCADE")
-    sync_once(timeout=5)
+    sync_once(timeout=60)
     assert points() == set()
     assert registry.write_targets() == ("profile_embeddings_v1",)
 
@@ -87,7 +87,7 @@ def test_truncate__ends_the_quarantine_of_removed_users(embedded_collection: str
     (present,) = create_users(1)
     QuarantinedUser.objects.create(user_id=present, reason="", collection="")
     QueueEntry.objects.exclude(user_id=None).delete()
-    assert sync_once(timeout=5).remaining.quarantined == 1
+    assert sync_once(timeout=60).remaining.quarantined == 1
     assert QuarantinedUser.objects.get().pk == present
 
 
@@ -142,7 +142,7 @@ def test_repair__point_with_the_id_of_all_users__is_removed(collection: str) -> 
     write(a_point(ALL_USERS))
     drift = verify(repairing=True)
     assert (drift.differing, drift.collections[0].examples) == (1, {"orphaned": [str(ALL_USERS)]})
-    sync_once(timeout=5)
+    sync_once(timeout=60)
     assert points() == ids(user_ids)
     assert queued() == 0
     assert verify().clean

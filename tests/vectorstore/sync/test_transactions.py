@@ -108,7 +108,7 @@ def test_registry__locked_row__fails_after_the_lock_timeout(
             cursor.execute("BEGIN")
             cursor.execute("SELECT FROM vector_collections FOR UPDATE")
             with connection.cursor() as own_cursor:
-                own_cursor.execute("SET statement_timeout = '20s'")
+                own_cursor.execute("SET statement_timeout = '100s'")
             with pytest.raises(OperationalError, match="lock timeout"):
                 change(name)
     finally:

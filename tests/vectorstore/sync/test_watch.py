@@ -33,7 +33,7 @@ from tests.support.processes import ended
 from tests.support.sessions import another_connection
 from tests.support.threads import in_thread
 from tests.support.users import create_users
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.vectorstore.storm.server import Server
 from tests.vectorstore.sync.points import ids, one, points, queued
 from tests.vectorstore.sync.proxy import PostgresProxy, postgres_proxy
@@ -296,20 +296,20 @@ def test_watch__start_with_json__prints_which_stores_it_watches(embedded_collect
 
 def test_sleep__new_entry__ends_it(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notification ends the sleep long before the worker's own next check."""
-    monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 10 * DEADLINE_SECONDS)
     with in_thread(lambda: watch._sleep(Worker(), Event())) as sleeping:
         wait_until(is_sleeping, "The worker sleeps")
         assert not sleeping.done()
         create_users(1)
-        sleeping.result(25)
+        sleeping.result(DEADLINE_SECONDS)
 
 
 def test_sleep__queue_is_not_empty__does_not_sleep(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry came after the worker's last check and before it was registered as sleeping."""
-    monkeypatch.setattr(watch, "SLEEP_SECONDS", 50.0)
+    monkeypatch.setattr(watch, "SLEEP_SECONDS", 10 * DEADLINE_SECONDS)
     enqueue([uuid4()])
     with in_thread(lambda: watch._sleep(Worker(), Event())) as sleeping:
-        sleeping.result(25)
+        sleeping.result(DEADLINE_SECONDS)
 
 
 def test_write_heartbeat__busy_worker__stays_on_the_list(registered: str, monkeypatch: pytest.MonkeyPatch) -> None:
