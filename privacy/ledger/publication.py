@@ -33,8 +33,8 @@ class LedgerBehind(UserFacingError):
     """The ledger outside has entries that the database lacks: the database was restored from an older copy."""
 
 
-def record_entries(new: Sequence[NewEntry] | Callable[[], Sequence[NewEntry]]) -> list[Entry]:
-    """Commit the entries, publish them outside, and return them. Call this outside a transaction, before anything is destroyed.
+def record_entries(new: Sequence[NewEntry] | Callable[[], Sequence[NewEntry]]) -> list[int]:
+    """Commit the entries, publish them outside, and return their positions. Call this outside a transaction, before anything is destroyed.
 
     A function ``new`` is called while no other process records an entry, so it can leave out what the ledger has meanwhile.
 
@@ -45,9 +45,9 @@ def record_entries(new: Sequence[NewEntry] | Callable[[], Sequence[NewEntry]]) -
     with publishing():
         publish(outside, key)
         with transaction.atomic(durable=True):
-            entries = insert(new() if callable(new) else new, keys)
+            positions = insert(new() if callable(new) else new, keys)
         publish(outside, key)
-    return entries
+    return positions
 
 
 def publish_pending() -> int:

@@ -51,12 +51,12 @@ def erased(*, plan: dict[str, int] | None = None, open_steps: tuple[str, ...] = 
     user_id = uuid4()
     request_id = request_in(State.APPROVED, kind="erasure", user_id=user_id, contact="jane@example.org")
     record_entries([NewEntry(Kind.SOFT_DELETE, uuid4())])
-    (entry,) = record_entries([NewEntry(Kind.ERASE, user_id, {"videos": 2})])
+    (position,) = record_entries([NewEntry(Kind.ERASE, user_id, {"videos": 2})])
     record_entries([NewEntry(Kind.ANONYMIZE, uuid4())])
     erasure_id = insert_erasure(steps=STEPS, request_id=request_id, user_id=user_id, plan=PLAN if plan is None else plan)
     done = [step for step in STEPS if step not in open_steps]
     run("UPDATE erasure_steps SET done_at = now(), count = 1 WHERE erasure_id = %s AND step = ANY (%s)", erasure_id, done)
-    run("UPDATE erasures SET ledger_position = %s WHERE id = %s", entry.position, erasure_id)
+    run("UPDATE erasures SET ledger_position = %s WHERE id = %s", position, erasure_id)
     if state != "sealed":
         run("UPDATE erasures SET state = 'erased', erased_at = now() WHERE id = %s", erasure_id)
     if state == "purged":

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def erase(*users: UUID) -> list[int]:
-    return [entry.position for entry in record_entries([NewEntry(Kind.ERASE, user, {"videos": 1}) for user in users])]
+    return record_entries([NewEntry(Kind.ERASE, user, {"videos": 1}) for user in users])
 
 
 def is_sound() -> bool:

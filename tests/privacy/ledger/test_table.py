@@ -37,8 +37,9 @@ def test_insert__numbers_and_chains_the_entries() -> None:
     users = [uuid4() for _ in range(3)]
     keys = subject_keys()
     with transaction.atomic():
-        first, second, third = insert([NewEntry(Kind.ERASE, user, {"videos": 2}) for user in users], keys)
-    assert [first.position, second.position, third.position] == [1, 2, 3]
+        positions = insert([NewEntry(Kind.ERASE, user, {"videos": 2}) for user in users], keys)
+    first, second, third = read_entries()
+    assert positions == [first.position, second.position, third.position] == [1, 2, 3]
     assert first.previous == FIRST_PREVIOUS
     assert second.previous == first.digest
     assert [entry.subject for entry in (first, second, third)] == [keys.subject(user) for user in users]
@@ -55,7 +56,8 @@ def test_insert__numbers_and_chains_the_entries() -> None:
 def test_trigger__computes_the_digest_of_the_canonical_json(kind: Kind, plan: bytes | None, counts: dict[str, int]) -> None:
     """Reading an entry raises an error if the digest is another one."""
     with transaction.atomic():
-        (entry,) = insert([NewEntry(kind, UUID(int=7), counts, plan)], subject_keys())
+        (position,) = insert([NewEntry(kind, UUID(int=7), counts, plan)], subject_keys())
+    (entry,) = read_entries(after=position - 1)
     assert (entry.kind, entry.plan_digest, entry.counts) == (kind, plan, counts)
 
 
