@@ -16,6 +16,7 @@ class PrivacyConfig(AppConfig):
         ("0011_holds", "0011_holds"),
         ("0012_ledger_checkpoints", "0012_ledger_checkpoints"),
         ("0017_changes_while_restricted", "0017_changes_while_restricted"),
+        ("0019_ledger_chain", "0019_ledger_chain"),
     )
 
     def ready(self) -> None:
