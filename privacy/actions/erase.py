@@ -12,12 +12,12 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.postgres.functions import TransactionNow
-from django.db import connection
 
 from findme.core.db.dates import END_OF_TIMES
 from findme.core.errors import UserFacingError
 from privacy import audit
 from privacy.actions.around_holds import effects_of_erasure, erase_all_but_held
+from privacy.actions.deletion import delete_users
 from privacy.actions.erase_files import delete_files, require_file_stores, stored_files
 from privacy.actions.erasures import (
     IN_ONE_TRANSACTION,
@@ -163,7 +163,7 @@ def _erase(
             return outcome
         for owner in registry.owners:
             owner.erase(user_id)
-        _delete_row(user_id)
+        delete_users([user_id])
         complete(Kind.ERASE, user_id)
         record(Action.ERASE, user_id, actor_id=actor_id)
         check_deferred_constraints()
@@ -201,9 +201,3 @@ def _leftovers(user_id: UUID, in_stores: list[Effect]) -> list[Effect]:
         names = "".join(f" nor the {store.name}" for store in registry.stores)
         raise UserFacingError(f"Neither PostgreSQL{names} has a user with the id {str(user_id)!r}.")
     return in_stores
-
-
-def _delete_row(user_id: UUID) -> None:
-    """Run the guide's DELETE. The database does every cascade."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {connection.ops.quote_name(get_user_model()._meta.db_table)} WHERE id = %s", [user_id])  # noqa: S608

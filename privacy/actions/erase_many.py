@@ -15,6 +15,7 @@ from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.db.expressions import IsAmong
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.postgresql.arrays import uuid_array
+from privacy.actions.deletion import delete_users
 from privacy.actions.erase_files import stored_files
 from privacy.actions.locking import check_deferred_constraints, limit_waiting
 from privacy.actions.notes import record_missing, settle_undone
@@ -103,8 +104,7 @@ def _erase(user_ids: Collection[UUID]) -> None:
             raise UserFacingError("Some users have files: nothing was changed. Erase them one by one.")
         for owner in registry.owners:
             owner.erase_many(locked)
-        with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {users.model._meta.db_table} WHERE id = ANY(%s::uuid[])", [uuid_array(locked)])  # noqa: S608
+        delete_users(locked)
         PendingAction.objects.filter(IsAmong("user_id", uuid_array(locked)), kind__in=COVERED[Kind.ERASE]).delete()
         record_many(Action.ERASE, sorted(locked))
         check_deferred_constraints()

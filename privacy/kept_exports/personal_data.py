@@ -10,6 +10,8 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from findme.core.db.expressions import IsAmong
+from findme.core.postgresql.arrays import uuid_array
 from privacy.declarations import Category, Disposition, Export, Link, LinkKind, PersonalData, Retention, TableDeclaration
 from privacy.json_schemas import Schema, array_of, row_of
 from privacy.kept_exports.removal import remove_exports_of
@@ -66,7 +68,9 @@ class KeptExports(PersonalDataOwner):
         remove_exports_of(user_id)
 
     def erase_many(self, user_ids: Collection[UUID]) -> None:
-        with_exports = KeptExport.objects.filter(user_id__in=list(user_ids)).order_by().values_list("user_id", flat=True).distinct()
+        with_exports = (
+            KeptExport.objects.filter(IsAmong("user_id", uuid_array(user_ids))).order_by().values_list("user_id", flat=True).distinct()
+        )
         for user_id in list(with_exports):
             remove_exports_of(user_id)
 
