@@ -23,7 +23,7 @@ TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 TOO_LARGE = 2**53
 """First number that JSON of RFC 8785 does not have."""
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-"""The form of RFC 8785 for whole numbers, and for strings of ASCII letters and digits. The library rfc8785 takes ten times as long."""
+"""The form of RFC 8785 for whole numbers, and for names of ASCII letters. The library rfc8785 takes ten times as long."""
 
 
 class LedgerBroken(UserFacingError):
@@ -53,7 +53,12 @@ class Entry:
         # It takes half of the time to read an entry, and each entry needs it for the digest, for the chain and for the object outside.
         if max((self.position, *self.counts.values())) >= TOO_LARGE:
             raise ValueError("a number is too large")
-        return CANONICAL.encode(self.fields()).encode()
+        counts = CANONICAL.encode(dict(self.counts)) if self.counts else "{}"
+        plan = "null" if self.plan_digest is None else f'"{self.plan_digest.hex()}"'
+        return (
+            f'{{"counts":{counts},"key":{self.key_id},"kind":{int(self.kind)},"plan":{plan},"policy":{self.policy_version}'
+            f',"position":{self.position},"previous":"{self.previous.hex()}","recorded_at":"{self._time}","subject":"{self.subject.hex()}"}}'
+        ).encode()
 
     def fields(self) -> dict[str, Any]:
         """Return the names and values of the JSON."""
@@ -65,9 +70,13 @@ class Entry:
             "policy": self.policy_version,
             "position": self.position,
             "previous": self.previous.hex(),
-            "recorded_at": self.recorded_at.astimezone(UTC).strftime(TIME),
+            "recorded_at": self._time,
             "subject": self.subject.hex(),
         }
+
+    @property
+    def _time(self) -> str:
+        return f"{self.recorded_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
     @property
     def digest(self) -> bytes:
