@@ -15,7 +15,7 @@ import numpy as np
 from django.db import OperationalError, connection
 from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
-from qdrant_client.models import ExtendedPointId
+from qdrant_client.models import ExtendedPointId, Filter, HasIdCondition
 
 from findme.core.errors import StoreUnavailable
 from findme.core.postgresql.arrays import uuid_array
@@ -26,7 +26,7 @@ from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.consistency import deletions, preflight
 from vectorstore.consistency.versions import allocate_version, has_unbeatable_version
 from vectorstore.qdrant import write
-from vectorstore.qdrant.connection import collection_name, qdrant
+from vectorstore.qdrant.connection import collection_name, is_embedded, qdrant
 from vectorstore.qdrant.errors import CollectionNotFound, RestoreDetected
 from vectorstore.qdrant.scroll import points_among
 from vectorstore.queue.entries import LOCK_OF, enqueue
@@ -98,7 +98,7 @@ def remove_point(user_id: UUID) -> bool:
 
     No worker writes the point again until that transaction ends. Afterwards the user is synced: if the transaction did not commit,
     the point is written again. Also works after a restore, when nothing else is written: the operator repeats the erasures that
-    are later than the backup. Raises StoreUnavailable, also if the point is still there, and UserFacingError for a collection of another database.
+    are later than the backup. Raises StoreUnavailable, also if the point is still found by its id, and UserFacingError for a collection of another database.
     """
     return remove_points([user_id])
 
@@ -136,9 +136,16 @@ def _is_restored(client: QdrantClient) -> bool:
 
 
 def _remove_from_secondary(collection: str, user_ids: Sequence[UUID], version: int | None) -> bool:
-    """Remove the points from a secondary collection. If the collection answers with an error, mark it as failed, as workers do."""
+    """Remove the points from a secondary collection. If the collection answers with an error, mark it as failed, as workers do.
+
+    The deletion is read back by search here too, so that a collection that confirms deletions and does not make them is marked as failed. The callers of
+    ``remove_points`` read back every collection, also the live one (``leftovers.collections_with_point``).
+    """
     with fail_secondary_on_error(collection), qdrant() as client:
-        if _remove(client, collection, user_ids, version):
+        removed = _remove(client, collection, user_ids, version)
+        if is_found_by_search(client, collection, user_ids):
+            raise _still_there(collection, user_ids)
+        if removed:
             return True
     return False
 
@@ -197,12 +204,12 @@ def _leases_of(user_ids: Sequence[UUID]) -> dict[UUID, bool]:
 def _remove(client: QdrantClient, collection: str, user_ids: Sequence[UUID], version: int | None) -> bool:
     """Delete the points and return whether any was there. An absent point is deleted too, since an upsert may still be pending.
 
-    The deletion is read back by id and by search here, so that a secondary collection that confirms deletions and does not make them is marked as failed.
+    The deletion is read back by id here, because a point with an unbeatable version needs a second deletion.
 
     Without ``version`` the points are deleted whatever their version is: a restored PostgreSQL may be unable to allocate a higher one.
     """
     ids: list[ExtendedPointId] = [str(user_id) for user_id in user_ids]
-    found = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
+    found = _has_any(client, collection, ids)
     if found:
         deletions.note_deletion_time()
     if version is None:
@@ -213,10 +220,22 @@ def _remove(client: QdrantClient, collection: str, user_ids: Sequence[UUID], ver
     if unbeatable := [record.id for record in left if has_unbeatable_version(record.payload)]:
         write.clear(client, collection, unbeatable)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)
-    if left or is_found_by_search(client, collection, user_ids):
-        subject = f"The point of {ids[0]!r}" if len(ids) == 1 else f"A point of {len(ids)} users"
-        raise StoreUnavailable(f"{subject} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again.")
-    return bool(found)
+    if left:
+        raise _still_there(collection, user_ids)
+    return found
+
+
+def _has_any(client: QdrantClient, collection: str, ids: list[ExtendedPointId]) -> bool:
+    """Return whether one of the points exists. One of many is enough: to read all of them takes longer than to delete them."""
+    if len(ids) == 1 or is_embedded():
+        return bool(client.retrieve(collection, ids, with_payload=False, with_vectors=False))
+    among = Filter(must=[HasIdCondition(has_id=ids)])
+    return bool(client.scroll(collection, scroll_filter=among, limit=1, with_payload=False, with_vectors=False)[0])
+
+
+def _still_there(collection: str, user_ids: Sequence[UUID]) -> StoreUnavailable:
+    subject = f"The point of {str(user_ids[0])!r}" if len(user_ids) == 1 else f"A point of {len(user_ids)} users"
+    return StoreUnavailable(f"{subject} is still in {collection!r} after its deletion. Check Qdrant's log, then run the command again.")
 
 
 @contextmanager
