@@ -25,13 +25,24 @@ NOT_SHOWN = re.compile(
 """Parts of an error that quote rows, or whole statements."""
 BEGINNING = re.compile(r"(pg_\w+|psql): |(ERROR|FATAL|HINT): ")
 """The beginning of a part of an error that is shown."""
+IGNORED = re.compile(r"^pg_restore: warning: errors ignored on restore: (\d+)$", re.MULTILINE)
 
 
 class RunningProgram:
     """A program in a session and a process group of its own, so that Ctrl-C reaches it through this process only."""
 
-    def __init__(self, program: Program, options: Sequence[str], connection: ProgramConnection, *, stdin: int, stdout: int) -> None:
+    def __init__(
+        self,
+        program: Program,
+        options: Sequence[str],
+        connection: ProgramConnection,
+        *,
+        stdin: int,
+        stdout: int,
+        tolerated: re.Pattern[str] | None,
+    ) -> None:
         self.name = program.path.name
+        self._tolerated = tolerated
         # NOT_SHOWN knows the English labels.
         environment = connection.environment | {"LC_ALL": "C"}
         self._process = subprocess.Popen(  # noqa: S603  # a program of PostgreSQL with our own options
@@ -57,9 +68,9 @@ class RunningProgram:
         return cast("BinaryIO", self._process.stdout)
 
     def require_success(self) -> None:
-        """Wait until the program ends. Raise UserFacingError with its words if it has failed."""
+        """Wait until the program ends. Raise UserFacingError with its words if it has failed, by more than the errors that are tolerated."""
         code = self._process.wait()
-        if code:
+        if code and not self._is_tolerated():
             raise UserFacingError(f"{self.name} failed: {self._words(code)}. Correct this, then run the command again.")
 
     def end(self) -> None:
@@ -88,9 +99,19 @@ class RunningProgram:
             while part := pipe.read(LONGEST_ERROR):
                 self._errors = (self._errors + part)[-LONGEST_ERROR:]
 
-    def _words(self, code: int) -> str:
+    def _is_tolerated(self) -> bool:
+        """Return whether every error that the program has ignored matches ``tolerated``."""
+        text = self._error_output()
+        ignored = IGNORED.search(text)
+        return self._tolerated is not None and ignored is not None and int(ignored[1]) == len(self._tolerated.findall(text))
+
+    def _error_output(self) -> str:
         self._drain.join(TERMINATE_SECONDS)
-        shown = shown_words(self._errors.decode(errors="replace"))
+        return self._errors.decode(errors="replace")
+
+    def _words(self, code: int) -> str:
+        text = self._error_output()
+        shown = shown_words(self._tolerated.sub("", text) if self._tolerated is not None else text)
         if code < 0:
             return f"it was ended by signal {-code}" + (f" ({shown})" if shown else "")
         return shown or f"it ended with exit code {code}"
@@ -98,10 +119,19 @@ class RunningProgram:
 
 @contextmanager
 def running(
-    program: Program, options: Sequence[str], connection: ProgramConnection, *, stdin: int = subprocess.DEVNULL, stdout: int
+    program: Program,
+    options: Sequence[str],
+    connection: ProgramConnection,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int,
+    tolerated: re.Pattern[str] | None = None,
 ) -> Iterator[RunningProgram]:
-    """Run the program during the block. It has ended when the block has, also after an exception. Raise UserFacingError if it has failed."""
-    started = RunningProgram(program, options, connection, stdin=stdin, stdout=stdout)
+    """Run the program during the block. It has ended when the block has, also after an exception.
+
+    ``tolerated`` matches each error of a ``pg_restore`` without ``--exit-on-error`` that is no failure.
+    """
+    started = RunningProgram(program, options, connection, stdin=stdin, stdout=stdout, tolerated=tolerated)
     try:
         yield started
     finally:
