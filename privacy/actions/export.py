@@ -39,7 +39,7 @@ def export_user_data(user_id: UUID, destination: Path, *, force: bool = False, a
     Raise UserFacingError for an unknown user, an existing file without ``force`` or an unusable path, and StoreUnavailable. Then there is no file.
     """
     with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id), atomic_write(destination, force=force) as file:
-        files = _write_zip(user_id, file, actor_id)
+        files = write_archive(user_id, file, actor_id)
         size = file.tell()
     return Exported(user_id, destination, size, files)
 
@@ -51,11 +51,14 @@ def write_zip(user_id: UUID, fileobj: IO[bytes], *, actor_id: UUID | None = None
     UserFacingError for an unknown user, and StoreUnavailable.
     """
     with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
-        return _write_zip(user_id, fileobj, actor_id)
+        return write_archive(user_id, fileobj, actor_id)
 
 
-def _write_zip(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> tuple[ExportedFile, ...]:
-    """Write the rows in one transaction, and the files after it, because they can take long."""
+def write_archive(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> tuple[ExportedFile, ...]:
+    """Write the zip as ``write_zip`` does, but leave the record of a failure to the caller.
+
+    The rows are read in one transaction, and the files after it, because they can take long.
+    """
     with closing(Addresses()) as addresses, Archive(fileobj, user_id) as archive:
         with _sections(user_id) as sections:
             archive.write("README.html", [readme(user_id, archive.made_at).encode()])

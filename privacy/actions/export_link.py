@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from findme.core.errors import UserFacingError
 from findme.core.files import atomic_write
-from privacy.actions.export import write_zip
-from privacy.audit import actor_columns
+from privacy.actions.export import write_archive
+from privacy.audit import Action, actor_columns, record_failure_of
 from privacy.kept_exports.encryption import EncryptedWriter
 from privacy.kept_exports.folder import delete_file, exports_folder, path_of
 from privacy.kept_exports.links import PATH, digest_of, new_token
@@ -54,9 +54,10 @@ def make_export_link(user_id: UUID, *, request_id: UUID | None = None, actor_id:
     export, token, was_erased = _begin(user_id, request_id, actor_id), new_token(), _is_erased(user_id)
     try:
         path = path_of(export.pk)
-        with atomic_write(path, force=False) as file, EncryptedWriter(file, token, export.pk) as writer:
-            write_zip(user_id, writer, actor_id=actor_id)  # type: ignore[arg-type]  # the zip is only written
-        expires_at = _complete(export, token, writer, was_erased=was_erased)
+        with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
+            with atomic_write(path, force=False) as file, EncryptedWriter(file, token, export.pk) as writer:
+                write_archive(user_id, writer, actor_id)  # type: ignore[arg-type]  # the zip is only written
+            expires_at = _complete(export, token, writer, was_erased=was_erased)
     except BaseException:
         _discard(export)
         raise

@@ -236,6 +236,20 @@ def test_limit__an_export_that_failed_does_not_count(shelf: Shelf, folder: Path,
     assert make_export_link(person.pk)
 
 
+def test_make__fails_after_the_export_was_recorded__is_recorded_too(shelf: Shelf, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry of the export is committed before the file gets its name and the link its row."""
+
+    def full_disk(_writer: EncryptedWriter) -> None:
+        raise OSError(28, "No space left on device")
+
+    person = UserFactory.create()
+    monkeypatch.setattr(EncryptedWriter, "finish", full_disk)
+    with pytest.raises(UserFacingError, match=r"cannot be written: No space left on device\. Make room"):
+        make_export_link(person.pk, actor_id=uuid4())
+    assert [(action, outcome) for action, _, _, outcome in audited()] == [("export", "done"), ("export", "failed")]
+    assert (list(folder.iterdir()), KeptExport.objects.count()) == ([], 0)
+
+
 def test_make__without_a_folder(shelf: Shelf, folder: Path, settings: Settings) -> None:
     settings.EXPORTS_DIR = ""
     with pytest.raises(UserFacingError, match=r"^EXPORTS_DIR is not set: nothing was changed"):
@@ -340,7 +354,7 @@ from tests.support.killing import kill_at_call
 from privacy.actions import export_link
 from privacy.kept_exports import folder, removal, links
 STEPS = {
-    "make": [(export_link, "_begin"), (export_link, "write_zip"), (export_link, "_complete"), (export_link, "ExportLink")],
+    "make": [(export_link, "_begin"), (export_link, "write_archive"), (export_link, "_complete"), (export_link, "ExportLink")],
     "download": [(links, "record"), (links, "mark_deleted"), (removal, "delete_file"), (removal, "record"), (links, "decrypted")],
     "erase": [(removal, "delete_file")],
 }
