@@ -226,6 +226,18 @@ def test_digests__a_column_that_cannot_be_read(prepared: Database) -> None:
         transaction.set_rollback(True)
 
 
+def test_digests__rows_that_a_policy_hides__are_an_error(prepared: Database) -> None:
+    """Not a digest of the other rows: pg_dump refuses too."""
+    with transaction.atomic():
+        execute("""
+            CREATE TABLE hidden (id int); INSERT INTO hidden VALUES (1), (2); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY first ON hidden USING (id = 1); GRANT SELECT ON hidden TO pg_monitor; SET LOCAL ROLE pg_monitor
+        """)
+        with pytest.raises(ProgrammingError, match="query would be affected by row-level security policy"):
+            digests()
+        transaction.set_rollback(True)
+
+
 Row = tuple[int | None, str | None, tuple[float | None, ...] | None]
 numbers = st.none() | st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 2**32 + 1, -(2**32) - 1])
 texts = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4)

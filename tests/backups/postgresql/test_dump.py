@@ -53,8 +53,9 @@ def command_lines() -> dict[int, str]:
 
 
 def dumping(snapshot_id: str) -> list[int]:
-    """Return the processes of the dump of this snapshot."""
-    return [pid for pid, line in command_lines().items() if f"--snapshot={snapshot_id}" in line.split("\0")]
+    """Return the processes of the dump of this snapshot. A snapshot of another server can have the same id."""
+    name = connection.settings_dict["NAME"]
+    return [pid for pid, line in command_lines().items() if f"--snapshot={snapshot_id}" in line.split("\0") and f"dbname={name}" in line]
 
 
 def backends(made: Database) -> list[int]:
