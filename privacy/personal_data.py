@@ -80,11 +80,21 @@ class Erasures(PersonalDataOwner):
             ),
         ),
         "privacy.Erasure": TableDeclaration(
-            links=(Link("user_id", LinkKind.ID),),
+            links=(Link("user_id", LinkKind.ID), Link("user_ids", LinkKind.CONTENT)),
             data=(
                 _record(fields=OF_ERASURE, retention=WITH_ERASURE),
                 _record(
-                    fields=("id", "user_id", "plan", "plan_digest", "policy_version", "hid_user", "ledger_position", "stop_reason"),
+                    fields=(
+                        "id",
+                        "user_id",
+                        "user_ids",
+                        "plan",
+                        "plan_digest",
+                        "policy_version",
+                        "hid_user",
+                        "ledger_position",
+                        "stop_reason",
+                    ),
                     retention=WITH_ERASURE,
                     reason="the values say how the erasure was done, and the profile has the same id",
                 ),
@@ -123,7 +133,7 @@ class Erasures(PersonalDataOwner):
         """Return the time of the anonymization, or None, the erasures that were approved, and the holds."""
         return {
             "anonymized_at": ErasedUser.objects.filter(pk=user_id).values_list("erased_at", flat=True).first(),
-            "erasures": list(Erasure.objects.filter(user_id=user_id).order_by("sealed_at", "pk").values(*OF_ERASURE)),
+            "erasures": list(_erasures_of(user_id).order_by("sealed_at", "pk").values(*OF_ERASURE)),
             "holds": list(Hold.objects.filter(user_id=user_id).order_by("pk").values(*OF_HOLD)),
         }
 
@@ -371,6 +381,10 @@ class Ledger(PersonalDataOwner):
 
 def _entries(user_id: UUID) -> QuerySet[AuditEntry]:
     return AuditEntry.objects.filter(Q(target_id=user_id) | Q(actor_id=user_id))
+
+
+def _erasures_of(user_id: UUID) -> QuerySet[Erasure]:
+    return Erasure.objects.filter(Q(user_id=user_id) | Q(user_ids__contains=[user_id]))
 
 
 registry.register(Erasures())

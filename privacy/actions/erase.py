@@ -121,9 +121,9 @@ def erase(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
 
 def _erase_files(erasure: Erasure, recording: Recording) -> set[str]:
     """Delete the files without a hold, and return their addresses. From the first one on, the erasure cannot be undone."""
-    recording.is_final = any(stored_files(erasure.user_id))
-    addresses, deleted = delete_files(erasure.user_id)
-    if active_holds(erasure.user_id):
+    recording.is_final = any(stored_files(erasure.user))
+    addresses, deleted = delete_files(erasure.user)
+    if active_holds(erasure.user):
         mark_waiting(erasure, [Step.FILES], WaitsFor.HOLD)
         add_to_step(erasure, Step.FILES, deleted)
     else:
@@ -139,7 +139,7 @@ def _erase(
     *,
     is_known: bool,
 ) -> Outcome:
-    user_id = erasure.user_id
+    user_id = erasure.user
     with locked_user(user_id) as user:
         if user is not None and not is_known:
             raise UserFacingError(f"The user {str(user_id)!r} was inserted again meanwhile: nothing was changed. Run it again.")
@@ -178,7 +178,7 @@ def _record_held(erasure: Erasure, counts: Counter[Step], outcome: Outcome) -> N
     for step in (Step.LOG_INS, Step.SESSIONS):
         mark_done(erasure, step, counts[step])
     mark_done(erasure, Step.POINT, sum(effect.count or 0 for effect in outcome.effects[-len(list(registry.stores)) :]))
-    ends = [hold.until for hold in active_holds(erasure.user_id)]
+    ends = [hold.until for hold in active_holds(erasure.user)]
     until = None if None in ends else _end_of(max(day for day in ends if day))
     mark_waiting(erasure, IN_ONE_TRANSACTION, WaitsFor.HOLD, until, count=max(counts[Step.ROWS] - held, 0))
 

@@ -17,6 +17,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from findme.core.postgresql.arrays import uuid_array
 from privacy.actions.deletion import delete_users
 from privacy.actions.erase_files import stored_files
+from privacy.actions.erasures import record_batch
 from privacy.actions.locking import check_deferred_constraints, limit_waiting
 from privacy.actions.notes import record_missing, settle_undone
 from privacy.actions.pending import LOCK, complete_action
@@ -37,10 +38,10 @@ class ManyErased:
     waiting: dict[UUID, str] = field(default_factory=dict)
 
 
-def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
-    """Record the erasures in one object of the ledger, and erase the users in one transaction.
+def erase_many(user_ids: Sequence[UUID], approval: bytes) -> ManyErased:
+    """Record the erasures in one object of the ledger, and erase the users in one transaction, which also adds one row to ``erasures``.
 
-    Users whose erasure another process has begun are left to it. Users with files in a file store, or with a sealed plan, are erased one by one, with
+    ``approval`` is the digest of the rules of retention that an operator has approved. Users whose erasure another process has begun are left to it. Users with files in a file store, or with a sealed plan, are erased one by one, with
     all steps. So is each user if the transaction fails because of one of them. If the process is killed, ``process_pending`` completes the erasures.
     Raise UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
     """
@@ -54,7 +55,7 @@ def erase_many(user_ids: Sequence[UUID]) -> ManyErased:
         together = [user_id for user_id in user_ids if user_id not in apart]
         try:
             if together:
-                _erase(together)
+                _erase(together, approval)
         except StoreUnavailable as error:
             return ManyErased(0, dict.fromkeys(user_ids, one_line(error)))
         except (UserFacingError, DatabaseError):
@@ -74,7 +75,7 @@ def _with_own_steps(user_ids: Collection[UUID]) -> set[UUID]:
     """Return the users whose erasure has more steps than the transaction: files to delete, or a plan that is sealed."""
     sealed = Erasure.objects.filter(IsAmong("user_id", uuid_array(user_ids)), state=Erasure.State.SEALED)
     with_files = [user_id for user_id in user_ids if any(stored_files(user_id))] if settings.FILE_STORES else []
-    return {*sealed.values_list("user_id", flat=True), *with_files}
+    return {*(erasure.user for erasure in sealed), *with_files}
 
 
 def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
@@ -93,7 +94,7 @@ def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
     return rows
 
 
-def _erase(user_ids: Collection[UUID]) -> None:
+def _erase(user_ids: Collection[UUID], approval: bytes) -> None:
     with transaction.atomic(durable=True):
         limit_waiting()
         users = get_user_model()._base_manager.filter(IsAmong("pk", uuid_array(user_ids)), is_staff=False, is_superuser=False)
@@ -109,6 +110,7 @@ def _erase(user_ids: Collection[UUID]) -> None:
         record_many(Action.ERASE, sorted(locked))
         check_deferred_constraints()
         remove_many_from_stores(locked)
+        record_batch(sorted(locked), approval)
 
 
 def _one_by_one(rows: Sequence[PendingAction]) -> ManyErased:

@@ -5,7 +5,7 @@ A process can be killed between any two steps. The next one finds the record, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
@@ -17,6 +17,7 @@ from findme.core.db.clock import database_clock
 from findme.core.db.expressions import ClockTimestamp
 from findme.core.errors import UserFacingError
 from privacy.actions.plan import Plan
+from privacy.ledger.book import POLICY_VERSION
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.models import DataSubjectRequest, Erasure, ErasureStep, LedgerEntry
@@ -116,13 +117,32 @@ def finish(erasure: Erasure, counts: Mapping[Step, int]) -> None:
     for step in IN_ONE_TRANSACTION:
         mark_done(erasure, step, counts.get(step, 0))
     Erasure.objects.filter(pk=erasure.pk, state=State.SEALED).update(
-        state=State.ERASED, erased_at=ClockTimestamp(), ledger_position=position_of(erasure.user_id)
+        state=State.ERASED, erased_at=ClockTimestamp(), ledger_position=position_of(erasure.user)
     )
+
+
+def record_batch(user_ids: Sequence[UUID], approval: bytes) -> None:
+    """Record in the caller's transaction that these users were erased together, as one erasure.
+
+    ``approval`` is the digest of the approved rules of retention. Nothing was counted but the users.
+    """
+    erasure = Erasure.objects.create(
+        user_ids=list(user_ids), plan={"deleted.users": len(user_ids)}, plan_digest=approval, policy_version=POLICY_VERSION
+    )
+    done = {"done_at": ClockTimestamp(), "checked_at": ClockTimestamp()}
+    counts = {Step.ROWS: len(user_ids)}
+    ErasureStep.objects.bulk_create(
+        [
+            *(ErasureStep(erasure=erasure, step=step, count=counts.get(step, 0), **done) for step in (*FIRST, *IN_ONE_TRANSACTION)),
+            *(ErasureStep(erasure=erasure, step=step) for step in PURGING),
+        ]
+    )
+    Erasure.objects.filter(pk=erasure.pk).update(state=State.ERASED, erased_at=ClockTimestamp(), ledger_position=position_of(user_ids[-1]))
 
 
 def note_position(erasure: Erasure) -> None:
     """Record the entry in the ledger of an erasure that has begun and must wait."""
-    Erasure.objects.filter(pk=erasure.pk, state=State.SEALED).update(ledger_position=position_of(erasure.user_id))
+    Erasure.objects.filter(pk=erasure.pk, state=State.SEALED).update(ledger_position=position_of(erasure.user))
 
 
 def position_of(user_id: UUID) -> int | None:

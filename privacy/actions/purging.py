@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,8 +24,8 @@ SCAN_PAUSE = timedelta(hours=23)
 """A scan reads all data of a store, so it runs once a day."""
 RETRY_PAUSE = timedelta(minutes=10)
 """When a scan that could not reach a store is tried again."""
-BATCH_SIZE = 10_000
-"""Erasures of one scan."""
+USERS_OF_SCAN = 100_000
+"""When a scan looks for so many users, further erasures wait for the next one."""
 
 
 def note_purge(before: datetime, *, bytes_gone: bool, snapshots_gone: bool) -> None:
@@ -56,7 +56,7 @@ def purge_erased() -> int:
 
 
 def found_again() -> tuple[UUID, ...]:
-    """Return the erasures whose user the last scan has found."""
+    """Return the erasures with a user that the last scan has found."""
     found = _open(Step.SCAN).filter(waits_for=WaitsFor.FINDING)
     return tuple(found.order_by("pk").values_list("erasure_id", flat=True))
 
@@ -71,15 +71,26 @@ def _scan_is_due() -> bool:
 
 def _scan() -> None:
     """Read all data of all stores, once for all erasures. A finding stays open, and is reported."""
-    steps = dict(_open(Step.SCAN).order_by("pk").values_list("pk", "erasure__user_id")[:BATCH_SIZE])
-    user_ids = set(steps.values())
+    steps = dict(_users_by_step())
+    user_ids = frozenset[UUID]().union(*steps.values())
     try:
-        found = frozenset[object]().union(*(store.scan(user_ids) for store in registry.stores))
+        found = frozenset[UUID]().union(*(store.scan(user_ids) for store in registry.stores))
     except StoreUnavailable:
         _wait(steps, WaitsFor.STORE)
         return
-    _done(_open(Step.SCAN).filter(pk__in=[pk for pk, user_id in steps.items() if user_id not in found]))
-    _wait([pk for pk, user_id in steps.items() if user_id in found], WaitsFor.FINDING)
+    _done(_open(Step.SCAN).filter(pk__in=[pk for pk, users in steps.items() if users.isdisjoint(found)]))
+    _wait([pk for pk, users in steps.items() if not users.isdisjoint(found)], WaitsFor.FINDING)
+
+
+def _users_by_step() -> Iterator[tuple[int, frozenset[UUID]]]:
+    """Yield the oldest open scans with the users of their erasures."""
+    total = 0
+    for pk, user_id, batch in _open(Step.SCAN).order_by("pk").values_list("pk", "erasure__user_id", "erasure__user_ids").iterator():
+        users = frozenset(batch or ([] if user_id is None else [user_id]))
+        yield pk, users
+        total += len(users)
+        if total >= USERS_OF_SCAN:
+            return
 
 
 def _check_backups() -> None:
@@ -90,11 +101,11 @@ def _check_backups() -> None:
         return
     retention = timedelta(days=settings.BACKUP_RETENTION_DAYS)
     _done(backups.filter(erasure__erased_at__lt=Now() - retention))
-    for step in backups.select_related("erasure"):
-        assert step.erasure.erased_at is not None
-        until = step.erasure.erased_at + retention
-        if (step.waits_for, step.waits_until) != (WaitsFor.RETENTION, until):
-            backups.filter(pk=step.pk).update(checked_at=ClockTimestamp(), waits_for=WaitsFor.RETENTION, waits_until=until)
+    for pk, waits_for, waits_until, erased_at in backups.values_list("pk", "waits_for", "waits_until", "erasure__erased_at"):
+        assert erased_at is not None
+        until = erased_at + retention
+        if (waits_for, waits_until) != (WaitsFor.RETENTION, until):
+            backups.filter(pk=pk).update(checked_at=ClockTimestamp(), waits_for=WaitsFor.RETENTION, waits_until=until)
 
 
 def _open(step: Step) -> QuerySet[ErasureStep]:

@@ -59,8 +59,7 @@ def certificate_of(request_id: UUID) -> Certificate:
         steps=steps,
         open_steps=open_steps(steps),
         holds=tuple(
-            ActiveHold(hold.section, hold.article, hold.until)
-            for hold in Hold.objects.active().filter(user_id=erasure.user_id).order_by("pk")
+            ActiveHold(hold.section, hold.article, hold.until) for hold in Hold.objects.active().filter(user_id=erasure.user).order_by("pk")
         ),
         entry=_place(position),
         head=_place(head),

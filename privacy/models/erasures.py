@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import uuid
 from typing import Any, ClassVar
+from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import RandomUUID
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -23,9 +26,10 @@ PLANNED = (
 
 
 class Erasure(models.Model):
-    """One erasure of a user, from the plan to the last byte.
+    """One erasure of a user, or of a batch of users by a rule of retention, from the plan to the last byte.
 
-    ``plan`` has the counts at the time of the approval, and ``plan_digest`` the SHA-256 of what is deleted and kept, without the counts.
+    ``plan`` has the counts at the time of the approval, and ``plan_digest`` the SHA-256 of what is deleted and kept, without the counts. Of a batch,
+    ``plan`` has only the number of users, ``plan_digest`` is the digest of the approved rules, and ``ledger_position`` that of the last user.
     ``hid_user`` says whether the approval has hidden the user. There is no foreign key to users, because the row outlives the user.
     """
 
@@ -46,7 +50,8 @@ class Erasure(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     request = foreign_key("privacy.DataSubjectRequest", related_name="erasures", null=True)
-    user_id = models.UUIDField()
+    user_id = models.UUIDField(null=True)
+    user_ids: ArrayField[list[UUID] | None, list[UUID] | None] = ArrayField(models.UUIDField(), null=True)
     state = models.CharField(max_length=10, choices=State.choices, default="sealed", db_default="sealed")
     plan: models.JSONField[Any, Any] = models.JSONField()
     plan_digest = models.BinaryField()
@@ -66,6 +71,7 @@ class Erasure(models.Model):
             models.Index(fields=["user_id"], name="erasures_user_id_idx"),
             models.Index(fields=["request"], name="erasures_request_id_idx"),
             models.Index(fields=["sealed_at"], name="erasures_open_idx", condition=Q(state__in=["sealed", "erased"])),
+            GinIndex(fields=["user_ids"], name="erasures_user_ids_idx"),
         ]
         constraints = [
             ForeignKeyConstraint(
@@ -84,6 +90,11 @@ class Erasure(models.Model):
                 | Q(stopped_at__isnull=False, stop_reason__in=["plan_changed", "too_old", "request_closed", "failed"]),
                 name="erasures_stop_reason_check",
             ),
+            models.CheckConstraint(
+                condition=Q(user_id__isnull=False, user_ids__isnull=True)
+                | Q(user_id__isnull=True, user_ids__isnull=False, user_ids__len__gt=0, request__isnull=True, hid_user=False),
+                name="erasures_users_check",
+            ),
             models.CheckConstraint(condition=HasCounts("plan", names=PLANNED), name="erasures_plan_check"),
             models.CheckConstraint(condition=IsDigest("plan_digest"), name="erasures_plan_digest_check"),
             models.CheckConstraint(condition=Q(policy_version__gt=0), name="erasures_policy_version_check"),
@@ -94,11 +105,18 @@ class Erasure(models.Model):
     def __str__(self) -> str:
         return str(self.pk)
 
+    @property
+    def user(self) -> UUID:
+        """Return the user of an erasure that is no batch."""
+        assert self.user_id is not None
+        return self.user_id
+
 
 class ErasureStep(models.Model):
     """One step of an erasure. ``checked_at`` is the last attempt, and ``waits_for`` says why it was not done then.
 
-    ``count`` is the number of objects that the step has deleted or cleared. A step that is done never changes.
+    ``count`` is the number of objects that the step has deleted or cleared. Of a batch it is that of the users, in the step ``rows`` only. A step that
+    is done never changes.
     """
 
     class Step(models.TextChoices):

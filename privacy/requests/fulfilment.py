@@ -107,14 +107,14 @@ def stop_closed(request: DataSubjectRequest) -> None:
     if found is None or found.state in ENDED:
         return
     if found.state == State.SEALED:
-        if is_recorded(LedgerKind.ERASE, found.user_id):
+        if is_recorded(LedgerKind.ERASE, found.user):
             raise UserFacingError(
                 f"The erasure of request {request.pk} has begun and cannot be stopped: nothing was changed. Run manage.py privacy_request answer"
                 f" {request.pk}"
             )
         stop(found, StopReason.REQUEST_CLOSED)
     if found.hid_user:
-        get_user_model().objects.filter(pk=found.user_id).update(deleted_at=None)
+        get_user_model().objects.filter(pk=found.user).update(deleted_at=None)
 
 
 def is_fulfilled(request: DataSubjectRequest) -> bool:
@@ -156,8 +156,8 @@ def erase_request(request_id: UUID, *, actor_id: UUID | None = None) -> DataSubj
     if found.state == State.SEALED:
         busy = UserFacingError(f"Another process erases the user of request {request_id}. Run manage.py privacy_request show {request_id}")
         with AdvisoryLock(connection, _lock_key(found)).held(1, lambda: busy):
-            if sealed_erasure(found.user_id) is not None:
-                erase(found.user_id, actor_id=actor_id)
+            if sealed_erasure(found.user) is not None:
+                erase(found.user, actor_id=actor_id)
     return request
 
 
@@ -174,7 +174,7 @@ def erase_approved(waiting: dict[UUID, str], *, retry_after: timedelta = timedel
             continue
         try:
             if Erasure.objects.filter(pk=erasure.pk, state=State.SEALED).exists():
-                done += not erase(erasure.user_id).has_held_data
+                done += not erase(erasure.user).has_held_data
         except UserFacingError as error:
             assert erasure.request_id is not None
             waiting[erasure.request_id] = one_line(error)

@@ -49,7 +49,7 @@ def apply(policy: Policy) -> Iterator[RuleResult]:
     policy.require_approved()
     for rule, days in policy.in_turn:
         if isinstance(rule, UserRule):
-            erased, waiting = _erase(rule, days)
+            erased, waiting = _erase(rule, days, policy.digest)
             yield _result(rule, days, erased, len(waiting))
         elif isinstance(rule, AppliedRule):
             yield _result(rule, days, rule.apply(days))
@@ -60,13 +60,13 @@ def _result(rule: RetentionRule, days: int, count: int, waiting: int = 0) -> Rul
     return RuleResult(rule.name, rule.what, rule.since, days, count, disposition, waiting)
 
 
-def _erase(rule: UserRule, days: int) -> tuple[int, dict[UUID, str]]:
+def _erase(rule: UserRule, days: int, approval: bytes) -> tuple[int, dict[UUID, str]]:
     """Erase the users of a rule in batches. First complete what a killed process has begun. A user who must wait does not keep the others."""
     erased, held = 0, set[UUID]()
     waiting = dict(process_pending().waiting)
     while batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE]):
         held |= holds_by_user(batch).keys()
-        result = erase_many([user_id for user_id in batch if user_id not in held])
+        result = erase_many([user_id for user_id in batch if user_id not in held], approval)
         erased += result.erased
         waiting.update(result.waiting)
         if result.waiting and not result.erased:

@@ -66,6 +66,7 @@ def user(live: str, settings: Settings) -> User:
     record_entries([NewEntry(Kind.OBJECT, person.pk)])
     PendingAction.objects.create(user_id=person.pk, kind=Kind.OBJECT)
     end(insert_erasure(user_id=person.pk), "stopped")
+    end(insert_erasure(user_id=None, user_ids=[person.pk]), "stopped")
     QueueEntry.objects.create(user_id=person.pk)
     QuarantinedUser.objects.create(user_id=person.pk, reason="a reason", collection=live)
     VectorImport.objects.create(place="http://127.0.0.1:6333", collection="old", last_point=str(person.pk))

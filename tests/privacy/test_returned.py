@@ -23,6 +23,7 @@ from privacy.ledger.entry import Kind
 from privacy.models import PendingAction
 from privacy.models.request_choices import Processing
 from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.privacy.erasures.rows import DIGEST
 from tests.privacy.shelf import Shelf
 from tests.support.threads import in_thread
 from tests.support.waiting import wait_until
@@ -179,7 +180,7 @@ def test_command_and_worker_at_once__record_one_entry(shelf: Shelf, monkeypatch:
 
 
 def erase_in_a_batch(user_id: UUID) -> None:
-    assert erase_many([user_id]).erased == 1
+    assert erase_many([user_id], DIGEST).erased == 1
 
 
 @pytest.mark.parametrize("again", [erase, erase_in_a_batch])

@@ -107,7 +107,7 @@ def _lines(result: Processed) -> Iterator[str]:
     if result.purged:
         yield f"{counted(result.purged, 'erasure')} purged: no byte is left in the stores, their snapshots and the backups."
     for erasure_id in result.found_again:
-        yield f"{erasure_id}: a scan found data of the erased user in a store. Run manage.py verify_qdrant --repair"
+        yield f"{erasure_id}: a scan found data of an erased user in a store. Run manage.py verify_qdrant --repair"
     for one in result.late:
         yield f"{_named(one)}: late by {counted(-one.days, 'day')}, due on {one.due_on}."
     for one in result.due_soon:

@@ -71,7 +71,7 @@ def test_purge_that_began_before_the_erasure__proves_nothing(erased: Erasure) ->
 
 
 def test_scan__finds_the_user_under_another_key__is_reported_and_repeated_daily(erased: Erasure, shelf: Shelf) -> None:
-    shelf.loose.append(erased.user_id)
+    shelf.loose.append(erased.user)
     assert process().found_again == (erased.pk,)
     shelf.loose.clear()
     assert (process().found_again, waits()["scan"]) == ((erased.pk,), "finding")

@@ -15,7 +15,7 @@ from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import outside_ledger
 from privacy.ledger.signing import verifying_keys
 from privacy.ledger.verify import compare_ledgers
-from privacy.models import AuditEntry, LedgerEntry, PendingAction
+from privacy.models import AuditEntry, Erasure, LedgerEntry, PendingAction
 from privacy.retention.apply import apply
 from privacy.retention_policy import approve, current_policy
 from tests.factories import UserFactory
@@ -68,6 +68,8 @@ def require_complete(users: list[User], shelf: Shelf) -> None:
     assert not PendingAction.objects.exists()
     assert LedgerEntry.objects.filter(kind=Kind.ERASE).count() == len(users)
     assert AuditEntry.objects.filter(action="erase", outcome="done").count() == len(users)
+    followed = [user for erasure in Erasure.objects.filter(state="erased") for user in erasure.user_ids or [erasure.user]]
+    assert sorted(followed) == sorted(user.pk for user in users)
     require_recorded(users)
 
 
