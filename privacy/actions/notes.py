@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 
 from findme.core.db.expressions import IsAmong
-from findme.core.postgresql.arrays import uuid_array
+from findme.core.postgresql.arrays import integer_array, uuid_array
 from privacy.ledger.book import NewEntry, last_checkpoint
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys, subject_keys
@@ -31,7 +31,7 @@ def record_missing(rows: Sequence[PendingAction]) -> int:
 
     def new() -> list[NewEntry]:
         # Another process may have recorded or completed some of them meanwhile.
-        still = list(PendingAction.objects.filter(pk__in=[row.pk for row in rows]).order_by("pk"))
+        still = list(PendingAction.objects.filter(IsAmong("pk", integer_array(row.pk for row in rows), "bigint")).order_by("pk"))
         entries = list(unrecorded(still, keys))
         PendingAction.objects.filter(pk__in=_settled(still)).delete()
         return entries

@@ -17,3 +17,8 @@ def uuid_array(ids: Iterable[UUID]) -> str:
 def bytea_array(values: Iterable[bytes]) -> str:
     """Return the values as the text of a ``bytea[]``."""
     return "{" + ",".join([f'"\\\\x{one.hex()}"' for one in values]) + "}"
+
+
+def integer_array(values: Iterable[int]) -> str:
+    """Return the values as the text of a ``bigint[]``."""
+    return "{" + ",".join(map(str, values)) + "}"
