@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from django.db import connection
 
 from backups.postgresql import processes
+from backups.postgresql.cluster import describe_database
+from backups.postgresql.digests import table_digests
 from backups.postgresql.dump import dump
 from backups.postgresql.processes import shown_words
 from backups.postgresql.snapshot import exported_snapshot
@@ -22,6 +25,8 @@ from findme.core.postgresql.programs import find_program
 from tests.backups.postgresql.test_connection import ODD, connected
 from tests.backups.postgresql.test_digests import digests, run
 from tests.support.database import Database, database, use_database
+from tests.support.processes import start_python
+from tests.support.untraced import untraced
 from tests.support.waiting import wait_until
 
 
@@ -73,6 +78,49 @@ def test_dump__is_the_snapshot(empty: Database) -> None:
     with database() as other, use_database(other):
         run("pg_restore", "--exit-on-error", data=written)
         assert digests() == before
+
+
+def test_dump__the_digests_and_the_description_of_its_snapshot(empty: Database) -> None:
+    """All that a manifest needs is read in the transaction of the snapshot, which only reads."""
+    empty.execute("CREATE TABLE numbers (n int); INSERT INTO numbers VALUES (1)")
+    before, description = digests(), describe_database(connection)
+    with exported_snapshot(connection) as snapshot:
+        empty.execute("INSERT INTO numbers VALUES (2)")
+        for _ in range(2):
+            assert table_digests(snapshot.connection, dumped_tables(snapshot.connection)) == before
+            assert describe_database(snapshot.connection) == description
+        with dump(snapshot) as stream:
+            written = stream.read()
+    with database() as other, use_database(other):
+        run("pg_restore", "--exit-on-error", data=written)
+        assert digests() == before
+
+
+DUMP_AND_WAIT = """
+import sys
+import django
+django.setup()
+from django.db import connection
+from backups.postgresql.cluster import describe_database
+from backups.postgresql.digests import table_digests
+from backups.postgresql.dump import dump
+from backups.postgresql.snapshot import exported_snapshot
+with exported_snapshot(connection) as snapshot, dump(snapshot) as stream:
+    stream.read(1)
+    print(snapshot.id, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_dump__its_process_is_killed__pg_dump_ends_too(large: Database) -> None:
+    environment = untraced() | {"DATABASE_URL": large.url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    with start_python(environment, "-c", DUMP_AND_WAIT, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        snapshot_id = process.stdout.readline().strip()
+        assert len(dumping(snapshot_id)) == 1
+        process.kill()
+        process.wait()
+    wait_until(lambda: not dumping(snapshot_id) and not backends(large))
 
 
 def test_dump__only_the_named_tables(empty: Database) -> None:
