@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pytest_django import DjangoDbBlocker
 
 from backups.postgresql.connection import program_connection
+from backups.postgresql.tables import quoted
 from findme.core.errors import UserFacingError
 from findme.core.postgresql.programs import find_program
 from tests.support.database import Database, database
@@ -65,6 +66,15 @@ def test_embedded_server__same_database_and_role(empty: Database) -> None:
 def test_another_database_of_the_same_server(empty: Database) -> None:
     with database() as other:
         assert answer("SELECT current_database()", other.name) == other.name
+
+
+def test_another_database__with_an_odd_name(empty: Database) -> None:
+    name = f"{empty.name} 'a' \"b\" = \\c %s host=elsewhere"
+    empty.execute(f"CREATE DATABASE {quoted(name)}")
+    try:
+        assert answer("SELECT current_database()", name) == name
+    finally:
+        empty.execute(f"DROP DATABASE {quoted(name)}")
 
 
 def test_options__reach_the_session(empty: Database) -> None:
