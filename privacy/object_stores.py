@@ -23,3 +23,13 @@ def require_bucket(files: Any, root: str) -> None:
     """
     if hasattr(files, "call_s3"):
         files.call_s3("head_bucket", Bucket=root.partition("/")[0])
+
+
+def create_object(files: Any, path: str, content: bytes) -> bool:
+    """Create an object. Return False, and change nothing, if it exists. Raise any error of fsspec."""
+    try:
+        files.pipe_file(path, content, mode="create")
+    except FileExistsError:
+        return False
+    # An answer is no proof. A store that ignores the condition overwrites the object of another process here, and the next one finds the difference.
+    return bool(files.cat_file(path) == content)

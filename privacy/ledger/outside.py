@@ -17,7 +17,7 @@ from django.conf import settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.core.files import atomic_write
-from privacy.object_stores import open_object_store, require_bucket
+from privacy.object_stores import create_object, open_object_store, require_bucket
 
 ENDING = ".jsonl"
 CHECKPOINTS = "checkpoints"
@@ -137,14 +137,8 @@ class ObjectLedger(OutsideLedger):
             return content
 
     def _create(self, name: str, content: bytes) -> bool:
-        path = f"{self.root}/{name}"
         with _reached(self.url):
-            try:
-                self.files.pipe_file(path, content, mode="create")
-            except FileExistsError:
-                return False
-            # An answer is no proof. A store that ignores the condition overwrites the object of another database here, and read() names the difference.
-            return bool(self.files.cat_file(path) == content)
+            return create_object(self.files, f"{self.root}/{name}", content)
 
     def _delete(self, name: str) -> None:
         with _reached(self.url), suppress(FileNotFoundError):
