@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from findme.core.errors import UserFacingError
 from findme.core.files import atomic_write, require_writable
 from privacy.actions.stores import store_sessions
 from privacy.archive.files import SECTION as FILES
@@ -19,8 +20,9 @@ from privacy.archive.pseudonyms import Pseudonyms
 from privacy.archive.readme import readme
 from privacy.archive.zip_file import Archive, ExportedFile, Section
 from privacy.audit import Action, record, record_failure_of
+from privacy.models import ErasedUser
 from privacy.registry import PersonalDataOwner, registry
-from privacy.users import require_user
+from privacy.users import require_user, user_exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,24 @@ def write_archive(user_id: UUID, fileobj: IO[bytes], actor_id: UUID | None) -> t
     """
     with closing(Addresses()) as addresses, Archive(fileobj, user_id) as archive:
         with _sections(user_id) as sections:
+            was_erased = is_erased(user_id)
             archive.write("README.html", [readme(user_id, archive.made_at).encode()])
             written = [archive.write_section(owner.section, section, owner.export_schema()) for owner, section in sections]
             for owner in registry.owners:
                 addresses.add(owner.section, owner.files(user_id, exported=True))
         written.append(write_files(archive, addresses))
+        if not user_exists(user_id) or is_erased(user_id) != was_erased:
+            raise erased_meanwhile(user_id)
     record(Action.EXPORT, user_id, actor_id=actor_id)
     return tuple(written)
+
+
+def is_erased(user_id: UUID) -> bool:
+    return ErasedUser.objects.filter(pk=user_id).exists()
+
+
+def erased_meanwhile(user_id: UUID) -> UserFacingError:
+    return UserFacingError(f"The user {str(user_id)!r} was erased or anonymized meanwhile: no export was made.")
 
 
 def export_sections(user_id: UUID, *, actor_id: UUID | None = None) -> dict[str, Any]:

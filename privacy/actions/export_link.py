@@ -14,12 +14,12 @@ from django.db.models.functions import Now
 
 from findme.core.errors import UserFacingError
 from findme.core.files import atomic_write
-from privacy.actions.export import write_archive
+from privacy.actions.export import erased_meanwhile, is_erased, write_archive
 from privacy.audit import Action, actor_columns, record_failure_of
 from privacy.kept_exports.encryption import EncryptedWriter
 from privacy.kept_exports.folder import delete_file, exports_folder, path_of
 from privacy.kept_exports.links import PATH, digest_of, new_token
-from privacy.models import DataSubjectRequest, ErasedUser, KeptExport
+from privacy.models import DataSubjectRequest, KeptExport
 from privacy.users import require_user
 
 COUNTING_KEY = 5_106_220_371_984_442
@@ -51,7 +51,7 @@ def make_export_link(user_id: UUID, *, request_id: UUID | None = None, actor_id:
     require_user(user_id)
     _require_request(user_id, request_id)
     exports_folder()
-    export, token, was_erased = _begin(user_id, request_id, actor_id), new_token(), _is_erased(user_id)
+    export, token, was_erased = _begin(user_id, request_id, actor_id), new_token(), is_erased(user_id)
     try:
         path = path_of(export.pk)
         with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
@@ -104,8 +104,8 @@ def _complete(export: KeptExport, token: str, writer: EncryptedWriter, *, was_er
     with transaction.atomic(durable=True):
         user = get_user_model().objects.select_for_update(no_key=True).filter(pk=export.user_id).values_list("pk").first()
         row = KeptExport.objects.select_for_update().filter(pk=export.pk, deleted_at__isnull=True).first()
-        if user is None or row is None or _is_erased(export.user_id) != was_erased:
-            raise UserFacingError(f"The user {str(export.user_id)!r} was erased or anonymized meanwhile: no export was made.")
+        if user is None or row is None or is_erased(export.user_id) != was_erased:
+            raise erased_meanwhile(export.user_id)
         KeptExport.objects.filter(pk=export.pk).update(
             size=writer.size,
             sha256=writer.sha256,
@@ -115,10 +115,6 @@ def _complete(export: KeptExport, token: str, writer: EncryptedWriter, *, was_er
         row.refresh_from_db(fields=["expires_at"])
     assert row.expires_at is not None
     return row.expires_at
-
-
-def _is_erased(user_id: UUID) -> bool:
-    return ErasedUser.objects.filter(pk=user_id).exists()
 
 
 def _discard(export: KeptExport) -> None:

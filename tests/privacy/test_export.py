@@ -21,7 +21,11 @@ from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import StoreUnavailable, UserFacingError
 from matching.models import Match
+from privacy.actions import export as exporting
+from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase
 from privacy.actions.export import count_entries, export_sections, export_user_data, preview_export, write_zip
+from privacy.archive.files import write_files
 from privacy.archive.readme import readme
 from privacy.audit import Action, record
 from privacy.declarations import SOURCES, Category, TableDeclaration
@@ -30,6 +34,7 @@ from privacy.registry import Effect, PersonalDataOwner, registry
 from privacy.requests import steps
 from privacy.retention_policy import approve, current_policy
 from tests.factories import MatchFactory, UserFactory, VideoFactory
+from tests.privacy.audit import audited
 from tests.privacy.life import ENTRIES, full_life, working_life
 from tests.privacy.shelf import Shelf
 from tests.support.sessions import another_connection
@@ -163,6 +168,25 @@ def test_export_user_data__files_of_a_store_are_in_the_zip(shelf: Shelf, tmp_pat
     assert (film["state"], picture["state"], picture["file"]) == ("included", "missing", None)
     assert {row["state"] for row in rows.values()} == {"elsewhere"}
     assert not any("calls.example" in address for address in rows)
+
+
+@pytest.mark.parametrize("remove", [erase, anonymize])
+def test_export_user_data__user_removed_while_the_files_are_read__leaves_no_file(
+    shelf: Shelf, tmp_path: Path, remove: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows were read before. To read the files can take hours."""
+    person = full_life()
+    read = write_files
+
+    def remove_then_read(archive: Any, addresses: Any) -> Any:
+        remove(person.pk)
+        return read(archive, addresses)
+
+    monkeypatch.setattr(exporting, "write_files", remove_then_read)
+    with pytest.raises(UserFacingError, match=r"was erased or anonymized meanwhile: no export was made\.$"):
+        export_user_data(person.pk, tmp_path / "export.zip")
+    assert list(tmp_path.iterdir()) == []
+    assert [(entry[0], entry[3]) for entry in audited()][-1] == ("export", "failed")
 
 
 def test_export_user_data__file_store_unavailable__leaves_no_file(shelf: Shelf, tmp_path: Path, settings: Settings) -> None:
