@@ -71,7 +71,7 @@ def test_init_and_insert__make_the_points_of_the_tests(go_programs: GoPrograms, 
         str(point.user_id) for point in points
     ]
     by_go = contents(guide_server)
-    client = QdrantClient(url=guide_server.url)
+    client = QdrantClient(url=guide_server.url, check_compatibility=False)
     client.delete_collection(COLLECTION)
     create_collection(client)
     insert(client, points)
@@ -95,7 +95,7 @@ def test_search_similar_profiles__finds_active_and_verified_users(
     create_guide_tables(empty)
     with empty.connect() as session:
         points = points_of(session, add_rows(session, 12))
-    client = QdrantClient(url=guide_server.url)
+    client = QdrantClient(url=guide_server.url, check_compatibility=False)
     create_collection(client)
     insert(client, points)
     client.close()
