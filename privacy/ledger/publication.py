@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.ledger.book import NewEntry, digest_at, insert, last_position, read_entries
+from privacy.ledger.book import NewEntry, digest_at, insert, last_checkpoint, last_position, read_entries
 from privacy.ledger.checkpoint import BEGINNING, Checkpoint, parse_checkpoint
 from privacy.ledger.entry import Entry, LedgerBroken, chained, parse_entry
 from privacy.ledger.keys import subject_keys
@@ -79,9 +79,13 @@ def publish(outside: OutsideLedger, key: OKPKey) -> int:
 def follow(outside: OutsideLedger, position: int) -> int:
     """Return the last position that is outside. All entries up to ``position`` are known to be outside.
 
-    Raise LedgerBehind if the database lacks an entry, and LedgerBroken if an entry differs.
+    Raise LedgerBehind if the database lacks an entry, and LedgerBroken if an entry differs or if the published ones are gone: another folder, or one
+    that is not mounted, must not look like a ledger that has nothing new.
     """
-    position = max(position, _known_checkpoint(outside, position))
+    checkpoint = max(outside.checkpoints(), default=0)
+    position = max(position, _known_checkpoint(outside, checkpoint, position))
+    if position > checkpoint and outside.read(checkpoint + 1) is None:
+        _require_first(outside, last_checkpoint().position + 1)
     while (content := outside.read(position + 1)) is not None:
         entries = list(chained(parse_object(content, position + 1), position, digest_at(position) or b""))
         last = entries[-1].position
@@ -101,12 +105,20 @@ def follow(outside: OutsideLedger, position: int) -> int:
     return position
 
 
-def _known_checkpoint(outside: OutsideLedger, position: int) -> int:
-    """Return the last checkpoint outside if it is after ``position``, otherwise 0.
+def _require_first(outside: OutsideLedger, first: int) -> None:
+    """Raise LedgerBroken if the object of the first entry that PostgreSQL has is not outside."""
+    if outside.read(first) is None:
+        raise LedgerBroken(
+            f"The ledger outside lacks entry {first}, which was published. Check that ERASURE_LEDGER_URL names the right place and that it is"
+            " mounted, then run manage.py verify_ledger."
+        )
+
+
+def _known_checkpoint(outside: OutsideLedger, last: int, position: int) -> int:
+    """Return the ``last`` checkpoint outside if it is after ``position``, otherwise 0.
 
     The objects before it are deleted. Raise LedgerBehind if the database does not have the entry of the checkpoint, and LedgerBroken if it has another.
     """
-    last = max(outside.checkpoints(), default=0)
     if last <= position:
         return 0
     known, checkpoint = digest_at(last), last_checkpoint_outside(outside)

@@ -141,8 +141,7 @@ def test_certificate__of_a_request_without_an_erasure__is_one_line() -> None:
 def test_certificate__entry_not_outside_yet() -> None:
     request = erased()
     LedgerState.objects.update(published_position=1)
-    shutil.rmtree(settings.ERASURE_LEDGER_URL)
-    Path(settings.ERASURE_LEDGER_URL).mkdir()
+    (Path(settings.ERASURE_LEDGER_URL) / f"{2:019}.jsonl").unlink()
     with pytest.raises(UserFacingError, match=r"^Entry 2 of the ledger is not outside yet: no certificate was issued\."):
         issue_certificate(request.pk)
 

@@ -1,6 +1,7 @@
 """Entries are outside before anything is destroyed, once, and a database that was restored is found."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.ledger import publication
 from privacy.ledger.book import NewEntry, insert, read_entries
 from privacy.ledger.entry import Kind, LedgerBroken
+from privacy.ledger.gate import compare_with_outside
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import FolderLedger, outside_ledger
 from privacy.ledger.publication import LedgerBehind, publish_pending, record_entries
@@ -58,6 +60,34 @@ def test_record_entries__outside_unavailable__the_next_call_publishes(ledger: Pa
     assert not LedgerEntry.objects.exists()  # nothing is recorded where the ledger outside cannot be read
     away.rename(ledger)
     assert erase(uuid4()) == [1]
+
+
+def test_record_entries__outside_is_another_place__records_nothing(ledger: Path) -> None:
+    """The folder of a disk that is not mounted is empty, and so is a wrong one."""
+    erase(uuid4())
+    away = ledger.rename(ledger.with_name("away"))
+    ledger.mkdir()
+    with pytest.raises(
+        LedgerBroken, match=r"^The ledger outside lacks entry 1, which was published\. Check that ERASURE_LEDGER_URL names the"
+    ):
+        erase(uuid4())
+    with pytest.raises(LedgerBroken):
+        compare_with_outside()
+    assert (LedgerEntry.objects.count(), list(ledger.iterdir())) == (1, [])
+    ledger.rmdir()
+    away.rename(ledger)
+    assert erase(uuid4()) == [2]
+
+
+def test_ledger_outside__lost_for_good__is_written_again(ledger: Path) -> None:
+    """By the statement of docs/privacy.md."""
+    erase(uuid4(), uuid4())
+    shutil.rmtree(ledger)
+    ledger.mkdir()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE erasure_ledger_state SET published_position = 0")
+    assert erase(uuid4()) == [3]
+    assert (FolderLedger(ledger).firsts(), is_sound()) == ([1, 3], True)
 
 
 def test_record_entries__killed_before_the_publication__published_once(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
