@@ -1,6 +1,6 @@
 """Speed of ``apply_retention`` that erases inactive users. Baseline: a bare DELETE of as many users, and a bare deletion of their points.
 
-Both erase in turn, among the same users. The rule also records each erasure in the ledger and in the audit log, and reads back that every point is gone.
+Both erase in turn, among the same users, and each begins when Qdrant has rewritten its segments. The rule also records each erasure in the ledger and in the audit log, and reads back that every point is gone.
 GOAL: at most 4 times the baseline.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.retention [--users 10000] [--rounds 2]
