@@ -12,6 +12,7 @@ class AccountsConfig(AppConfig):
         ("0010_pending_actions", "0010_pending_actions"),
         ("0011_holds", "0011_holds"),
         ("0012_restriction", "0012_restriction"),
+        ("0014_reduced_data", "0014_reduced_data"),
     )
     remedies = (
         Remedy("users.verified", "Set verified to false, its default", "verified", "false"),

@@ -17,6 +17,7 @@ class PrivacyConfig(AppConfig):
         ("0012_ledger_checkpoints", "0012_ledger_checkpoints"),
         ("0017_changes_while_restricted", "0017_changes_while_restricted"),
         ("0019_ledger_chain", "0019_ledger_chain"),
+        ("0022_kept_and_restricted_data", "0022_kept_and_restricted_data"),
     )
 
     def ready(self) -> None:

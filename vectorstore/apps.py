@@ -13,6 +13,7 @@ class VectorStoreConfig(AppConfig):
         ("0013_erased_users_changed", "0013_erased_users_changed"),
         ("0014_imports", "0014_imports"),
         ("0015_hiding_columns", "0015_hiding_columns"),
+        ("0016_restricted_users", "0016_restricted_users"),
     )
 
     def ready(self) -> None:

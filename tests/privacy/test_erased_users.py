@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +15,12 @@ from accounts.models import User
 from calls.models import VideoCall
 from matching.models import Match
 from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase
+from privacy.actions.holds import hold
+from privacy.actions.pending import process_pending
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.models import ErasedUser
+from privacy.models.holds import Article, Section
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory, unit_vector
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf, install_shelf
@@ -271,3 +276,42 @@ def test_concurrently__a_snapshot_from_before_the_deletion_does_not_hide_it() ->
         cursor.execute("COMMIT")
     assert User.objects.count() == 1
     assert ErasedUser.objects.count() == 1
+
+
+# --- Reduced data -----------------------------------------------------------------------------------------------------------------
+
+
+def test_date_of_birth__of_an_anonymized_user__cannot_be_written_back(shelf: Shelf) -> None:
+    person = full_life(date_of_birth=date(1990, 5, 17))
+    anonymize(person.pk)
+    for column, value in (("date_of_birth", date(1990, 5, 17)), ("date_of_birth", date(1991, 1, 1)), ("date_of_birth", date(1900, 5, 17))):
+        with pytest.raises(IntegrityError, match="was anonymized or deleted for good"), transaction.atomic():
+            User.objects.filter(pk=person.pk).update(**{column: value})
+    stale = User(pk=person.pk, date_of_birth=date(1990, 5, 17))
+    with pytest.raises(IntegrityError, match="was anonymized or deleted for good"), transaction.atomic():
+        User.objects.bulk_update([stale], ["date_of_birth"])
+    User.objects.filter(pk=person.pk).update(date_of_birth=date(1990, 1, 1), gender="other")
+    assert undo_erasures([person.pk]) == 1
+    User.objects.filter(pk=person.pk).update(date_of_birth=date(1990, 5, 17))
+
+
+def test_date_of_birth__after_the_statement_of_the_guide__can_only_be_reduced(shelf: Shelf) -> None:
+    person = full_life(date_of_birth=date(1990, 5, 17))
+    with connection.cursor() as cursor:
+        cursor.execute(GUIDE, [person.pk])
+    with pytest.raises(IntegrityError, match="was anonymized or deleted for good"), transaction.atomic():
+        User.objects.filter(pk=person.pk).update(date_of_birth=date(1990, 5, 18))
+    assert process_pending().completed > 0
+    assert User.objects.get(pk=person.pk).date_of_birth == date(1990, 1, 1)
+
+
+@pytest.mark.parametrize(("column", "value"), [("date_of_birth", date(1990, 1, 1)), ("gender", "female")])
+def test_row_that_a_hold_keeps__gets_no_data_back(column: str, value: object, shelf: Shelf) -> None:
+    person = full_life(date_of_birth=date(1990, 5, 17), gender="female")
+    anonymize(person.pk)
+    hold(person.pk, Section.MATCHES, Article.LEGAL_CLAIMS)
+    erase(person.pk)
+    with pytest.raises(IntegrityError, match="was anonymized or deleted for good"), transaction.atomic():
+        User.objects.filter(pk=person.pk).update(**{column: value})
+    erase(person.pk)
+    assert User.objects.values_list("date_of_birth", "gender").get(pk=person.pk) == (date(1900, 1, 1), "other")

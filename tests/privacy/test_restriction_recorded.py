@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +15,8 @@ from django.db import IntegrityError, connection
 
 from accounts.models import User
 from findme.environment import BASE_DIR
+from privacy.actions.anonymize import anonymize
+from privacy.actions.erase import erase
 from privacy.actions.pending import process_pending
 from privacy.actions.replay import replay
 from privacy.actions.restriction import (
@@ -31,7 +35,7 @@ from privacy.local_dates import today
 from privacy.models import AuditEntry
 from privacy.models.request_choices import Processing
 from privacy.registry import Effect
-from tests.factories import ProfileEmbeddingFactory, UserFactory
+from tests.factories import ProfileEmbeddingFactory, UserFactory, VideoFactory
 from tests.privacy.hiding import SWITCHES, actions_and_outcomes, pending, sql
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf, install_shelf
@@ -106,6 +110,52 @@ def test_change_while_restricted__of_the_system_or_by_an_action__has_its_own_rec
     restrict(person.pk)
     sql(f"UPDATE users SET {change} WHERE id = %s", person.pk)
     assert "restricted_change" not in dict(actions_and_outcomes())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO videos (user_id, storage_url, duration, file_size) SELECT id, 'a film', 1, 1 FROM users",
+        "UPDATE videos SET rejection_reason = 'too dark'",
+        "UPDATE profile_embeddings SET interests = '{chess}'",
+        "INSERT INTO profile_embeddings SELECT * FROM profile_embeddings ON CONFLICT (user_id) DO UPDATE SET vector = EXCLUDED.vector",
+    ],
+)
+def test_rows_while_restricted__are_accepted_and_recorded_once_for_that_user_only(statement: str, only_shelf: Shelf) -> None:
+    person, other = full_life(email="a@example.org"), UserFactory.create()
+    VideoFactory.create(user=other)
+    restrict(person.pk)
+    before = AuditEntry.objects.count()
+    sql(statement)
+    (entry,) = AuditEntry.objects.order_by("pk")[before:]
+    assert (entry.action, entry.target_id, entry.outcome) == ("restricted_change", person.pk, "done")
+
+
+@pytest.mark.parametrize("act", [anonymize, erase, partial(stop_matching, processing=Processing.EMBEDDING)])
+def test_rows_while_restricted__of_a_privacy_action__have_its_own_record(act: Callable[[UUID], object], only_shelf: Shelf) -> None:
+    person = full_life()
+    restrict(person.pk)
+    act(person.pk)
+    assert "restricted_change" not in dict(actions_and_outcomes())
+
+
+def test_rows_while_restricted__by_a_role_without_rights_on_the_log(only_shelf: Shelf) -> None:
+    person = full_life()
+    restrict(person.pk)
+    role = f"writer_{uuid4().hex[:8]}"
+    sql(f"CREATE ROLE {role}")
+    try:
+        sql(f"GRANT SELECT, UPDATE ON videos TO {role}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET ROLE {role}")
+            try:
+                cursor.execute("UPDATE videos SET status = 'processing'")
+            finally:
+                cursor.execute("RESET ROLE")
+        assert dict(actions_and_outcomes())["restricted_change"] == "done"
+    finally:
+        sql(f"DROP OWNED BY {role}")
+        sql(f"DROP ROLE {role}")
 
 
 def test_change_while_restricted__by_a_role_without_rights_on_the_log(shelf: Shelf) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.db.models import Model
 
+from accounts.models import User
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from tests.privacy.leftovers import left_over, rows_of, split
@@ -27,7 +28,7 @@ def without_triggers(*models: type[Model]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for model in models:
-            for event in ("inserted", "updated"):
+            for event in ("inserted", "updated", *(["reduced"] if model is User else [])):
                 cursor.execute(f"ALTER TABLE {model._meta.db_table} DISABLE TRIGGER erased_users_{event}")
         cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 

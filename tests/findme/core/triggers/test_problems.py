@@ -109,6 +109,7 @@ BREAKS = {
         "trigger note_privacy_action_restricted on users: disabled",
         "trigger note_privacy_action_objected on users: disabled",
         "trigger note_privacy_action_while_restricted on users: disabled",
+        "trigger erased_users_reduced on users: disabled",
         "trigger vector_sync_inserted on users: disabled",
         "trigger vector_sync_updated on users: disabled",
         "trigger vector_sync_deleted on users: disabled",
@@ -137,6 +138,7 @@ BREAKS = {
         "trigger note_privacy_action_restricted on users: enabled, but not ALWAYS",
         "trigger note_privacy_action_objected on users: enabled, but not ALWAYS",
         "trigger note_privacy_action_while_restricted on users: enabled, but not ALWAYS",
+        "trigger erased_users_reduced on users: enabled, but not ALWAYS",
         "trigger vector_sync_inserted on users: enabled, but not ALWAYS",
         "trigger vector_sync_updated on users: enabled, but not ALWAYS",
         "trigger vector_sync_deleted on users: enabled, but not ALWAYS",
@@ -315,7 +317,7 @@ def test_repair__owner_who_is_no_superuser__repairs_all_but_foreign_keys(templat
         made.execute("ALTER TABLE users DISABLE TRIGGER ALL; DROP TRIGGER vector_sync_inserted ON users")
         with connection.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
-        assert len(repair_triggers("verify_qdrant --repair")) == 19
+        assert len(repair_triggers("verify_qdrant --repair")) == 20
         assert problems() == ["foreign keys of users: not enforced, and only a superuser can repair it"]
         connection.close()
         assert [str(problem) for problem in repair_triggers("verify_qdrant --repair")] == [

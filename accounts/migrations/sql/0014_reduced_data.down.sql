@@ -1,0 +1,1 @@
+DROP TRIGGER erased_users_reduced ON users;

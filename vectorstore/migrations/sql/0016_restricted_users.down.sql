@@ -1,0 +1,2 @@
+DROP TRIGGER restricted_users_updated ON profile_embeddings;
+DROP TRIGGER restricted_users_inserted ON profile_embeddings;
