@@ -221,6 +221,10 @@ class Store(ABC):
     def holds(self, user_id: UUID) -> bool:
         """Return whether the store has data of the user. This is for previews. It proves nothing after a removal: use ``remaining``."""
 
+    def places(self, user_id: UUID) -> dict[str, int]:
+        """Return how many objects of the user each place in the store has, for previews. By default the store is one place."""
+        return {f"the {self.name}": 1} if self.holds(user_id) else {}
+
     is_projection: ClassVar[bool] = False
     """Whether its data can be made again from PostgreSQL. Only such a store loses the data of a user who is hidden and not removed."""
 

@@ -300,6 +300,11 @@ class VectorStore(Store):
 
         return has_point(user_id)
 
+    def places(self, user_id: UUID) -> dict[str, int]:
+        from vectorstore.sync.leftovers import collections_having
+
+        return {f"the collection {name!r}": 1 for name in collections_having(user_id)}
+
     def has_only_copy(self, user_id: UUID) -> bool:
         """Return whether a point holds a vector that FindMe did not write and that no embedding has."""
         from vectorstore.catalog.registry import deletion_targets

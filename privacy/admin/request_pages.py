@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,9 @@ from privacy.admin.request_forms import RecordForm, StepForm
 from privacy.admin.request_steps import HANDLE, STEPS
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import Kind, Processing
+from privacy.registry import Effect
 from privacy.requests import steps
+from privacy.requests.fulfilment import preview_of_approval
 from privacy.requests.officer_tasks import officers_task
 
 RECORD = "Record a request"
@@ -59,7 +62,10 @@ def step_page(request: HttpRequest, model_admin: admin.ModelAdmin[Any], request_
     if step is None or row is None:
         raise Http404(f"There is no step {slug!r}, or no such request.")
     _require_permission(request, model_admin, step.permission)
-    show = partial(_render, request, model_admin, title=step.title, explanation=step.explanation, row=row, closes=step.closes)
+    preview = preview_of_approval(row) if step.slug == "approve" and request.method != "POST" else []
+    show = partial(
+        _render, request, model_admin, title=step.title, explanation=step.explanation, row=row, closes=step.closes, preview=preview
+    )
     if not step.is_possible(row):
         messages.error(
             request, f"{step.title} is not possible for a request that is {row.get_state_display().lower()!r}: nothing was changed."
@@ -94,6 +100,7 @@ def _render(
     row: DataSubjectRequest | None = None,
     closes: bool = False,
     problem: str = "",
+    preview: Sequence[Effect] = (),
 ) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
@@ -104,6 +111,7 @@ def _render(
         "row": row,
         "closes": closes,
         "problem": problem,
+        "preview": preview,
         "form": form,
         "back": change_page_url(DataSubjectRequest, row.pk) if row else reverse("admin:privacy_datasubjectrequest_changelist"),
     }

@@ -22,17 +22,21 @@ def split_address(address: str, stores: Mapping[str, str]) -> tuple[str, str] | 
     In an address of the web, the query and the fragment are no part of the path, and ``%20`` is a space. A path with an empty part, ``.``, ``..``,
     a backslash or a control character is unsafe, also if it is encoded, and however often.
     """
-    normal = _with_small_host(address)
-    prefixes = [prefix for prefix in stores if normal.startswith(_with_small_host(prefix))]
-    if not prefixes:
+    prefix = prefix_of(address, stores)
+    if not prefix:
         return Elsewhere.NO_STORE
-    prefix = max(prefixes, key=len)
-    path = normal[len(prefix) :]
+    path = _with_small_host(address)[len(prefix) :]
     if prefix.partition("://")[0].lower() in WEB:
         path = unquote(path.partition("#")[0].partition("?")[0], errors="strict") if _is_text(path) else ""
         if any(f"{prefix}{path}".startswith(other) for other in stores if len(other) > len(prefix)):
             return Elsewhere.UNSAFE  # such as "%76ideos/a" next to a prefix for "videos/": the web server has the file in the other store
     return (stores[prefix], path) if _is_safe(path) else Elsewhere.UNSAFE
+
+
+def prefix_of(address: str, stores: Mapping[str, str]) -> str:
+    """Return the longest prefix of the address that a store has, or an empty text."""
+    normal = _with_small_host(address)
+    return max((prefix for prefix in stores if normal.startswith(_with_small_host(prefix))), key=len, default="")
 
 
 def _with_small_host(address: str) -> str:

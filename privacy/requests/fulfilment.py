@@ -25,12 +25,14 @@ from privacy.actions.erasures import (
     WaitsFor,
     add_to_step,
     last_erasure,
+    mark_waiting,
     open_steps,
     seal,
     sealed_erasure,
     stop,
 )
 from privacy.actions.plan import plan_erasure
+from privacy.actions.plan_preview import preview_plan
 from privacy.actions.recording import is_recorded
 from privacy.actions.superusers import check_removal, check_staff
 from privacy.audit import Action, record
@@ -38,6 +40,8 @@ from privacy.ledger.entry import Kind as LedgerKind
 from privacy.models import DataSubjectRequest, Erasure, PendingAction
 from privacy.models.request_choices import Kind
 from privacy.models.request_choices import State as RequestState
+from privacy.registry import Effect
+from privacy.requests.lifecycle import is_allowed
 from privacy.requests.locking import require
 from privacy.users import user_exists
 
@@ -55,6 +59,14 @@ def needs_new_plan(request: DataSubjectRequest) -> bool:
         return False
     found = last_erasure(request)
     return not is_fulfilled(request) if found is None else found.state == State.STOPPED
+
+
+def preview_of_approval(request: DataSubjectRequest) -> list[Effect]:
+    """Return what the erasure would do that can be approved now. An empty list: nothing can be approved, or the user is gone."""
+    can_be_approved = is_allowed(request.state, RequestState.APPROVED) or needs_new_plan(request)
+    if not is_erasure(request) or not can_be_approved or request.user_id is None or not user_exists(request.user_id):
+        return []
+    return preview_plan(request.user_id)
 
 
 def has_open_erasure(request: DataSubjectRequest) -> bool:
@@ -181,6 +193,12 @@ def erase_approved(waiting: dict[UUID, str], *, retry_after: timedelta = timedel
         finally:
             lock.release()
     return done
+
+
+def wait_for_ledger() -> None:
+    """Record that the approved erasures wait for the ledger outside. They were not tried, because nothing can be recorded there now."""
+    for erasure in _due(timedelta(0)):
+        mark_waiting(erasure, IN_ONE_TRANSACTION, WaitsFor.LEDGER)
 
 
 def _due(retry_after: timedelta) -> Iterator[Erasure]:

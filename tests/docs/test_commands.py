@@ -83,7 +83,7 @@ RESULTS: dict[str, list[type]] = {
 """Results that the commands print with ``--json``."""
 MORE = {
     "anonymize_user": {"k"},
-    "privacy_request": {"requests", "total", "contact"},
+    "privacy_request": {"requests", "total", "contact", "preview"},
     "purge_qdrant": {"clean", "purged"},
     "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
 }

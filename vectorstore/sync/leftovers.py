@@ -25,7 +25,12 @@ ANY_VECTOR = [1.0, *[0.0] * (VECTOR_SIZE - 1)]
 
 def has_point(user_id: UUID) -> bool:
     """Return whether any collection that receives deletions has the point of the user. Raises StoreUnavailable."""
-    return bool(_collections_where(lambda client, collection: _is_found_by_id(client, collection, [user_id])))
+    return bool(collections_having(user_id))
+
+
+def collections_having(user_id: UUID) -> list[str]:
+    """Return the collections that receive deletions and have the point of the user, by id. Raises StoreUnavailable."""
+    return _collections_where(lambda client, collection: _is_found_by_id(client, collection, [user_id]))
 
 
 def collections_with_point(*user_ids: UUID) -> list[str]:

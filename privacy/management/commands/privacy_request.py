@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,9 +24,10 @@ from privacy.models.request_choices import (
     Processing,
     WithdrawalReason,
 )
+from privacy.registry import Effect
 from privacy.requests import steps
 from privacy.requests.erasure_summary import ErasureSummary
-from privacy.requests.fulfilment import erase_request
+from privacy.requests.fulfilment import erase_request, preview_of_approval
 from privacy.requests.locking import require
 from privacy.requests.summary import RequestSummary, late, listed, open_requests, summarize, summarize_each
 from privacy.users import find_user_id
@@ -79,7 +80,7 @@ class Command(FindmeCommand):
 
     def _show(self, options: dict[str, Any]) -> None:
         request = require(options["id"])
-        self._show_request(request, options, contact=options["contact"])
+        self._show_request(request, options, contact=options["contact"], preview=preview_of_approval(request))
 
     def _ask_identity(self, options: dict[str, Any]) -> None:
         self._show_request(steps.ask_identity(options["id"], asked_on=options["on"]), options)
@@ -124,14 +125,21 @@ class Command(FindmeCommand):
     def _set_contact(self, options: dict[str, Any]) -> None:
         self._show_request(steps.correct_contact(options["id"], _contact(options["contact"])), options)
 
-    def _show_request(self, request: DataSubjectRequest, options: dict[str, Any], *, contact: bool = False) -> None:
-        """Print the request. Only with ``contact`` the output has personal data."""
+    def _show_request(
+        self, request: DataSubjectRequest, options: dict[str, Any], *, contact: bool = False, preview: Sequence[Effect] = ()
+    ) -> None:
+        """Print the request, and with ``preview`` what its approval would begin. Only with ``contact`` the output has personal data."""
         summary = summarize(request)
         if options["json"]:
-            self.print_json(asdict(summary) | ({"contact": request.contact} if contact else {}))
+            more = {"preview": [asdict(effect) for effect in preview]} if preview else {}
+            self.print_json(asdict(summary) | more | ({"contact": request.contact} if contact else {}))
             return
         for line in _lines(summary):
             self.print_line(line)
+        if preview:
+            self.print_line("The erasure that you can approve would do this now:")
+        for effect in preview:
+            self.print_line(f"  {effect}")
         if contact:
             self.print_line(f"  contact: {request.contact or 'none'}")
 
