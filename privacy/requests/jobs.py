@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Q
 
-from findme.core.errors import UserFacingError, one_line
+from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.pending import process_pending
 from privacy.actions.purging import found_again, purge_erased
 from privacy.audit import Action, record_step
@@ -25,7 +25,7 @@ from privacy.local_dates import today
 from privacy.models import DataSubjectRequest
 from privacy.models.request_choices import State, WithdrawalReason
 from privacy.requests.deadlines import LONG_WAIT, SOON
-from privacy.requests.fulfilment import erase_approved
+from privacy.requests.fulfilment import erase_approved, wait_for_ledger
 
 BATCH = 100
 """Rows of one transaction."""
@@ -78,20 +78,30 @@ class Processed:
 def process(should_stop: Event | None = None, *, retry_after: timedelta = timedelta(0)) -> Processed:
     """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction.
 
-    An erasure that failed less than ``retry_after`` ago is not tried.
+    An erasure that failed less than ``retry_after`` ago is not tried. If the ledger outside is unavailable, the jobs that need it wait, the others run,
+    and then StoreUnavailable is raised.
     """
     should_stop = should_stop or Event()
     deleted = _repeat(delete_expired_contacts, should_stop)
     waiting: dict[UUID, str] = {}
-    completed = _repeat(lambda: _complete_actions(waiting), should_stop)
     not_erased: dict[UUID, str] = {}
-    erased = 0 if should_stop.is_set() else erase_approved(not_erased, retry_after=retry_after)
+    completed = erased = 0
+    unavailable: StoreUnavailable | None = None
+    try:
+        completed = _repeat(lambda: _complete_actions(waiting), should_stop)
+        erased = 0 if should_stop.is_set() else erase_approved(not_erased, retry_after=retry_after)
+    except StoreUnavailable as error:
+        wait_for_ledger()
+        unavailable = error
     purged = 0 if should_stop.is_set() else purge_erased()
+    exports = _delete_exports(should_stop)
+    if unavailable is not None:
+        raise unavailable
     return Processed(
         deleted,
         completed,
         waiting,
-        *_delete_exports(should_stop),
+        *exports,
         *reminders(),
         recipients_open(),
         erased,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -24,7 +26,8 @@ from privacy.ledger.entry import Kind as Entry
 from privacy.models import AuditEntry, DataSubjectRequest, Erasure
 from privacy.models.holds import Article, Section
 from privacy.models.request_choices import Ground, Kind, Method, WithdrawalReason
-from privacy.requests import steps
+from privacy.requests import jobs, steps
+from privacy.requests.erasure_summary import summarize_erasure
 from privacy.requests.fulfilment import _lock_key, erase_approved, erase_request
 from privacy.requests.jobs import process
 from tests.factories import UserFactory, VideoFactory
@@ -94,6 +97,26 @@ def test_worker__store_unavailable__waits_and_is_retried(shelf: Shelf) -> None:
     shelf.reachable = True
     assert erase_approved({}, retry_after=timedelta(minutes=1)) == 0
     assert process().erasures_done == 1
+
+
+def test_worker__ledger_unavailable__says_so_and_does_what_needs_no_ledger(
+    shelf: Shelf, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The approval has hidden the user, and the ledger lacks that too: it fails before the erasure is tried."""
+    request = approved(full_life())
+    scan = Mock(return_value=0)
+    monkeypatch.setattr(jobs, "purge_erased", scan)
+    settings.ERASURE_LEDGER_URL, before = str(tmp_path / "not mounted"), settings.ERASURE_LEDGER_URL
+    with pytest.raises(StoreUnavailable, match="not mounted"):
+        process()
+    assert set(Erasure.objects.get().steps.filter(step__in=["rows", "point"]).values_list("waits_for", flat=True)) == {"ledger"}
+    assert scan.called
+    summary = summarize_erasure(request)
+    assert summary is not None
+    assert "rows: waits for the ledger outside" in map(str, summary.steps)
+    settings.ERASURE_LEDGER_URL = before
+    assert process().erasures_done == 1
+    assert Erasure.objects.get().state == "erased"
 
 
 def test_changed_plan__stops_and_needs_a_new_approval(shelf: Shelf, settings: Settings) -> None:
