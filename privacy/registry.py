@@ -228,6 +228,11 @@ class Store(ABC):
     is_projection: ClassVar[bool] = False
     """Whether its data can be made again from PostgreSQL. Only such a store loses the data of a user who is hidden and not removed."""
 
+    @property
+    def keeps_deleted_bytes(self) -> bool:
+        """Return whether bytes of deleted data, or snapshots with them, can be left, until a purge says otherwise (``note_purge``)."""
+        return True
+
     copy_command: ClassVar[str] = ""
     """The sentence that says how to copy into PostgreSQL what only the store has."""
 

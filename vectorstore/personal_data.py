@@ -279,6 +279,13 @@ class VectorStore(Store):
         _matched(fields=("created_at", "version"), category=Category.TECHNICAL),
     )
 
+    @property
+    def keeps_deleted_bytes(self) -> bool:
+        """The embedded Qdrant overwrites what it deletes, and has no snapshots."""
+        from vectorstore.qdrant.connection import is_embedded
+
+        return not is_embedded()
+
     def stored_fields(self) -> frozenset[str]:
         """Return the vector and the fields of the payload, from the code that makes the points."""
         from vectorstore.projection.payload import payload_fields

@@ -47,6 +47,8 @@ def purge_erased() -> int:
         if _open(Step.SCAN).exists() and _scan_is_due():
             _scan()
         _check_backups()
+        if not any(store.keeps_deleted_bytes for store in registry.stores):
+            _note_overwritten()
         for step, waits_for in ((Step.SEGMENTS, WaitsFor.WRITE_LOG), (Step.SNAPSHOTS, WaitsFor.SNAPSHOTS)):
             _open(step).filter(waits_for="").update(checked_at=ClockTimestamp(), waits_for=waits_for)
         is_open = ErasureStep.objects.filter(erasure=OuterRef("pk"), done_at__isnull=True)
@@ -91,6 +93,13 @@ def _users_by_step() -> Iterator[tuple[int, frozenset[UUID]]]:
         total += len(users)
         if total >= USERS_OF_SCAN:
             return
+
+
+def _note_overwritten() -> None:
+    """Record that no byte and no snapshot is left of each erasure with a finished scan."""
+    scanned = ErasureStep.objects.filter(step=Step.SCAN, done_at__isnull=False, erasure=OuterRef("erasure"))
+    for step in (Step.SEGMENTS, Step.SNAPSHOTS):
+        _done(_open(step).filter(Exists(scanned)))
 
 
 def _check_backups() -> None:

@@ -3,6 +3,8 @@
 qdrant-client commits each point by itself, and SQLite then waits for the disk: 40 points a second on a busy disk. Here one request is one
 transaction, and SQLite does not wait for the disk at all (``synchronous = OFF``). Written data survives a killed process, because the operating
 system has it. After a power failure the folder may be damaged. It is then filled again from PostgreSQL.
+
+SQLite overwrites what it deletes with zeros (``secure_delete``), so no byte of a deleted point is left in the file.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ LOCK_FILE_NAME = ".lock"
 """qdrant-client's own lock. The client takes it without waiting, after it has read all files."""
 REQUESTS = ("upsert", "delete", "delete_payload")
 """The requests of this project that can write many points."""
+
+OVERWRITTEN = 1
+"""The ``user_version`` of a file in which everything that was deleted is overwritten."""
 
 
 class _Requests(threading.local):
@@ -64,6 +69,11 @@ class Persistence(CollectionPersistence):
         self.storage.close()
         self.storage = sqlite3.connect(str(self.location), check_same_thread=bool(self.CHECK_SAME_THREAD), factory=_Connection)
         self.storage.execute("PRAGMA synchronous = OFF")
+        self.storage.execute("PRAGMA secure_delete = ON")
+        if self.storage.execute("PRAGMA user_version").fetchone() != (OVERWRITTEN,):
+            # Another program can have written the file. Its free pages are dropped once.
+            self.storage.execute("VACUUM")
+            self.storage.execute(f"PRAGMA user_version = {OVERWRITTEN}")
 
     def persist(self, point: PointStruct) -> None:
         super().persist(_with_array(point))

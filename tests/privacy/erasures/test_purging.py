@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,9 +15,11 @@ from privacy.actions.erase import erase
 from privacy.actions.purging import note_purge
 from privacy.models import Erasure, ErasureStep
 from privacy.requests.jobs import process
-from tests.factories import UserFactory
+from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.erasures.rows import run
 from tests.privacy.shelf import Shelf
+from vectorstore.schema.initialize import initialize
+from vectorstore.sync.inline import sync_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,3 +106,27 @@ def test_scan__is_one_for_all_erasures_of_a_day(erased: Erasure, shelf: Shelf, m
     erase(UserFactory.create().pk)
     process()
     assert asked == [2]
+
+
+def test_store_that_overwrites_what_it_deletes__is_purged_by_the_scan(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shelf, "keeps_deleted_bytes", False)
+    found, gone = UserFactory.create().pk, UserFactory.create().pk
+    for user_id in (found, gone):
+        erase(user_id)
+    shelf.loose.append(found)
+    process()
+    done = ErasureStep.objects.filter(step__in=["segments", "snapshots"], done_at__isnull=False)
+    assert list(done.order_by("pk").values_list("erasure__user_id", "step")) == [(gone, "segments"), (gone, "snapshots")]
+
+
+def test_embedded_qdrant__is_purged_when_its_backups_are_gone(embedded_qdrant: Path, settings: Settings) -> None:
+    """It has no purge_qdrant."""
+    initialize()
+    settings.BACKUP_RETENTION_DAYS = 30
+    person = ProfileEmbeddingFactory.create().user
+    sync_users([person.pk])
+    erase(person.pk)
+    process()
+    assert waits() == {"scan": "done", "segments": "done", "snapshots": "done", "backups": "retention"}
+    age(31)
+    assert process().purged == 1

@@ -50,6 +50,38 @@ def test_storage__new_or_opened_collection__does_not_wait_for_the_disk(embedded_
             assert connection_of(client, "a").execute("PRAGMA synchronous").fetchone() == (0,)
 
 
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def secret(number: int) -> models.PointStruct:
+    return models.PointStruct(id=number, vector=[0.6, 0.8], payload={"word": f"theremin-{number}-" * 2000})
+
+
+def test_storage__deleted_point__leaves_no_byte(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", [secret(number) for number in range(5)])
+    assert b"theremin-3-" in bytes_of(embedded_qdrant)
+    with qdrant() as client:
+        client.delete("a", models.PointIdsList(points=[3]))
+    assert b"theremin-3-" not in bytes_of(embedded_qdrant)
+    assert b"theremin-2-" in bytes_of(embedded_qdrant)
+
+
+def test_storage__points_that_another_program_has_deleted__leave_no_byte(embedded_qdrant: Path) -> None:
+    with qdrant() as client:
+        client.create_collection("a", vectors_config=VECTORS)
+        client.upsert("a", [secret(number) for number in range(5)])
+    (file,) = embedded_qdrant.rglob("*.sqlite")
+    with closing(sqlite3.connect(file)) as other:
+        other.executescript("PRAGMA secure_delete = OFF; DELETE FROM points WHERE rowid = 3; PRAGMA user_version = 0")
+    assert b"theremin-2-" in bytes_of(embedded_qdrant)
+    with qdrant() as client:
+        assert client.count("a").count == 4
+    assert b"theremin-2-" not in bytes_of(embedded_qdrant)
+
+
 def test_storage__each_request__commits_once(embedded_qdrant: Path) -> None:
     with qdrant() as client:
         client.create_collection("a", vectors_config=VECTORS)
