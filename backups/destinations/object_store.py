@@ -16,6 +16,10 @@ READ_BYTES = 8 * 1024 * 1024
 """What one request reads."""
 PART_BYTES = 8 * 1024 * 1024
 """What one request writes at first. See ``part_bytes``."""
+LARGEST_PART_BYTES = 4 * PART_BYTES
+"""What one request writes at most. A part is three times in memory: parts of 8 MiB took 104 MiB of a process, and those of 64 MiB 288 MiB."""
+LARGEST_FILE_BYTES = 270 * 2**30
+"""What 10,000 parts can hold, the most of S3."""
 
 
 class ObjectDestination(Destination):
@@ -114,16 +118,17 @@ class ObjectDestination(Destination):
 
 
 class _GrowingParts:
-    """A file of fsspec whose parts grow, so that an upload of S3, which has at most 10,000 parts, can have 490 GiB.
-
-    Parts of that size from the beginning would take the memory for small files too.
-    """
+    """A file of fsspec whose parts grow, so that small files take little memory, and an upload of S3 can have ``LARGEST_FILE_BYTES``."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
         self.written = 0
 
     def write(self, data: Any) -> int:
+        if self.written > LARGEST_FILE_BYTES:
+            raise UserFacingError(
+                f"A file of the backup has more than {LARGEST_FILE_BYTES:,} bytes, the most of S3. Name a folder instead."
+            )
         if hasattr(self.file, "blocksize"):
             self.file.blocksize = part_bytes(self.written)
         accepted = int(self.file.write(data))
@@ -132,9 +137,9 @@ class _GrowingParts:
 
 
 def part_bytes(written: int) -> int:
-    """Return the size of the next part: 8 MiB at first, and up to 64 MiB. After each 1,000 parts of a size, it is doubled."""
+    """Return the size of the next part. After each 1,000 parts of a size it is doubled, up to ``LARGEST_PART_BYTES``."""
     size, end = PART_BYTES, 1000 * PART_BYTES
-    while size < 8 * PART_BYTES and written >= end:
+    while size < LARGEST_PART_BYTES and written >= end:
         size *= 2
         end += 1000 * size
     return size

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
-from backups.destinations.object_store import PART_BYTES, part_bytes
+from backups.destinations.object_store import LARGEST_FILE_BYTES, LARGEST_PART_BYTES, PART_BYTES, part_bytes
 from backups.destinations.opening import open_destination
 from backups.destinations.s3 import S3Destination
 from findme.core.errors import StoreUnavailable, UserFacingError
@@ -227,14 +227,26 @@ def test_s3__denied__is_one_line(s3_url: str, monkeypatch: pytest.MonkeyPatch) -
             sink.write(b"content")
 
 
-def test_part_bytes__an_upload_can_be_large() -> None:
-    written = parts = 0
-    largest = 0
-    while parts < 10_000:
-        size = part_bytes(written)
-        largest = max(largest, size)
-        written += size
-        parts += 1
-    assert part_bytes(0) == PART_BYTES
-    assert written > 490 * 2**30
-    assert largest == 64 * 2**20
+def test_part_bytes__10_000_parts_hold_the_largest_file() -> None:
+    sizes: list[int] = []
+    written = 0
+    while len(sizes) < 10_000:
+        sizes.append(part_bytes(written))
+        written += sizes[-1]
+    assert (sizes[0], sizes[-1]) == (PART_BYTES, LARGEST_PART_BYTES)
+    assert sizes == sorted(sizes)
+    assert written > LARGEST_FILE_BYTES + LARGEST_PART_BYTES
+
+
+def test_write__larger_than_s3_takes__is_refused(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backups.destinations.object_store.LARGEST_FILE_BYTES", 1000)
+    destination = open_destination(s3_url)
+
+    def write() -> None:
+        with destination.write("b1", "dump.zst") as sink:
+            for _ in range(3):
+                sink.write(bytes(700))
+
+    with pytest.raises(UserFacingError, match="A file of the backup has more than 1,000 bytes"):
+        write()
+    assert destination.files("b1") == {}
