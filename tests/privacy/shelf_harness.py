@@ -28,7 +28,7 @@ class HidingFolder(ConfirmingFolder):
 
 
 class ShelfHarness(StoreHarness):
-    seconds = 2
+    seconds = 20
     kill_at = ("tests.privacy.shelf:Shelf.require", "tests.privacy.shelf:Folder.discard")
     kills = 4
 

@@ -92,6 +92,8 @@ def test_shelf__killed(nth: int, harness: ShelfHarness) -> None:
 def breaks(kind: type[Shelf | ShelfHarness], promise: Promise, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     folder.mkdir()
     harness = use(kind(folder) if issubclass(kind, ShelfHarness) else ShelfHarness(folder, kind), monkeypatch)
+    if kind is broken.Waits:
+        monkeypatch.setattr(harness, "seconds", 2)  # it never answers
     try:
         promise(harness)
     except (Exception, pytest.fail.Exception):  # noqa: BLE001  # a broken shelf can raise any error
