@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from privacy.ledger.signing import VerifyingKeys
 
-MANIFEST = "manifest.json"
-"""The name of its file."""
 KIND = "FindMe backup"
 FORMAT = 1
 """Increase it when a restore by an older release would misunderstand the backup."""
@@ -68,7 +66,7 @@ class LedgerHead:
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class Database:
-    """The database that was backed up: its name, its oid, and the decimal number of the server's data directory. A restored copy has others."""
+    """The database that was backed up: its name, its oid, and the decimal number that initdb gave to the server."""
 
     name: str
     oid: Count
@@ -76,8 +74,8 @@ class Database:
 
     @property
     def identity(self) -> str:
-        """Return what no other database has, whatever its name is."""
-        return f"{self.system_identifier}/{self.oid}"
+        """Return what no other database has. One that was restored on the same server, under the same name, continues its backups."""
+        return f"{self.system_identifier}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

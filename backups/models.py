@@ -14,7 +14,7 @@ from findme.core.db.expressions import ClockTimestamp
 class Backup(models.Model):
     """A backup in a destination of this database, as the destination was last read. Making, listing and removing backups brings the rows up to date.
 
-    ``database`` is the server's system identifier and the oid of the database, as in the manifest. ``taken_at`` is the time of the oldest data in it. ``is_complete`` is false for one of a single store, or of some tables. ``size`` is in bytes.
+    ``database`` is the server's system identifier and the name of the database, as in the manifest. ``taken_at`` is the time of the oldest data in it. ``is_complete`` is false for one of a single store, or of some tables. ``size`` is in bytes.
     ``gone_at`` is when the destination did not have it any more.
     """
 
@@ -24,7 +24,7 @@ class Backup(models.Model):
     id = models.BigAutoField(primary_key=True)
     destination = models.TextField()
     name = models.CharField(max_length=255)
-    database = models.CharField(max_length=40)
+    database = models.CharField(max_length=100)
     taken_at = models.DateTimeField()
     ended_at = models.DateTimeField()
     is_complete = models.BooleanField()

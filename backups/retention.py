@@ -26,14 +26,14 @@ class Keep:
 def kept(manifests: Iterable[Manifest], keep: Keep) -> frozenset[str]:
     """Return the names of the backups that stay. The time is the manifest's, in UTC.
 
-    A backup of one store, or of some tables, does not stand for a whole one: each kind is counted by itself. The newest whole backup always stays.
+    A backup of one store, or of some tables, does not stand for a whole one: each kind, and each database, is counted by itself. The newest whole backup
+    of each database always stays.
     """
-    kinds: dict[tuple[str, tuple[str, ...]], list[Manifest]] = {}
+    kinds: dict[tuple[str, bool, str, tuple[str, ...]], list[Manifest]] = {}
     for one in sorted(manifests, key=lambda one: (one.taken_at, one.name), reverse=True):
-        kinds.setdefault((one.only, tuple(sorted(one.tables))), []).append(one)
+        kinds.setdefault((one.database.identity, one.is_complete, one.only, tuple(sorted(one.tables))), []).append(one)
     names = {one.name for found in kinds.values() for period, count in keep.periods() for one in _newest(found, period, count)}
-    newest = next((one.name for found in kinds.values() for one in found if one.is_complete), None)
-    return frozenset(names if newest is None else names | {newest})
+    return frozenset(names | {found[0].name for (_, is_complete, *_), found in kinds.items() if is_complete})
 
 
 def _newest(manifests: Iterable[Manifest], period: Period, count: int) -> list[Manifest]:

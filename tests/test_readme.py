@@ -32,8 +32,18 @@ TYPED = [
 MANAGED = [line for line in TYPED if line.startswith("python manage.py ")]
 LINKS = sorted(set(re.findall(r"\]\(([^)]+)\)", README + CHANGELOG)))
 ASKS = ("anonymize_user", "erase_user", "restrict_user", "stop_matching")
-NOT_HERE = ("createsuperuser", "check", "collectstatic", "sync_qdrant --watch", "qdrant_snapshot", "purge_qdrant", "import_embeddings")
-"""Commands that this test does not run. They ask questions, need production settings or a server, or do not end. Other tests cover them."""
+NOT_HERE = (
+    "createsuperuser",
+    "check",
+    "collectstatic",
+    "sync_qdrant --watch",
+    "qdrant_snapshot",
+    "purge_qdrant",
+    "import_embeddings",
+    "backup",
+    "list_backups",
+)
+"""Commands that this test does not run. They ask questions, need production settings, a server or a folder of their own, or do not end. Other tests cover them."""
 
 
 def targets() -> set[str]:

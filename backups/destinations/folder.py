@@ -29,6 +29,7 @@ class FolderDestination(Destination):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.folder = Path(url.removeprefix("file://")).absolute()
+        self.name = str(self.folder)
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         removed = 0

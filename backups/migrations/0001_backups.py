@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("destination", models.TextField()),
                 ("name", models.CharField(max_length=255)),
-                ("database", models.CharField(max_length=40)),
+                ("database", models.CharField(max_length=100)),
                 ("taken_at", models.DateTimeField()),
                 ("ended_at", models.DateTimeField()),
                 ("is_complete", models.BooleanField()),

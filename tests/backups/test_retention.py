@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backups.manifest import Database
 from backups.retention import Keep, kept
 from tests.backups.manifests import manifest
 
@@ -74,6 +75,13 @@ def test_kept__nothing_asked_for__the_newest_whole_one_stays() -> None:
 def test_kept__of_one_store__is_counted_by_itself() -> None:
     found = [at("2026-12-01T00:00"), at("2026-12-02T00:00", only="postgres"), at("2026-12-03T00:00", only="postgres", tables=("users",))]
     assert kept(found, replace(EMPTY, daily=1)) == {one.name for one in found}
+
+
+def test_kept__two_databases__are_counted_by_themselves() -> None:
+    other = Database(name="other", oid=1, system_identifier="7543210987654321098")
+    found = [at("2026-12-01T00:00"), at("2026-12-02T00:00"), at("2026-11-01T00:00", database=other), at("2026-11-02T00:00", database=other)]
+    for keep in (EMPTY, replace(EMPTY, daily=1)):
+        assert kept(found, keep) == names("2026-12-02T00:00", "2026-11-02T00:00")
 
 
 @given(

@@ -18,6 +18,10 @@ from django.apps import apps
 from django.core.management import CommandParser, call_command, get_commands, load_command_class
 
 from accounts.management.commands.unlock_login import Unlocked
+from backups.listing import Listed
+from backups.manifest import Manifest
+from backups.prune import Pruned
+from backups.verify import Verified as VerifiedBackup
 from findme.environment import BASE_DIR
 from findme.migrator.baseline.inspection import Report
 from findme.migrator.undo.rollback import RolledBack
@@ -62,6 +66,10 @@ RESULTS: dict[str, list[type]] = {
     "reindex_qdrant": [Reindexed],
     "qdrant_snapshot": [SnapshotList, DownloadResult, RestoreResult],
     "purge_qdrant": [PurgeResult],
+    "backup": [Manifest],
+    "list_backups": [Listed],
+    "verify_backup": [VerifiedBackup],
+    "prune_backups": [Pruned, Listed],
     "export_user": [Exported, PrintedLink],
     "hold_user": [Held],
     "release_hold": [Held],
@@ -83,13 +91,17 @@ RESULTS: dict[str, list[type]] = {
 """Results that the commands print with ``--json``."""
 MORE = {
     "anonymize_user": {"k"},
+    "list_backups": {"backups"},
+    "prune_backups": {"dry_run"},
     "privacy_request": {"requests", "total", "contact", "preview"},
     "purge_qdrant": {"clean", "purged"},
     "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
 }
 """Further keys on the page: those around a result, and names of actions."""
 OUTPUT_OF_DJANGO = {"migrate", "createsuperuser", "changepassword", "loaddata", "sqlflush"}
-COMPOSED = re.compile(r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.")
+COMPOSED = re.compile(
+    r"\.\.\.|\d+  [\d-]+ [\d:]+  \S+|\d+ snapshots? created\.|\w+-\w+  [\d-]+ [\d:]+ UTC  [\d,]+ bytes  complete  not encrypted"
+)
 """Lines that the code composes from short texts."""
 VALUES = {"ID": "00000000-0000-0000-0000-000000000001"}
 """Values for placeholders in the shown commands."""

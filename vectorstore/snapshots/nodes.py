@@ -69,9 +69,14 @@ def nodes_that_answer(client: QdrantClient, urls: Sequence[str]) -> tuple[tuple[
 
 def version_of(node: Node) -> tuple[int, int]:
     """Return the server's version, major and minor. Raises StoreUnavailable."""
-    with translate_server_errors(node.address):
-        major, minor, *_ = node.client.http.service_api.root().version.split(".")
+    major, minor, *_ = server_version(node).split(".")
     return int(major), int(minor)
+
+
+def server_version(node: Node) -> str:
+    """Return the server's version as it reports it, such as ``1.18.3``. Raises StoreUnavailable."""
+    with translate_server_errors(node.address):
+        return node.client.http.service_api.root().version
 
 
 def local_shards(node: Node, collection: str) -> set[int]:

@@ -78,6 +78,10 @@ def at_least_one(text: str) -> int:
     return _whole(text, 1)
 
 
+def at_least_zero(text: str) -> int:
+    return _whole(text, 0)
+
+
 def require_label(label: str) -> None:
     """Raise UserFacingError if Django cannot split ``label`` into an app and a model."""
     if label.count(".") > 1 or not label.strip("."):

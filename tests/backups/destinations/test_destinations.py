@@ -15,7 +15,6 @@ from backups.destinations.folder import FolderDestination
 from backups.destinations.object_store import ObjectDestination
 from backups.destinations.opening import open_destination
 from backups.destinations.s3 import S3Destination
-from backups.manifest import MANIFEST as MANIFEST_OF_A_BACKUP
 from findme.core.errors import StoreUnavailable, UserFacingError
 
 LARGE = 20_000_000
@@ -160,10 +159,6 @@ ASKED: list[Callable[[Destination, str], object]] = [
 def test_destination__a_name_that_leads_elsewhere__is_refused(ask: Callable[[Destination, str], object], name: str) -> None:
     with pytest.raises(UserFacingError, match="is no name of a backup or of a file in it"):
         ask(FolderDestination("/nonexistent"), name)
-
-
-def test_manifest__has_one_name() -> None:
-    assert MANIFEST == MANIFEST_OF_A_BACKUP
 
 
 def test_open_destination__by_its_address(settings: Settings, s3_url: str) -> None:
