@@ -13,7 +13,7 @@ from django.db.backends.signals import connection_created
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.ledger.entry import LedgerBroken
 from privacy.ledger.outside import outside_ledger
-from privacy.ledger.publication import LedgerBehind, follow
+from privacy.ledger.publication import LedgerBehind, follow, published
 from privacy.models import LedgerState
 
 SECONDS = 60.0
@@ -25,10 +25,13 @@ logger = logging.getLogger(__name__)
 def compare_with_outside() -> None:
     """Raise LedgerBehind or LedgerBroken if the database does not continue the ledger outside, and StoreUnavailable.
 
-    Without ``ERASURE_LEDGER_URL`` there is nothing to compare.
+    A replay that has not ended may have copied all entries, and erased users are still back. Without ``ERASURE_LEDGER_URL`` there is nothing to
+    compare.
     """
+    if LedgerState.objects.filter(is_replaying=True).exists():
+        raise LedgerBehind("The database was restored, and its replay has not ended. Run manage.py replay_erasures until it ends with 0.")
     if settings.ERASURE_LEDGER_URL:
-        follow(outside_ledger(), LedgerState.published())
+        follow(outside_ledger(), published())
 
 
 class Gate:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.ledger.book import NewEntry, digest_at, insert, last_checkpoint, last_position, read_entries
+from privacy.ledger.book import NewEntry, digest_at, insert, last_position, read_entries
 from privacy.ledger.checkpoint import BEGINNING, Checkpoint, parse_checkpoint
 from privacy.ledger.entry import Entry, LedgerBroken, chained, parse_entry
 from privacy.ledger.keys import subject_keys
@@ -27,6 +28,14 @@ LOCK = 7_021_339_562_118_408
 LOCK_SECONDS = 30.0
 BATCH_SIZE = 1000
 """Entries in one object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The last object outside: its last position and its first one. ``first`` is 0 if it is unknown, or if a checkpoint replaced the object."""
+
+    position: int = 0
+    first: int = 0
 
 
 class LedgerBehind(UserFacingError):
@@ -59,68 +68,69 @@ def publish_pending() -> int:
 
 def publish(outside: OutsideLedger, key: OKPKey) -> int:
     """Publish all entries that are not outside yet, and return their number. The caller holds the lock."""
-    noted = LedgerState.published()
-    position, published = follow(outside, noted), 0
-    if position > noted:  # a process was killed after it had created an object
-        _note(position)
-    while batch := list(read_entries(after=position, up_to=position + BATCH_SIZE)):
+    last, count = note_published(outside), 0
+    while batch := list(read_entries(after=last.position, up_to=last.position + BATCH_SIZE)):
         if outside.create(batch[0].position, content_of(batch, key)):
-            position, published = batch[-1].position, published + len(batch)
+            last, count = _note(Published(batch[-1].position, batch[0].position)), count + len(batch)
+        elif (found := follow(outside, last)) == last:
+            raise StoreUnavailable(
+                "The ledger outside neither has the next object nor creates it. Check ERASURE_LEDGER_URL, then run it again."
+            )
         else:
-            before, position = position, follow(outside, position)
-            if position == before:
-                raise StoreUnavailable(
-                    "The ledger outside neither has the next object nor creates it. Check ERASURE_LEDGER_URL, then run it again."
-                )
-        _note(position)
-    return published
+            last = _note(found)
+    return count
 
 
-def follow(outside: OutsideLedger, position: int) -> int:
-    """Return the last position that is outside. All entries up to ``position`` are known to be outside.
+def published() -> Published:
+    """Return the last object that the database knows to be outside."""
+    found = LedgerState.objects.filter(pk=1).values_list("published_position", "published_first").first()
+    return Published(*found) if found else Published()
 
-    Raise LedgerBehind if the database lacks an entry, and LedgerBroken if an entry differs or if the published ones are gone: another folder, or one
-    that is not mounted, must not look like a ledger that has nothing new.
+
+def note_published(outside: OutsideLedger) -> Published:
+    """Note the last object outside, and return it. The caller holds the lock. A process may have been killed after it had created an object."""
+    known = published()
+    found = follow(outside, known)
+    return found if found == known else _note(found)
+
+
+def follow(outside: OutsideLedger, known: Published) -> Published:
+    """Return the last object outside. The database knows that ``known`` was there.
+
+    Raise LedgerBehind if the database lacks an entry, and LedgerBroken if an entry differs, or if ``known`` is not outside any more.
     """
-    checkpoint = max(outside.checkpoints(), default=0)
-    position = max(position, _known_checkpoint(outside, checkpoint, position))
-    if position > checkpoint and outside.read(checkpoint + 1) is None:
-        _require_first(outside, last_checkpoint().position + 1)
-    while (content := outside.read(position + 1)) is not None:
-        entries = list(chained(parse_object(content, position + 1), position, digest_at(position) or b""))
-        last = entries[-1].position
-        ours = list(read_entries(after=position, up_to=last))
+    last = _known_checkpoint(outside, known.position) or _known_object(outside, known)
+    while (content := outside.read(last.position + 1)) is not None:
+        entries = list(chained(parse_object(content, last.position + 1), last.position, digest_at(last.position) or b""))
+        end = entries[-1].position
+        ours = list(read_entries(after=last.position, up_to=end))
         for entry, our in zip(entries, ours, strict=False):
             if entry != our:
-                raise LedgerBroken(
-                    f"Entry {entry.position} of the ledger outside is another one than in the database. Two databases write to one ledger:"
-                    " run manage.py verify_ledger."
-                )
+                raise _differs(f"Entry {entry.position} of the ledger outside")
         if len(ours) < len(entries):
             raise LedgerBehind(
-                f"The ledger outside has entry {last}, and that of the database ends at {position + len(ours)}: the database was restored."
+                f"The ledger outside has entry {end}, and that of the database ends at {last.position + len(ours)}: the database was restored."
                 " Run manage.py replay_erasures."
             )
-        position = last
-    return position
+        last = Published(end, last.position + 1)
+    return last
 
 
-def _require_first(outside: OutsideLedger, first: int) -> None:
-    """Raise LedgerBroken if the object of the first entry that PostgreSQL has is not outside."""
-    if outside.read(first) is None:
-        raise LedgerBroken(
-            f"The ledger outside lacks entry {first}, which was published. Check that ERASURE_LEDGER_URL names the right place and that it is"
-            " mounted, then run manage.py verify_ledger."
-        )
+def require_published(outside: OutsideLedger) -> None:
+    """Raise LedgerBroken if the ledger outside has lost what was published."""
+    known = published()
+    if known.position > max(outside.checkpoints(), default=0):
+        _read_published(outside, known)
 
 
-def _known_checkpoint(outside: OutsideLedger, last: int, position: int) -> int:
-    """Return the ``last`` checkpoint outside if it is after ``position``, otherwise 0.
+def _known_checkpoint(outside: OutsideLedger, position: int) -> Published | None:
+    """Return the last checkpoint outside if it is at ``position`` or after it.
 
     The objects before it are deleted. Raise LedgerBehind if the database does not have the entry of the checkpoint, and LedgerBroken if it has another.
     """
-    if last <= position:
-        return 0
+    last = max(outside.checkpoints(), default=0)
+    if not last or last < position:
+        return None
     known, checkpoint = digest_at(last), last_checkpoint_outside(outside)
     if known is None:
         raise LedgerBehind(
@@ -128,11 +138,41 @@ def _known_checkpoint(outside: OutsideLedger, last: int, position: int) -> int:
             " Run manage.py replay_erasures."
         )
     if known != checkpoint.digest:
-        raise LedgerBroken(
-            f"The checkpoint outside at entry {last} is another one than in the database. Two databases write to one ledger:"
-            " run manage.py verify_ledger."
+        raise _differs(f"The checkpoint outside at entry {last}")
+    return Published(last)
+
+
+def _known_object(outside: OutsideLedger, known: Published) -> Published:
+    """Return ``known`` with the first position of its object. Raise as ``follow``."""
+    if not known.position:
+        return known
+    first, entry = _read_published(outside, known)
+    digest = digest_at(known.position)
+    if digest is None:
+        raise LedgerBehind(
+            f"The ledger outside has entry {known.position}, and that of the database ends at {last_position()}: the database was restored."
+            " Run manage.py replay_erasures."
         )
-    return last
+    if digest != entry.digest:
+        raise _differs(f"Entry {known.position} of the ledger outside")
+    return Published(known.position, first)
+
+
+def _read_published(outside: OutsideLedger, known: Published) -> tuple[int, Entry]:
+    """Return the first position of the object ``known``, and its last entry. Raise LedgerBroken if the ledger outside does not have it any more."""
+    first = known.first or max((first for first in outside.firsts() if first <= known.position), default=0)
+    content = outside.read(first) if first else None
+    for entry in [] if content is None else parse_object(content, first):
+        if entry.position == known.position:
+            return first, entry
+    raise LedgerBroken(
+        f"The ledger outside does not have entry {known.position}, which was published: nothing was changed. Restore it from a copy, or correct"
+        " ERASURE_LEDGER_URL."
+    )
+
+
+def _differs(what: str) -> LedgerBroken:
+    return LedgerBroken(f"{what} is another one than in the database. Two databases write to one ledger: run manage.py verify_ledger.")
 
 
 def last_checkpoint_outside(outside: OutsideLedger) -> Checkpoint:
@@ -180,8 +220,9 @@ def signature_of(content: bytes) -> str:
     return found
 
 
-def _note(position: int) -> None:
-    LedgerState.objects.update_or_create(pk=1, defaults={"published_position": position})
+def _note(last: Published) -> Published:
+    LedgerState.objects.update_or_create(pk=1, defaults={"published_position": last.position, "published_first": last.first})
+    return last
 
 
 @contextmanager

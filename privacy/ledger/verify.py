@@ -15,6 +15,7 @@ from privacy.ledger.entry import Entry, LedgerBroken, chained
 from privacy.ledger.outside import OutsideLedger
 from privacy.ledger.publication import checkpoint_outside, last_checkpoint_outside, parse_object, signature_of
 from privacy.ledger.signing import verified
+from privacy.models import LedgerState
 
 if TYPE_CHECKING:
     from privacy.ledger.signing import VerifyingKeys
@@ -49,6 +50,7 @@ class LedgerComparison:
 def compare_ledgers(outside: OutsideLedger, keys: VerifyingKeys) -> LedgerComparison:
     """Read both copies in constant memory. ``keys`` verify the signatures. Raise StoreUnavailable."""
     problems: list[str] = []
+    published = LedgerState.published()  # before the copies are read, because another process may publish meanwhile
     in_postgresql = list(_until_broken((verify_checkpoint(one, keys) for one in checkpoints()), "PostgreSQL", problems))
     outside_too = list(_until_broken(checkpoints_outside(outside, keys), "outside", problems))
     _compare_checkpoints(in_postgresql, outside_too, problems)
@@ -60,12 +62,16 @@ def compare_ledgers(outside: OutsideLedger, keys: VerifyingKeys) -> LedgerCompar
     for our, their in zip_longest(ours.after(start, problems), theirs.after(start, problems)):
         if our is not None and their is not None and our != their and first_difference is None:
             first_difference = our.position
+    if theirs.last < published and not problems:
+        problems.append(
+            f"outside: The ledger ends at entry {theirs.last}, and entry {published} was published: it was cut off. Restore it from a copy."
+        )
     return LedgerComparison(
         checkpoint=start.position,
         in_postgresql=ours.count,
         outside=theirs.count,
         first_difference=first_difference,
-        unpublished=max(ours.last - theirs.last, 0),
+        unpublished=max(ours.last - max(theirs.last, published), 0),
         missing=max(theirs.last - ours.last, 0),
         head=theirs.head.hex(),
         problems=problems,

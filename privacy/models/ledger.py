@@ -146,13 +146,15 @@ class PendingAction(models.Model):
 
 
 class LedgerState(models.Model):
-    """The single row with the last position that the ledger outside the database has."""
+    """The single row with the last object that the ledger outside the database has, and whether a replay has not ended."""
 
     not_copied: ClassVar[str] = "it belongs to the ledger of one database"
     kept_by_flush: ClassVar[bool] = True
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     published_position = models.BigIntegerField(default=0, db_default=Value(0))
+    published_first = models.BigIntegerField(default=0, db_default=Value(0))
+    is_replaying = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "erasure_ledger_state"

@@ -140,8 +140,9 @@ def test_certificate__of_a_request_without_an_erasure__is_one_line() -> None:
 
 def test_certificate__entry_not_outside_yet() -> None:
     request = erased()
-    LedgerState.objects.update(published_position=1)
-    (Path(settings.ERASURE_LEDGER_URL) / f"{2:019}.jsonl").unlink()
+    LedgerState.objects.update(published_position=1, published_first=1)
+    for path in sorted(Path(settings.ERASURE_LEDGER_URL).iterdir())[1:]:
+        path.unlink()
     with pytest.raises(UserFacingError, match=r"^Entry 2 of the ledger is not outside yet: no certificate was issued\."):
         issue_certificate(request.pk)
 
@@ -154,7 +155,7 @@ def test_certificate__of_a_restored_database__is_refused() -> None:
         run("DELETE FROM erasure_ledger WHERE position = %s", position)
     finally:
         run("ALTER TABLE erasure_ledger ENABLE TRIGGER USER")
-    LedgerState.objects.update(published_position=position - 1)
+    LedgerState.objects.update(published_position=position - 1, published_first=position - 1)
     with pytest.raises(LedgerBehind):
         issue_certificate(request.pk)
 
@@ -218,7 +219,7 @@ def test_verify__other_ledger_of_the_same_key(issued: str, ledger: Path, tmp_pat
         run("DELETE FROM erasure_ledger")
     finally:
         run("ALTER TABLE erasure_ledger ENABLE TRIGGER USER")
-    LedgerState.objects.update(published_position=0)
+    LedgerState.objects.update(published_position=0, published_first=0)
     for _ in range(4):
         record_entries([NewEntry(Kind.ERASE, uuid4())])
     with pytest.raises(UserFacingError, match=r"^Entry 2 of the ledger in '.*' is another one than in the certificate\."):

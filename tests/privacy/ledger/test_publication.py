@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
+from privacy.actions.replay import replay
 from privacy.ledger import publication
 from privacy.ledger.book import NewEntry, insert, read_entries
 from privacy.ledger.entry import Kind, LedgerBroken
@@ -268,6 +269,88 @@ def test_object__garbage__is_named(ledger: Path, content: bytes) -> None:
     (ledger / "0000000000000000001.jsonl").write_bytes(content)
     with pytest.raises(LedgerBroken, match=r"^The object of the ledger outside that begins at entry 1 is cut off or was edited"):
         erase(uuid4())
+
+
+def keep(ledger: Path, number: int) -> None:
+    """Leave only the first objects of the ledger outside."""
+    for path in sorted(ledger.iterdir())[number:]:
+        path.unlink()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_cut_off__nothing_is_recorded(ledger: Path, kept: int, is_known: bool) -> None:
+    """A store can lose what it has accepted. The database of an earlier version does not know the first position of the last object."""
+    erase(uuid4(), uuid4())
+    erase(uuid4())
+    erase(uuid4(), uuid4())
+    if not is_known:
+        LedgerState.objects.update(published_first=0)
+    keep(ledger, kept)
+    lost = (
+        r"^The ledger outside does not have entry 5, which was published: nothing was changed\. Restore it from a copy, or correct ERASURE"
+    )
+    for _ in range(2):
+        with pytest.raises(LedgerBroken, match=lost):
+            erase(uuid4())
+    with pytest.raises(LedgerBroken, match=lost):
+        compare_with_outside()
+    with pytest.raises(LedgerBroken, match=lost):
+        replay()
+    assert (LedgerEntry.objects.count(), len(list(ledger.iterdir()))) == (5, kept)
+
+
+@pytest.mark.parametrize(("kept", "last"), [(0, 0), (1, 1), (2, 2)])
+def test_verify_ledger__cut_off__says_so(ledger: Path, kept: int, last: int) -> None:
+    for _ in range(3):
+        erase(uuid4())
+    keep(ledger, kept)
+    code, printed, _ = manage_here("verify_ledger")
+    assert code == 1
+    assert f"outside: The ledger ends at entry {last}, and entry 3 was published: it was cut off. Restore it from a copy.\n" in printed
+    assert "will be published" not in printed
+
+
+def test_last_object__edited__nothing_is_recorded(ledger: Path) -> None:
+    erase(uuid4())
+    path = ledger / "0000000000000000001.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"kind":1', b'"kind":3'))
+    with pytest.raises(LedgerBroken, match=r"^Entry 1 of the ledger outside is another one than in the database\."):
+        erase(uuid4())
+
+
+def test_ledger_of_another_database__nothing_is_recorded(ledger: Path) -> None:
+    """Another database has fewer entries, with the same keys."""
+    erase(uuid4())
+    others = [path.read_bytes() for path in ledger.iterdir()]
+    empty_the_tables()
+    keep(ledger, 0)
+    erase(uuid4())
+    erase(uuid4())
+    keep(ledger, 0)
+    (ledger / "0000000000000000001.jsonl").write_bytes(others[0])
+    with pytest.raises(LedgerBroken, match=r"^The ledger outside does not have entry 2, which was published"):
+        erase(uuid4())
+    assert FolderLedger(ledger).firsts() == [1]
+
+
+def test_state_with_a_position_that_no_copy_has__nothing_is_recorded(ledger: Path) -> None:
+    """Otherwise an entry would count as published that is not."""
+    erase(uuid4())
+    LedgerState.objects.update(published_position=1000)
+    with pytest.raises(LedgerBroken, match="does not have entry 1000, which was published"):
+        erase(uuid4())
+
+
+def test_lost_ledger__is_published_again_from_the_database(ledger: Path) -> None:
+    """What docs/privacy.md says, if there is no copy."""
+    for _ in range(3):
+        erase(uuid4())
+    keep(ledger, 0)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE erasure_ledger_state SET published_position = 0, published_first = 0")
+    assert publish_pending() == 3
+    assert is_sound()
 
 
 def test_missing_key__nothing_is_recorded(ledger: Path, settings: Settings) -> None:
