@@ -16,6 +16,8 @@ from django.db.models import Exists, OuterRef
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
+from privacy.actions.last_entries import LastEntries
+from privacy.actions.notes import ACTIONS, HIDING
 from privacy.actions.rectifications import LastRectifications, lost_rectifications, note_rectification
 from privacy.actions.restriction import counts_of_stop, restrict, stop_matching
 from privacy.actions.undo_erasure import undo_erasures
@@ -25,8 +27,9 @@ from privacy.ledger.entry import Entry, Kind, LedgerBroken
 from privacy.ledger.gate import GATE
 from privacy.ledger.keys import SubjectKeys, subject_keys
 from privacy.ledger.outside import outside_ledger
+from privacy.ledger.publication import note_published, publishing, require_published
 from privacy.ledger.signing import verifying_keys
-from privacy.ledger.states import action_of
+from privacy.ledger.states import action_of, undoing
 from privacy.ledger.verify import entries_outside, start_outside
 from privacy.models import ErasedUser, LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
 from privacy.models.request_choices import Processing
@@ -35,11 +38,6 @@ from privacy.users import anonymized_email
 BATCH_SIZE = 1000
 IDS = 10_000
 """Ids that are read at once."""
-HIDING = {Kind.SOFT_DELETE: "deleted_at", Kind.RESTRICT: "restricted_at", Kind.OBJECT: "objected_at"}
-"""The column of ``users`` that has a time while the action is in force."""
-
-LastKinds: TypeAlias = dict[bytes, dict[Kind, Kind]]
-"""The kind of the last entry by action, for each subject."""
 Noted: TypeAlias = Mapping[tuple[bytes, Kind], Sequence[int]]
 """Keys of the pending actions by subject and action."""
 
@@ -85,11 +83,11 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
     """
     keys = subject_keys()
     rectified: LastRectifications = {}
-    last, without_embedding, entries, copied = _copy_missing(keys, rectified, dry_run=dry_run, data_are_newer=data_are_newer)
+    last, entries, copied, settled = _copy_missing(keys, rectified, dry_run=dry_run, data_are_newer=data_are_newer)
     repeated: Counter[str] = Counter()
     waiting: dict[UUID, str] = {}
     unavailable: str | None = None
-    for user, kinds in _concerned(last, without_embedding, keys):
+    for user, kinds in _concerned(last, _later_notes(settled)):
         for kind in kinds:
             if not dry_run and unavailable is None:
                 try:
@@ -103,8 +101,8 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
                 waiting[user.user_id] = unavailable
                 continue
             repeated[kind.label] += 1
-    if not dry_run:
-        GATE.forget()
+    if not dry_run and not waiting:
+        _end()
     users = get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=IDS)
     rectifications = lost_rectifications(rectified, users, keys)
     return Replayed(dry_run, entries, copied, dict(sorted(repeated.items())), waiting, rectifications)
@@ -112,19 +110,20 @@ def replay(*, dry_run: bool = False, data_are_newer: bool = False) -> Replayed:
 
 def _copy_missing(
     keys: SubjectKeys, rectified: LastRectifications, *, dry_run: bool, data_are_newer: bool
-) -> tuple[LastKinds, set[bytes], int, int]:
+) -> tuple[LastEntries, int, int, set[int]]:
     """Copy the entries that the database lacks.
 
-    Return the last kinds, the subjects whose embedding was deleted by an objection, and the numbers of all entries and of the copied ones.
+    Return the last entries, the numbers of all entries and of the copied ones, and the keys of the pending actions that the copied ones have.
 
     Note the last rectifications in ``rectified``. Raise LedgerBroken if the database has another entry at a position, or if it ends before the ledger
-    outside begins.
+    outside begins, or if published entries are not outside any more.
     """
-    last: defaultdict[bytes, dict[Kind, Kind]] = defaultdict(dict)
-    without_embedding: set[bytes] = set()
+    last = LastEntries(keys)
     total = copied = 0
-    pending: Noted | None = None
+    noted: Noted | None = None
+    settled: set[int] = set()
     outside, verifying = outside_ledger(), verifying_keys()
+    require_published(outside)
     start = _require_known(start_outside(outside, verifying), data_are_newer=data_are_newer)
     known, own = digest_at(start.position), last_checkpoint().position
     if known is None and not dry_run:
@@ -134,18 +133,15 @@ def _copy_missing(
     while batch := list(islice(entries, BATCH_SIZE)):
         missing = list(_missing(batch, ours))
         for entry in batch:
-            keys.key(entry.key_id)
-            last[entry.subject][action_of(entry.kind)] = entry.kind
+            last.add(entry)
             note_rectification(rectified, entry)
-            if entry.kind is Kind.OBJECT and entry.counts:
-                without_embedding.add(entry.subject)
-            elif entry.kind is Kind.UNDO_OBJECT:
-                without_embedding.discard(entry.subject)
-        if missing and not dry_run:
-            pending = _pending(keys) if pending is None else pending
-            _copy(missing, pending)
+        if missing:
+            noted = _pending(keys) if noted is None else noted
+            settled |= {pk for entry in missing for pk in noted.get((entry.subject, action_of(entry.kind)), ())}
+            if not dry_run:
+                _copy(missing, settled)
         total, copied = total + len(batch), copied + len(missing)
-    return last, without_embedding, total, copied
+    return last, total, copied, settled
 
 
 def _require_known(start: Checkpoint, *, data_are_newer: bool) -> Checkpoint:
@@ -174,7 +170,9 @@ def _begin_at(start: Checkpoint) -> None:
     """Let the ledger of a database without entries begin at the checkpoint."""
     with transaction.atomic(durable=True):
         row_of(start).save(force_insert=True)
-        LedgerState.objects.update_or_create(pk=1, defaults={"published_position": start.position})
+        LedgerState.objects.update_or_create(
+            pk=1, defaults={"published_position": start.position, "published_first": 0, "is_replaying": True}
+        )
 
 
 def _missing(batch: Sequence[Entry], ours: Iterator[Entry]) -> Iterator[Entry]:
@@ -198,32 +196,53 @@ def _pending(keys: SubjectKeys) -> Noted:
     return noted
 
 
-def _copy(missing: Sequence[Entry], pending: Noted) -> None:
-    """Add the entries. What was pending at the time of the backup and is in a copied entry has been done, or undone, since."""
+def _copy(missing: Sequence[Entry], settled: Collection[int]) -> None:
+    """Add the entries. What was pending at the time of the backup and is in a copied entry has been done, or undone, since.
+
+    From now on no search is served until a replay has ended.
+    """
     with transaction.atomic(durable=True):
         copy_in(missing)
-        settled = [pk for entry in missing for pk in pending.get((entry.subject, action_of(entry.kind)), ())]
         PendingAction.objects.filter(pk__in=settled).delete()
-        LedgerState.objects.update_or_create(pk=1, defaults={"published_position": missing[-1].position})
+        LedgerState.objects.update_or_create(pk=1, defaults={"is_replaying": True})
 
 
-def _concerned(last: LastKinds, without_embedding: set[bytes], keys: SubjectKeys) -> Iterator[tuple[_User, list[Kind]]]:
-    """Yield each user whose state differs from the ledger, with the actions to repeat."""
+def _end() -> None:
+    """Let searches be served again, after every user agrees with the ledger."""
+    if LedgerState.objects.filter(is_replaying=True).exists():
+        with publishing():
+            note_published(outside_ledger())
+        LedgerState.objects.filter(is_replaying=True).update(is_replaying=False)
+    GATE.forget()
+
+
+def _later_notes(settled: Collection[int]) -> dict[UUID, dict[Kind, Kind]]:
+    """Return the last kind by action that is noted and not in the ledger yet. It is newer than each entry about this action of the user."""
+    notes: defaultdict[UUID, dict[Kind, Kind]] = defaultdict(dict)
+    rows = PendingAction.objects.filter(is_held=False).exclude(pk__in=settled).order_by("pk")
+    for user_id, kind in rows.values_list("user_id", "kind").iterator():
+        if kind == Kind.UNDO_ERASE:  # a user who comes back begins again
+            notes[user_id] = {action: undoing(action) for action in ACTIONS}
+        else:
+            notes[user_id][action_of(Kind(kind))] = Kind(kind)
+    return notes
+
+
+def _concerned(last: LastEntries, notes: Mapping[UUID, Mapping[Kind, Kind]]) -> Iterator[tuple[_User, list[Kind]]]:
+    """Yield each user whose state differs from the ledger, with the actions to repeat. What is noted differently is left to the worker."""
     held = set(PendingAction.objects.filter(is_held=True, kind=Kind.ERASE).values_list("user_id", flat=True))
     ids = _ids()
     while batch := list(islice(ids, IDS)):
-        states = {user_id: found for user_id in batch if (found := _states(last, keys, user_id))}
+        states = {user_id: found for user_id in batch if (found := _states(last, notes.get(user_id, {}), user_id))}
         for one in _users(states):
             is_objecting = states[one.user_id].get(Kind.OBJECT) is Kind.OBJECT
-            is_without_embedding = is_objecting and not without_embedding.isdisjoint(keys.subjects(one.user_id))
-            user = replace(one, is_without_embedding=True) if is_without_embedding else one
+            user = replace(one, is_without_embedding=True) if is_objecting and last.is_without_embedding(one.user_id) else one
             if kinds := _to_repeat(user, states[user.user_id], is_held=user.user_id in held):
                 yield user, kinds
 
 
-def _states(last: LastKinds, keys: SubjectKeys, user_id: UUID) -> dict[Kind, Kind]:
-    """Return the kind of the user's last entry by action. An entry under a later key counts more."""
-    return {action: kind for subject in keys.subjects(user_id) if subject in last for action, kind in last[subject].items()}
+def _states(last: LastEntries, notes: Mapping[Kind, Kind], user_id: UUID) -> dict[Kind, Kind]:
+    return {action: kind for action, kind in last.kinds(user_id).items() if notes.get(action, kind) is kind}
 
 
 def _to_repeat(user: _User, states: Mapping[Kind, Kind], *, is_held: bool) -> list[Kind]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from io import StringIO
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings
@@ -12,19 +15,26 @@ from django.core.management import call_command
 
 from accounts.models import User
 from findme.core.errors import UserFacingError
+from findme.web.health.probes import probe_postgresql
+from findme.web.health.report import Status
+from privacy.actions import replay as replay_module
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
+from privacy.actions.last_entries import LastEntries
 from privacy.actions.pending import process_pending
 from privacy.actions.replay import replay
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.ledger import gate
-from privacy.ledger.entry import LedgerBroken
+from privacy.ledger.book import NewEntry, read_entries
+from privacy.ledger.entry import Kind, LedgerBroken
 from privacy.ledger.gate import GATE
+from privacy.ledger.keys import rotate_keys, subject_keys
 from privacy.ledger.outside import outside_ledger
-from privacy.ledger.publication import LedgerBehind
+from privacy.ledger.publication import LedgerBehind, record_entries
 from privacy.ledger.signing import verifying_keys
 from privacy.ledger.verify import compare_ledgers
 from privacy.models import LedgerEntry
+from tests.factories import UserFactory
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.support.restored import restorable_postgres
@@ -100,6 +110,10 @@ def test_drill__every_action_is_repeated(shelf: Shelf) -> None:
         assert (again.copied, again.repeated) == (0, {})
 
 
+def readiness_of_the_ledger() -> Status:
+    return probe_postgresql().ledger
+
+
 def search_is_closed() -> bool:
     try:
         GATE.require_current()
@@ -122,6 +136,59 @@ def test_replay__before_it__no_erasure_and_no_search(shelf: Shelf) -> None:
         assert is_sound()
 
 
+def test_replay__killed_after_the_copy__no_search_before_it_has_ended(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database then has all entries, and erased users are still there."""
+    users = [someone(number) for number in range(3)]
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with restorable_postgres() as restore:
+        for user in users:
+            erase(user)
+        restore()
+        for name, copied in (("_copy", 0), ("_concerned", 3)):
+            with monkeypatch.context() as patched:
+                patched.setattr(f"privacy.actions.replay.{name}", die)
+                with pytest.raises(KeyboardInterrupt):
+                    replay()
+            assert LedgerEntry.objects.count() == copied
+            GATE.forget()
+            assert search_is_closed()
+            assert readiness_of_the_ledger() is Status.RESTORED
+        assert replay().repeated == {"Erase": 3}
+        assert not search_is_closed()
+
+
+def test_replay__killed_within_an_object__no_entry_is_published_there(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [someone(number) for number in range(4)]
+    with restorable_postgres() as restore:
+        with monkeypatch.context() as patched:
+            patched.setattr("privacy.ledger.publication.BATCH_SIZE", 3)
+            record_entries([NewEntry(Kind.ERASE, user) for user in users[:3]])
+        restore()
+        copied: list[object] = []
+
+        def copy_and_die(*arguments: Any) -> None:
+            if copied:
+                raise KeyboardInterrupt
+            copied.append(copy(*arguments))
+
+        copy = replay_module._copy
+        monkeypatch.setattr(replay_module, "BATCH_SIZE", 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(replay_module, "_copy", copy_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                replay()
+        assert LedgerEntry.objects.count() == 2
+        with pytest.raises(LedgerBehind):
+            erase(users[3])
+        assert outside_ledger().firsts() == [1]
+        replay()
+        erase(users[3])
+        assert is_sound()
+
+
 def test_replay__store_unavailable__says_who_waits_and_continues_later(shelf: Shelf) -> None:
     users = [someone(number) for number in range(3)]
     with restorable_postgres() as restore:
@@ -134,6 +201,7 @@ def test_replay__store_unavailable__says_who_waits_and_continues_later(shelf: Sh
         assert "3 users must wait. Run manage.py replay_erasures again.\n" in printed
         assert {line.split(":")[0] for line in errors.splitlines()} == {str(user) for user in users}
         assert User.objects.filter(pk__in=users).count() == 3
+        assert search_is_closed()
         shelf.reachable = True
         assert replay().repeated == {"Erase": 3}
         assert not User.objects.filter(pk__in=users).exists()
@@ -167,12 +235,81 @@ def test_replay__nothing_to_do() -> None:
     assert printed == "0 entries in the ledger outside, 0 copied to PostgreSQL.\nNo user differs from the ledger.\n"
 
 
+# --- A user who came back ---------------------------------------------------------------------------------------------------------
+
+
+def erased_and_back() -> UUID:
+    user_id = someone(1)
+    erase(user_id)
+    undo_erasures([user_id])
+    UserFactory.create(id=user_id, email="back@example.org")
+    return user_id
+
+
+def test_replay__before_the_worker_has_the_undoing__erases_no_user_who_is_back(shelf: Shelf) -> None:
+    user_id = erased_and_back()
+    assert replay(dry_run=True).repeated == replay().repeated == {}
+    assert User.objects.filter(pk=user_id).exists()
+
+
+def test_replay__of_a_user_who_was_hidden_and_erased_and_is_back__changes_nothing(shelf: Shelf) -> None:
+    user_id = someone(1)
+    soft_delete(user_id)
+    process_pending()
+    anonymize(user_id)
+    erase(user_id)
+    undo_erasures([user_id])
+    UserFactory.create(id=user_id, email="back@example.org")
+    assert replay().repeated == {}
+    process_pending()
+    assert replay().repeated == {}
+    assert User.objects.get(pk=user_id).deleted_at is None
+
+
+def test_replay__before_the_worker_has_the_note__shows_the_user_still(shelf: Shelf) -> None:
+    user_id = someone(1)
+    soft_delete(user_id)
+    process_pending()
+    User.objects.filter(pk=user_id).update(deleted_at=None)
+    assert replay().repeated == {}
+    assert User.objects.get(pk=user_id).deleted_at is None
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_replay__after_a_rotation__the_last_entry_counts_under_whatever_key(
+    is_reversed: bool, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A key that was added again from a backup can stand at any place in the file."""
+    path = tmp_path / "keys.json"
+    shutil.copy(settings.ERASURE_LEDGER_KEYS, path)
+    monkeypatch.setattr(settings, "ERASURE_LEDGER_KEYS", str(path))
+    objecting = uuid4()
+    record_entries([NewEntry(Kind.OBJECT, objecting, {"vector_store": 1})])
+    user_id = someone(1)
+    erase(user_id)
+    rotate_keys(path, subject_keys())
+    undo_erasures([user_id])
+    process_pending()
+    UserFactory.create(id=user_id, email="back@example.org")
+    record_entries([NewEntry(Kind.UNDO_OBJECT, objecting), NewEntry(Kind.OBJECT, objecting)])
+    if is_reversed:
+        found = json.loads(path.read_bytes())
+        path.write_text(json.dumps(found | {"keys": dict(reversed(found["keys"].items()))}))
+    assert replay().repeated == {}
+    assert User.objects.filter(pk=user_id).exists()
+    last = LastEntries(subject_keys())
+    for entry in read_entries():
+        last.add(entry)
+    assert last.kinds(objecting) == {Kind.OBJECT: Kind.OBJECT}
+    assert not last.is_without_embedding(objecting)
+
+
 # --- Gate -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_gate__compares_once_a_minute_and_on_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[int] = []
-    monkeypatch.setattr(gate, "follow", lambda _outside, position: compared.append(position))
+    monkeypatch.setattr(gate, "follow", lambda _outside, known: compared.append(known.position))
     tested = gate.Gate()
     for now, expected in ((1000.0, 1), (1059.0, 1), (1061.0, 2), (1070.0, 2)):
         monkeypatch.setattr("privacy.ledger.gate.time.monotonic", lambda now=now: now)
