@@ -24,12 +24,15 @@ from privacy.certificates.issue import issue_certificate
 from privacy.certificates.verify import verify_certificate
 from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind, LedgerBroken
+from privacy.ledger.expiry import expire
+from privacy.ledger.outside import FolderLedger
 from privacy.ledger.publication import LedgerBehind, record_entries
 from privacy.ledger.signing import create_signing_key, rotate_signing_key, sign, signing_key, verifying_keys
 from privacy.models import DataSubjectRequest, Hold, LedgerState
 from privacy.models.request_choices import State
 from tests.factories import UserFactory
 from tests.privacy.erasures.rows import insert_erasure, run
+from tests.privacy.ledger.aged import YEARS, add_entries
 from tests.privacy.requests.rows import request_in
 from tests.support.commands import manage_here
 from tests.support.processes import python
@@ -272,19 +275,52 @@ def test_verify__broken_entry__is_named(issued: str, ledger: Path) -> None:
         verify_certificate(issued, verifying_keys(public_keys()), ledger)
 
 
-def test_documentation__verifies_without_findme(issued: str, ledger: Path, tmp_path: Path) -> None:
+def documented_program(certificate: str, ledger: Path, folder: Path) -> int:
+    """Run the program of the documentation, without FindMe, and return its exit code."""
     section = (BASE_DIR / "docs" / "privacy.md").read_text().split("### Verification without FindMe", 1)[1].split("\n## ", 1)[0]
-    script, certificate = tmp_path / "verify.py", tmp_path / "certificate.jws"
-    script.write_text(section.split("```python\n", 1)[1].split("```", 1)[0])
-    certificate.write_text(f"{issued}\n")
-    arguments = [sys.executable, "-I", *map(str, (script, certificate, public_keys(), ledger))]
-    assert subprocess.run(arguments, capture_output=True, text=True, check=True).stdout == "valid\n"
+    (folder / "verify.py").write_text(section.split("```python\n", 1)[1].split("```", 1)[0])
+    (folder / "certificate.jws").write_text(f"{certificate}\n")
+    arguments = [sys.executable, "-I", *map(str, (folder / "verify.py", folder / "certificate.jws", public_keys(), ledger))]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (ended.stdout == "valid\n") == (ended.returncode == 0), ended.stderr
+    return ended.returncode
+
+
+def test_documentation__verifies_without_findme(issued: str, ledger: Path, tmp_path: Path) -> None:
+    assert documented_program(issued, ledger, tmp_path) == 0
     contents = contents_of(issued)
-    certificate.write_text(sign(json.dumps(contents | {"entry": contents["head"]["digest"]}).encode(), signing_key()))
-    assert subprocess.run(arguments, capture_output=True, text=True, check=False).returncode == 1
-    certificate.write_text(issued)
+    forged = sign(json.dumps(contents | {"entry": {"position": 1, "digest": contents["head"]["digest"]}}).encode(), signing_key())
+    assert documented_program(forged, ledger, tmp_path) == 1
+    first, *_ = sorted(ledger.iterdir())
+    first.rename(ledger / "lost")
+    assert documented_program(issued, ledger, tmp_path) == 1
+    (ledger / "lost").rename(first)
     cut_off(ledger)
-    assert subprocess.run(arguments, capture_output=True, text=True, check=False).returncode == 1
+    assert documented_program(issued, ledger, tmp_path) == 1
+
+
+def test_documentation__verifies_a_ledger_that_begins_after_a_checkpoint(ledger: Path, tmp_path: Path) -> None:
+    add_entries(2, YEARS)
+    (old,) = ledger.iterdir()
+    content = old.read_bytes()
+    before = issue_certificate(erased().pk)
+    assert expire(1095) == 2
+    assert FolderLedger(ledger).firsts()[0] == 3
+    keys = verifying_keys(public_keys())
+    assert verify_certificate(before, keys, ledger)["entry"]["position"] == 4
+    assert documented_program(before, ledger, tmp_path) == 0
+    old.write_bytes(content)  # a process was killed before it deleted the object
+    assert documented_program(before, ledger, tmp_path) == 0
+    old.unlink()
+    (checkpoint,) = (ledger / "checkpoints").iterdir()
+    for position in (1, 2):
+        forged = sign(json.dumps(contents_of(before) | {"entry": {"position": position, "digest": "00" * 32}}).encode(), signing_key())
+        assert documented_program(forged, ledger, tmp_path) == 1
+    head, payload, signature = checkpoint.read_text().split(".")
+    checkpoint.write_text(".".join([head, payload.swapcase(), signature]))
+    assert documented_program(before, ledger, tmp_path) == 1
+    checkpoint.unlink()
+    assert documented_program(before, ledger, tmp_path) == 1
 
 
 def test_commands__verify_without_a_database(ledger: Path, tmp_path: Path) -> None:
