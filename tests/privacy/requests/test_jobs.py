@@ -99,16 +99,14 @@ def test_contacts__interrupted_in_a_batch__nothing_of_it_is_done(monkeypatch: py
 def test_contacts__killed_again_and_again__each_is_deleted_and_recorded_once() -> None:
     keys = {closed(1200).pk for _ in range(3 * BATCH)}
     chance = Random(20_261_130)
-    for _ in range(40):
+    for seconds in [*(chance.uniform(1, 5) for _ in range(5)), None]:  # on a slow machine only the last process deletes any
         process = started("process_requests")
         with suppress(TimeoutExpired):
-            process.wait(chance.uniform(1, 5))
+            process.wait(seconds)
         process.kill()
         process.communicate()
         forgotten = list(AuditEntry.objects.filter(action="request_forget").values_list("request_id", flat=True))
         assert contacts() == len(keys) - len(forgotten) and len(set(forgotten)) == len(forgotten)
-        if not contacts():
-            break
     assert set(forgotten) == keys
 
 
