@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.backends.signals import connection_created
 
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
@@ -18,6 +19,8 @@ from privacy.models import LedgerState
 
 SECONDS = 60.0
 """How long the result of a comparison counts."""
+RETRY_SECONDS = 5.0
+"""How long a process that has never compared waits before it tries again."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,34 +38,47 @@ def compare_with_outside() -> None:
 
 
 class Gate:
-    """Compare when a process begins, on each new connection to PostgreSQL, and once a minute. An unavailable ledger does not close the gate."""
+    """Compare when a process begins, on each new connection to PostgreSQL, and once a minute.
+
+    An unavailable ledger closes the gate only for a process that has never compared: its database may have been restored.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._compared_at: float | None = None
+        self._compare_at = 0.0
+        self._forgotten = 0
+        self._is_known = False
         self._error: UserFacingError | None = None
 
     def require_current(self) -> None:
-        """Raise LedgerBehind if the database was restored and ``replay_erasures`` has not run, and LedgerBroken."""
+        """Raise LedgerBehind if the database was restored and ``replay_erasures`` has not ended, LedgerBroken, and StoreUnavailable."""
         with self._lock:
-            if self._compared_at is None or time.monotonic() - self._compared_at > SECONDS:
+            if time.monotonic() >= self._compare_at:
                 self._compare()
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)  # otherwise it would keep the frames of every search
 
     def forget(self, **_signal: Any) -> None:
         """Compare again before the next search."""
-        self._compared_at = None
+        self._forgotten += 1
+        self._compare_at = 0.0
 
     def _compare(self) -> None:
+        seconds = SECONDS
+        connection.ensure_connection()
+        forgotten = self._forgotten
         try:
             compare_with_outside()
-            self._error = None
+            self._error, self._is_known = None, True
         except (LedgerBehind, LedgerBroken) as error:
-            self._error = error
+            self._error, self._is_known = error, True
         except StoreUnavailable as error:
             logger.warning("The ledger of erasures was not compared: %s", one_line(error))
-        self._compared_at = time.monotonic()
+            if not self._is_known:
+                self._error, seconds = error, RETRY_SECONDS
+        # Another thread may have connected to a restored database meanwhile.
+        if forgotten == self._forgotten:
+            self._compare_at = time.monotonic() + seconds
 
 
 GATE = Gate()

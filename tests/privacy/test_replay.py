@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from accounts.models import User
-from findme.core.errors import UserFacingError
+from findme.core.errors import StoreUnavailable, UserFacingError
 from findme.web.health.probes import probe_postgresql
 from findme.web.health.report import Status
 from privacy.actions import replay as replay_module
@@ -320,9 +320,60 @@ def test_gate__compares_once_a_minute_and_on_a_new_connection(monkeypatch: pytes
     assert len(compared) == 3
 
 
-def test_gate__unavailable_ledger__does_not_close_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(settings, "ERASURE_LEDGER_URL", str(tmp_path / "not mounted"))
+def test_gate__connected_again_during_the_comparison__compares_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread can connect to a database that was restored meanwhile."""
+    tested, compared = gate.Gate(), []
+
+    def compare() -> None:
+        compared.append(1)
+        if len(compared) == 1:
+            tested.forget()
+
+    monkeypatch.setattr(gate, "compare_with_outside", compare)
+    for expected in (1, 2, 2):
+        tested.require_current()
+        assert len(compared) == expected
+
+
+def test_gate__unavailable_ledger__serves_after_a_comparison_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts while the ledger is unavailable does not know whether its database was restored."""
+    now, available = 1000.0, False
+
+    def compare() -> None:
+        if not available:
+            raise StoreUnavailable("The ledger cannot be reached.")
+
+    monkeypatch.setattr("privacy.ledger.gate.time.monotonic", lambda: now)
+    monkeypatch.setattr(gate, "compare_with_outside", compare)
     tested = gate.Gate()
+    with pytest.raises(StoreUnavailable):
+        tested.require_current()
+    available = True
+    with pytest.raises(StoreUnavailable):
+        tested.require_current()  # no attempt per search: each can take as long as the timeout of the store
+    now += gate.RETRY_SECONDS
     tested.require_current()
+    available = False
+    for _ in range(3):
+        now += gate.SECONDS
+        tested.require_current()
+    tested.forget()
+    tested.require_current()
+
+
+def test_gate__closed__keeps_no_frames_of_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "compare_with_outside", behind)
+    tested = gate.Gate()
+    for _ in range(20):
+        with pytest.raises(LedgerBehind) as caught:
+            tested.require_current()
+    assert len(caught.traceback) < 5
+
+
+def behind() -> None:
+    raise LedgerBehind("The database was restored.")
+
+
+def test_gate__without_a_ledger__is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "ERASURE_LEDGER_URL", "")
-    tested.require_current()
+    gate.Gate().require_current()
