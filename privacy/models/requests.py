@@ -230,11 +230,15 @@ class DataSubjectRequest(models.Model):
     def is_late(self, today: date) -> bool:
         """Return whether the request is open after its deadline, or was closed after it.
 
-        A refusal has one month even after an extension (article 12 (4)).
+        A refusal has one month even after an extension (article 12 (4)). The month did not run on after the question for an identity that was never
+        confirmed.
         """
         if self.state == State.WITHDRAWN or self.is_paused:
             return False
-        return (self.closed_on or today) > (self.first_due_on if self.state == State.REFUSED else self.due_on)
+        if self.state != State.REFUSED:
+            return (self.closed_on or today) > self.due_on
+        paused_on = self.identity_asked_on if self.identity_confirmed_on is None else None
+        return (paused_on or self.closed_on or today) > self.first_due_on
 
 
 class RequestRecipient(models.Model):

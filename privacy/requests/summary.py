@@ -118,7 +118,9 @@ def open_requests() -> Q:
 def late(day: date) -> Q:
     """Return the condition of requests that are open after their deadline, or were closed after it: ``is_late`` of the model as SQL."""
     is_open = Q(closed_on__isnull=True, due_on__lt=day) & ~Q(state=State.IDENTITY_ASKED)
-    return is_open | Q(state=State.ANSWERED, closed_on__gt=F("due_on")) | Q(state=State.REFUSED, closed_on__gt=F("first_due_on"))
+    was_paused = Q(identity_asked_on__isnull=False, identity_confirmed_on__isnull=True)
+    is_refused_late = (was_paused & Q(identity_asked_on__gt=F("first_due_on"))) | (~was_paused & Q(closed_on__gt=F("first_due_on")))
+    return is_open | Q(state=State.ANSWERED, closed_on__gt=F("due_on")) | (Q(state=State.REFUSED) & is_refused_late)
 
 
 def _next(request: DataSubjectRequest, *, in_list: bool) -> str:

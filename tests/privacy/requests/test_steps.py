@@ -177,6 +177,18 @@ def test_refuse__after_an_extension_still_has_one_month() -> None:
     assert refused.first_due_on == due_date(received_on) < answered.due_on
 
 
+def test_refuse__identity_never_confirmed__the_month_did_not_run_on() -> None:
+    """The reminder names such a request 30 days after the question, and a refusal then must not count as late."""
+    received_on = today() - timedelta(days=90)
+    first, second = (recorded(received_on=received_on) for _ in range(2))
+    steps.ask_identity(first.pk, asked_on=first.due_on)
+    steps.extend(second.pk, ExtensionReason.NUMBER, informed_on=second.due_on)
+    steps.ask_identity(second.pk, asked_on=second.due_on + timedelta(days=1))
+    in_time, late_one = (steps.refuse(one.pk, Ground.NOT_IDENTIFIED, informed_of_remedies=True) for one in (first, second))
+    assert not in_time.is_late(today()) and late_one.is_late(today())
+    assert [one.pk for one in DataSubjectRequest.objects.filter(late(today()))] == [late_one.pk]
+
+
 def test_extend__not_for_a_withdrawal_of_consent() -> None:
     request = recorded(Kind.CONSENT_WITHDRAWAL, processing=Processing.EMBEDDING)
     assert "which has no extension" in refusal_of(lambda: steps.extend(request.pk, ExtensionReason.NUMBER))
