@@ -63,7 +63,7 @@ def parse_checkpoint(token: str, position: int) -> Checkpoint:
     """Return the checkpoint of a JWS, without a check of its signature. Raise LedgerBroken if it is none, or that of another position."""
     try:
         checkpoint = _parsed(_decoded(token.split(".")[1]))
-    except (ValueError, IndexError, TypeError, AttributeError):
+    except (ValueError, IndexError, TypeError, AttributeError, RecursionError):
         checkpoint = None
     if checkpoint is None or checkpoint.position != position:
         raise LedgerBroken(

@@ -64,9 +64,13 @@ def parse_keys(text: bytes, path: str) -> SubjectKeys:
     try:
         found = json.loads(text)
         keys = SubjectKeys(found["current"], {int(number): b64decode(key, validate=True) for number, key in found["keys"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         keys = SubjectKeys(0, {})
-    if keys.current not in keys.keys or any(not 0 < number <= LARGEST_ID or len(key) != KEY_SIZE for number, key in keys.keys.items()):
+    if (
+        type(keys.current) is not int
+        or keys.current not in keys.keys
+        or any(not 0 < number <= LARGEST_ID or len(key) != KEY_SIZE for number, key in keys.keys.items())
+    ):
         raise UserFacingError(f"{path!r} is no file of ledger keys. Restore it from its backup: no new key can find the old entries.")
     return keys
 

@@ -204,7 +204,7 @@ def parse_object(content: bytes, first: int) -> list[Entry]:
         is_whole = (
             content.endswith(b"\n") and json.loads(signature).keys() == {"jws"} and [entry.position for entry in entries[:1]] == [first]
         )
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         is_whole = False
     if not is_whole:
         raise LedgerBroken(

@@ -69,6 +69,10 @@ def test_key_file__wrong__is_one_line_that_names_the_setting(keys_folder: Path, 
         '{"current": 1, "keys": {"1": 7}}',
         '{"current": 0, "keys": {"0": "KEY"}}',
         '{"current": 1, "keys": {"1": "KEY", "40000": "KEY"}}',
+        '{"current": true, "keys": {"1": "KEY"}}',
+        '{"current": 1.0, "keys": {"1": "KEY"}}',
+        '{"current": [], "keys": {"1": "KEY"}}',
+        pytest.param("[" * 100_000, id="nested"),
     ],
 )
 def test_parse_keys__another_text(text: str) -> None:

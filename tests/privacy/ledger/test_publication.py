@@ -264,7 +264,9 @@ def test_object__changed__is_named(ledger: Path, change: str) -> None:
     assert "outside: " in printed
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"x\n", b'{"jws": "x"}\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"x\n", b'{"jws": "x"}\n', pytest.param(b"[" * 100_000 + b'\n{"jws": "x"}\n', id="nested")]
+)
 def test_object__garbage__is_named(ledger: Path, content: bytes) -> None:
     (ledger / "0000000000000000001.jsonl").write_bytes(content)
     with pytest.raises(LedgerBroken, match=r"^The object of the ledger outside that begins at entry 1 is cut off or was edited"):
