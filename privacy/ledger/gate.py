@@ -14,8 +14,7 @@ from django.db.backends.signals import connection_created
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
 from privacy.ledger.entry import LedgerBroken
 from privacy.ledger.outside import outside_ledger
-from privacy.ledger.publication import LedgerBehind, follow, published
-from privacy.models import LedgerState
+from privacy.ledger.publication import LedgerBehind, follow, state
 
 SECONDS = 60.0
 """How long the result of a comparison counts."""
@@ -31,10 +30,11 @@ def compare_with_outside() -> None:
     A replay that has not ended may have copied all entries, and erased users are still back. Without ``ERASURE_LEDGER_URL`` there is nothing to
     compare.
     """
-    if LedgerState.objects.filter(is_replaying=True).exists():
+    known, is_replaying = state()
+    if is_replaying:
         raise LedgerBehind("The database was restored, and its replay has not ended. Run manage.py replay_erasures until it ends with 0.")
     if settings.ERASURE_LEDGER_URL:
-        follow(outside_ledger(), published())
+        follow(outside_ledger(), known)
 
 
 class Gate:

@@ -83,8 +83,13 @@ def publish(outside: OutsideLedger, key: OKPKey) -> int:
 
 def published() -> Published:
     """Return the last object that the database knows to be outside."""
-    found = LedgerState.objects.filter(pk=1).values_list("published_position", "published_first").first()
-    return Published(*found) if found else Published()
+    return state()[0]
+
+
+def state() -> tuple[Published, bool]:
+    """Return the last object that the database knows to be outside, and whether a replay has not ended."""
+    found = LedgerState.objects.filter(pk=1).values_list("published_position", "published_first", "is_replaying").first()
+    return (Published(*found[:2]), found[2]) if found else (Published(), False)
 
 
 def note_published(outside: OutsideLedger) -> Published:
