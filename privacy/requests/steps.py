@@ -228,7 +228,9 @@ def stop(request_id: UUID, *, stopped_on: date | None = None, actor_id: UUID | N
 def answer(request_id: UUID, *, answered_on: date | None = None, actor_id: UUID | None = None) -> DataSubjectRequest:
     """Close the request, whose answer the data subject received. A rectification is recorded in the ledger first; raise as ``record_entries``."""
     answered_on = past_day(answered_on)
-    record_rectification(require(request_id))
+    before = require(request_id)
+    if answered_on >= before.received_on:  # otherwise the step is refused
+        record_rectification(before)
     with locked_step(Action.REQUEST_ANSWER, request_id, actor_id) as request:
         require_transition(request, State.ANSWERED)
         require_after_receipt(request, answered_on)

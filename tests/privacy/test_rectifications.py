@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from django.conf import settings
 
-from findme.core.errors import StoreUnavailable
+from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.erase import erase
+from privacy.actions.rectifications import record_rectification
 from privacy.actions.replay import replay
 from privacy.ledger.entry import Kind
 from privacy.models import DataSubjectRequest, LedgerEntry
@@ -42,6 +44,21 @@ def test_answer__of_a_rectification__has_an_entry_without_the_request() -> None:
     assert Kind(entry.kind) is Kind.RECTIFY
     assert request_id.bytes not in bytes(entry.plan_digest or b"")
     steps.answer(request_in(State.APPROVED, kind="access", user_id=user_id))
+    assert LedgerEntry.objects.count() == 1
+
+
+def test_answer__that_is_refused__has_no_entry() -> None:
+    request_id = request_in(State.APPROVED, kind="rectification", user_id=user())
+    with pytest.raises(UserFacingError, match="Correct the date of the step"):
+        steps.answer(request_id, answered_on=date(2020, 1, 1))
+    assert not LedgerEntry.objects.exists()
+
+
+def test_answer__again_after_a_lost_answer__has_one_entry() -> None:
+    """The process was killed after the entry."""
+    request_id = request_in(State.APPROVED, kind="rectification", user_id=user())
+    record_rectification(DataSubjectRequest.objects.get(pk=request_id))
+    steps.answer(request_id)
     assert LedgerEntry.objects.count() == 1
 
 
