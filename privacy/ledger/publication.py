@@ -171,8 +171,8 @@ def _read_published(outside: OutsideLedger, known: Published) -> tuple[int, Entr
         if entry.position == known.position:
             return first, entry
     raise LedgerBroken(
-        f"The ledger outside does not have entry {known.position}, which was published: nothing was changed. Restore it from a copy, or correct"
-        " ERASURE_LEDGER_URL."
+        f"The ledger outside lacks entry {known.position}, which was published. Check that ERASURE_LEDGER_URL names the right place and that it is"
+        " mounted, then run manage.py verify_ledger."
     )
 
 
