@@ -38,6 +38,10 @@ class ManyErased:
     waiting: dict[UUID, str] = field(default_factory=dict)
 
 
+def another_process() -> UserFacingError:
+    return UserFacingError("Another process completes privacy actions: nothing was changed. Run it again.")
+
+
 def erase_many(user_ids: Sequence[UUID], approval: bytes) -> ManyErased:
     """Record the erasures in one object of the ledger, and erase the users in one transaction, which also adds one row to ``erasures``.
 
@@ -45,8 +49,7 @@ def erase_many(user_ids: Sequence[UUID], approval: bytes) -> ManyErased:
     all steps. So is each user if the transaction fails because of one of them. If the process is killed, ``process_pending`` completes the erasures.
     Raise UserFacingError and StoreUnavailable if a store or the ledger cannot be reached: then nothing was changed.
     """
-    busy = UserFacingError("Another process completes privacy actions: nothing was changed. Run it again.")
-    with store_sessions(), AdvisoryLock(connection, LOCK).held(LOCK_SECONDS, lambda: busy):
+    with store_sessions(), AdvisoryLock(connection, LOCK).held(LOCK_SECONDS, another_process):
         user_ids = _still_there(user_ids)
         if not user_ids:
             return ManyErased(0)

@@ -9,6 +9,7 @@ from django.db import connection
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError, one_line
+from findme.core.waiting import wait_until
 from privacy.actions.anonymize import anonymize
 from privacy.actions.around_holds import ended_actions
 from privacy.actions.erase import erase
@@ -25,23 +26,27 @@ BATCH_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class PendingResult:
-    """``recorded`` entries are new in the ledger, and ``completed`` actions are no longer pending. ``waiting`` has the reason by user."""
+    """``recorded`` entries are new in the ledger, and ``completed`` actions are no longer pending. ``waiting`` has the reason by user.
+
+    ``is_busy`` means that another process completes pending actions, so nothing was done.
+    """
 
     recorded: int = 0
     completed: int = 0
     waiting: dict[UUID, str] = field(default_factory=dict)
+    is_busy: bool = False
 
 
-def process_pending() -> PendingResult:
+def process_pending(*, wait_seconds: float = 0) -> PendingResult:
     """Record and complete the oldest pending actions, at most ``BATCH_SIZE``, and as many whose holds have ended.
 
-    Do nothing while another process does it.
+    Another process may do it: wait for it, also for the session of a killed one, up to ``wait_seconds``, then do nothing.
 
     An action that fails stays pending. Raise UserFacingError and StoreUnavailable if the ledger cannot record them: then nothing was changed.
     """
     lock = AdvisoryLock(connection, LOCK)
-    if not lock.try_acquire():
-        return PendingResult()
+    if not wait_until(lock.try_acquire, wait_seconds):
+        return PendingResult(is_busy=True)
     try:
         rows = [*PendingAction.objects.filter(is_held=False).order_by("pk")[:BATCH_SIZE], *ended_actions(BATCH_SIZE)]
         new = record_missing(rows) if rows else 0

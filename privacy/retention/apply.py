@@ -9,10 +9,11 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from privacy.actions.erase_many import erase_many
+from privacy.actions.erase_many import another_process, erase_many
 from privacy.actions.holds import holds_by_user
 from privacy.actions.pending import process_pending
 from privacy.ledger.entry import Kind
+from privacy.ledger.publication import LOCK_SECONDS
 from privacy.models import DataSubjectRequest, ErasedUser, Hold, PendingAction
 from privacy.retention_policy import Policy
 from privacy.retention_rules import BATCH_SIZE, AppliedRule, RetentionRule, UserRule, time_before
@@ -61,9 +62,14 @@ def _result(rule: RetentionRule, days: int, count: int, waiting: int = 0) -> Rul
 
 
 def _erase(rule: UserRule, days: int, approval: bytes) -> tuple[int, dict[UUID, str]]:
-    """Erase the users of a rule in batches. First complete what a killed process has begun. A user who must wait does not keep the others."""
-    erased, held = 0, set[UUID]()
-    waiting = dict(process_pending().waiting)
+    """Erase the users of a rule in batches. First complete what a killed process has begun. A user who must wait does not keep the others.
+
+    Raise UserFacingError if another process completes actions all the time: its users would be missing in the counts.
+    """
+    begun = process_pending(wait_seconds=LOCK_SECONDS)
+    if begun.is_busy:
+        raise another_process()
+    erased, held, waiting = 0, set[UUID](), dict(begun.waiting)
     while batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE]):
         held |= holds_by_user(batch).keys()
         result = erase_many([user_id for user_id in batch if user_id not in held], approval)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from pytest_django.fixtures import Settings
 
 from accounts.models import User
-from privacy.actions.pending import process_pending
+from findme.core.db.advisory_lock import AdvisoryLock
+from findme.core.errors import UserFacingError
+from privacy.actions.erase_many import another_process
+from privacy.actions.pending import LOCK, process_pending
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import outside_ledger
@@ -24,6 +29,7 @@ from tests.privacy.retention.test_rules import ago
 from tests.privacy.shelf import Folder, Shelf, install_shelf
 from tests.support.seeds import kill_seeds
 from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,7 +95,8 @@ def test_apply__killed__process_requests_completes_it(seed: int, users: list[Use
     """The pending actions are there before anything is destroyed, also if the rule is switched off later."""
     chance = random.Random(100 + seed)  # a fixed seed, no secret
     run_killed(run, chance.randrange(25, 90))
-    process_pending()
+    # PostgreSQL ends the session of the killed process, and with it the lock, a moment later.
+    wait_until(lambda: not process_pending().is_busy)
     require_recorded(users)
     run()
     require_complete(users, shelf)
@@ -99,5 +106,18 @@ def test_apply__by_two_at_once__erases_each_user_once(users: list[User], shelf: 
     with in_thread(run) as other:
         run()
         other.result()
+    run()
+    require_complete(users, shelf)
+
+
+def test_apply__while_another_process_completes_actions__is_refused(
+    users: list[User], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would report that nothing waits, although the other process may leave users."""
+    monkeypatch.setattr("privacy.retention.apply.LOCK_SECONDS", 0.2)
+    with closing(connection.copy()) as session, AdvisoryLock(session, LOCK).held(0, another_process):
+        assert process_pending().is_busy
+        with pytest.raises(UserFacingError, match="Another process completes privacy actions"):
+            run()
     run()
     require_complete(users, shelf)
