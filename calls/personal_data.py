@@ -130,7 +130,8 @@ class Calls(PersonalDataOwner):
         )
 
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
-        return [Effect("calls (session, recording, metadata)", _calls(user_id).count(), Disposition.CLEARED), _recordings(user_id)]
+        cleared = Effect("calls (session, recording, metadata)", _calls(user_id).count(), Disposition.CLEARED)
+        return [cleared, *file_effects(RECORDINGS, self.files(user_id))]
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
         return [Effect("calls", _calls(user_id).count(), Disposition.DELETED), *file_effects(RECORDINGS, self.files(user_id))]
@@ -152,11 +153,6 @@ def _delete_recordings(calls: QuerySet[VideoCall]) -> None:
 
 def _calls(user_id: UUID) -> VideoCallQuerySet:
     return VideoCall.objects.filter(Q(caller_id=user_id) | Q(callee_id=user_id))
-
-
-def _recordings(user_id: UUID) -> Effect:
-    count = _calls(user_id).exclude(Q(recording_url=None) | Q(recording_url="")).count()
-    return Effect(f"{RECORDINGS} in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Calls())

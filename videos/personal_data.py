@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.functions import TransactionNow
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from privacy.declarations import Category, Disposition, Link, PersonalData, TableDeclaration
@@ -91,7 +91,7 @@ class Videos(PersonalDataOwner):
     def after_anonymization(self, user_id: UUID) -> list[Effect]:
         return [
             Effect("videos (URLs, rejection reasons, metadata)", _videos(user_id).count(), Disposition.CLEARED),
-            _files(user_id),
+            *file_effects(FILES, self.files(user_id)),
         ]
 
     def after_erasure(self, user_id: UUID) -> list[Effect]:
@@ -100,13 +100,6 @@ class Videos(PersonalDataOwner):
 
 def _videos(user_id: UUID) -> VideoQuerySet:
     return Video.objects.filter(user_id=user_id)
-
-
-def _files(user_id: UUID) -> Effect:
-    """Count the files. An anonymization does not delete them, and without their URLs this database no longer leads to them."""
-    videos = _videos(user_id)
-    count = videos.exclude(storage_url="").count() + videos.exclude(Q(thumbnail_url=None) | Q(thumbnail_url="")).count()
-    return Effect(f"{FILES} in the storage that their URLs name", count, Disposition.KEPT)
 
 
 registry.register(Videos())

@@ -1,4 +1,4 @@
-"""Delete the files of a user who is erased, before the rows with their addresses go."""
+"""Delete the files of a user who is erased or anonymized, before the addresses in the rows go."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from privacy.models import Erasure
 
 
 class ErasureUnfinished(OutcomeUnknown):
-    """The user's files are deleted, and the rows are not: the erasure continues."""
+    """The user's files are deleted, and the rows are not: the erasure, or the anonymization, continues."""
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ def _note(user_id: UUID, error: BaseException, progress: Progress) -> None:
 
 @contextmanager
 def unfinished_after_files(recording: Recording) -> Iterator[None]:
-    """Translate an error after files were deleted: something was changed, and the erasure continues."""
+    """Translate an error after files were deleted: something was changed, and the action continues."""
     try:
         yield
     except OutcomeUnknown:
@@ -98,6 +98,6 @@ def unfinished_after_files(recording: Recording) -> Iterator[None]:
         if not recording.is_final:
             raise
         raise ErasureUnfinished(
-            f"{one_line(error)} Files of the user are deleted already, so the erasure continues: run this again, or leave it to"
+            f"{one_line(error)} Files of the user are deleted already, so the action continues: run this again, or leave it to"
             " manage.py process_requests."
         ) from error

@@ -1,4 +1,4 @@
-"""What an erasure does to the files of a user, for previews."""
+"""What an erasure or an anonymization does to the files of a user, for previews."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_erasure__fails_after_its_files__is_not_undone(shelf: Shelf, films: Path
     film = film_of(person, films)
     with another_connection() as other, other.cursor() as cursor:
         cursor.execute("BEGIN; SELECT FROM users WHERE id = %s FOR UPDATE", [person.pk])
-        with pytest.raises(ErasureUnfinished, match="Files of the user are deleted already, so the erasure continues"):
+        with pytest.raises(ErasureUnfinished, match="Files of the user are deleted already, so the action continues"):
             erase(person.pk)
         cursor.execute("ROLLBACK")
     assert (film.exists(), steps()["rows"]) == (False, (False, 0, "lock"))
