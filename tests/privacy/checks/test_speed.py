@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 import pytest
 
 from tests.support.commands import run_python
@@ -35,5 +33,6 @@ def seconds_of_checks(which: str) -> float:
 @pytest.mark.at_length
 @pytest.mark.django_db
 def test_checks__add_less_than_a_tenth_of_a_second() -> None:
-    added = [seconds_of_checks("with") - seconds_of_checks("without") for _ in range(ROUNDS)]
-    assert median(added) < LIMIT, added
+    """The fastest of several rounds: what else the machine does only adds to a round."""
+    rounds = [(seconds_of_checks("with"), seconds_of_checks("without")) for _ in range(ROUNDS)]
+    assert min(one for one, _ in rounds) - min(without for _, without in rounds) < LIMIT, rounds
