@@ -10,7 +10,9 @@ import unfold
 
 from findme.environment import BASE_DIR
 
-TEMPLATES = sorted(BASE_DIR.glob("*/templates/**/*.html"))
+EXPORTED = BASE_DIR / "privacy/templates/privacy/readme.html"
+"""A file of an export, which a person opens from the disk. It has its own style, because no policy and no style sheet is there."""
+TEMPLATES = sorted({*BASE_DIR.glob("*/templates/**/*.html")} - {EXPORTED})
 SHEETS = [Path(unfold.__file__).parent / "static/unfold/css/styles.css", BASE_DIR / "findme/static/findme/admin.css"]
 SHEETS += [BASE_DIR / "findme/static/findme/error.css"]  # the only style sheet of the error pages
 HOOKS = {"addlink", "colM", "current-app", "disclosure", "errornote", "filter-open-button", "group", "material-symbols-outlined"}

@@ -67,7 +67,8 @@ def test_erasure__from_the_request_to_the_certificate(collection: str, tmp_path:
     assert contents["plan"]["deleted"]["users"] == 1 and contents["plan"]["deleted"]["videos"] == 2
     assert "vector_store" in contents["plan"]["stores"]
     assert {step["step"]: step["count"] for step in contents["steps"]}["point"] == 1  # it was deleted by the approval
-    assert contents["open_steps"] == ["segments", "snapshots", "backups"]
+    # The embedded store overwrites what it deletes, and has no snapshots.
+    assert contents["open_steps"] == (["backups"] if collection == "embedded" else ["segments", "snapshots", "backups"])
     assert str(person.pk) not in json.dumps(contents) and person.email not in json.dumps(contents)
 
     command("verify_ledger")
