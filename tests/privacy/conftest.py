@@ -1,10 +1,11 @@
 import pytest
 
 from privacy.registry import registry
+from tests.privacy.films import films
 from tests.privacy.shelf import Shelf, install_shelf
 from tests.support.collections import collection
 
-__all__ = ["collection", "shelf"]
+__all__ = ["collection", "films", "shelf"]
 
 
 @pytest.fixture

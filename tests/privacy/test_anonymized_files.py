@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pytest_django import Settings
 
-from accounts.models import User
 from findme.core.errors import StoreUnavailable
 from privacy.actions.anonymize import anonymize, preview_anonymization
 from privacy.actions.erase_files import FilesRemain
@@ -18,31 +16,13 @@ from privacy.file_stores.folder import Folder
 from privacy.ledger.book import entries_of
 from privacy.ledger.entry import Kind
 from privacy.models import PendingAction
+from tests.privacy.films import film_of
 from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.support.sessions import another_connection
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PREFIX = "https://videos.example/"
-
-
-@pytest.fixture
-def films(tmp_path: Path, settings: Settings) -> Path:
-    """Make a folder the store of the videos of ``full_life``."""
-    folder = tmp_path / "films"
-    folder.mkdir()
-    settings.FILE_STORES = {PREFIX: str(folder)}
-    return folder
-
-
-def film_of(person: User, films: Path) -> Path:
-    """Write a file for one video of the user. The other files of the user do not exist."""
-    address = Video.objects.filter(user=person, storage_url__startswith=PREFIX).values_list("storage_url", flat=True)[0]
-    film = films / address.removeprefix(PREFIX)
-    film.write_bytes(b"film")
-    return film
 
 
 def test_anonymize__files__go_before_their_addresses(shelf: Shelf, films: Path) -> None:

@@ -24,6 +24,7 @@ from privacy.ledger.book import entries_of
 from privacy.ledger.entry import Kind
 from privacy.models import Erasure, ErasureStep, PendingAction
 from tests.factories import UserFactory
+from tests.privacy.films import PREFIX, film_of
 from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
 from tests.support.collections import live as live
@@ -33,28 +34,6 @@ from tests.support.sessions import another_connection
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PREFIX = "https://videos.example/"
-
-
-@pytest.fixture
-def films(tmp_path: Path, settings: Settings) -> Path:
-    """Make a folder the store of the videos of ``full_life``."""
-    folder = tmp_path / "films"
-    folder.mkdir()
-    settings.FILE_STORES = {PREFIX: str(folder)}
-    return folder
-
-
-def film_of(person: User, films: Path) -> Path:
-    names = [
-        url.removeprefix(PREFIX)
-        for url in Video.objects.filter(user=person).values_list("storage_url", flat=True)
-        if url.startswith(PREFIX)
-    ]
-    film = films / names[0]
-    film.write_bytes(b"film")
-    return film
 
 
 def steps(erasure: Erasure | None = None) -> dict[str, tuple[bool, int, str]]:
