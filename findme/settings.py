@@ -71,7 +71,7 @@ REQUEST_RECIPIENTS = env.names("REQUEST_RECIPIENTS")
 REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095, most=MAX_DAYS)
 """For how many days after the end of a request its contact address is kept."""
 BACKUP_RETENTION_DAYS = env.count("BACKUP_RETENTION_DAYS", default=0, least=0, most=MAX_DAYS)
-"""After how many days the operator deletes backups of both stores. 0: unknown, so no erasure counts as purged."""
+"""The greatest age in days of copies of both stores that FindMe does not know. 0: unknown, so no erasure counts as purged."""
 
 # --- Retention --------------------------------------------------------------------------------------------------------------------
 RETENTION_RULES = env.rules("RETENTION_RULES")

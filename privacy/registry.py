@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -282,6 +282,7 @@ class Registry:
     def __init__(self) -> None:
         self._owners: dict[str, PersonalDataOwner] = {}
         self._stores: dict[str, Store] = {}
+        self._oldest_copies: list[Callable[[], datetime | None]] = []
 
     def register(self, owner: PersonalDataOwner) -> None:
         """Register an owner. Raise ValueError if another owner has the section."""
@@ -294,6 +295,14 @@ class Registry:
         if store.name in self._stores:
             raise ValueError(f"store {store.name!r} is registered: {type(self._stores[store.name]).__qualname__}")
         self._stores[store.name] = store
+
+    def register_copies(self, oldest: Callable[[], datetime | None]) -> None:
+        """Register a function that returns how far back copies of the database reach, such as backups, or None if there are none."""
+        self._oldest_copies.append(oldest)
+
+    def oldest_copy(self) -> datetime | None:
+        """Return the time of the oldest data in a registered copy, or None if there is no copy."""
+        return min((time for oldest in self._oldest_copies if (time := oldest()) is not None), default=None)
 
     @property
     def owners(self) -> Iterator[PersonalDataOwner]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from findme.core.db.advisory_lock import AdvisoryLock
@@ -103,16 +103,25 @@ def _note_overwritten() -> None:
 
 
 def _check_backups() -> None:
-    """Wait for the retention of backups that the operator has declared. Without a declaration, backups are never known to be gone."""
+    """Wait until the retention that the operator has declared is over, and until no known backup is older than the erasure.
+
+    Without a declaration, copies that FindMe does not know are never known to be gone.
+    """
     backups = _open(Step.BACKUPS)
     if not settings.BACKUP_RETENTION_DAYS:
         backups.exclude(waits_for=WaitsFor.SETTING).update(checked_at=ClockTimestamp(), waits_for=WaitsFor.SETTING, waits_until=None)
         return
     retention = timedelta(days=settings.BACKUP_RETENTION_DAYS)
-    _done(backups.filter(erasure__erased_at__lt=Now() - retention))
-    for pk, waits_for, waits_until, erased_at in backups.values_list("pk", "waits_for", "waits_until", "erasure__erased_at"):
+    oldest = registry.oldest_copy()
+    is_over = Q(erasure__erased_at__lt=Now() - retention)
+    _done(backups.filter(is_over) if oldest is None else backups.filter(is_over, erasure__erased_at__lt=oldest))
+    rows = backups.annotate(is_over=Case(When(is_over, then=True), default=False))
+    for pk, waits_for, waits_until, erased_at, only_known in rows.values_list(
+        "pk", "waits_for", "waits_until", "erasure__erased_at", "is_over"
+    ):
         assert erased_at is not None
-        until = erased_at + retention
+        # When a known backup will be removed is unknown.
+        until = None if only_known else erased_at + retention
         if (waits_for, waits_until) != (WaitsFor.RETENTION, until):
             backups.filter(pk=pk).update(checked_at=ClockTimestamp(), waits_for=WaitsFor.RETENTION, waits_until=until)
 

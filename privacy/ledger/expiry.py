@@ -24,16 +24,17 @@ from privacy.ledger.signing import signing_key, verifying_keys
 from privacy.ledger.verify import start_outside
 from privacy.models import LedgerEntry, PendingAction
 from privacy.models.expired_records import delete_expired_records
+from privacy.registry import registry
 
 
 def count_expired(days: int) -> int:
     """Return how many entries a checkpoint would cover. It ends with an object of the ledger outside."""
-    end = _last_expired(outside_ledger(), database_clock() - timedelta(days=days))
+    end = _last_expired(outside_ledger(), _before(database_clock(), days))
     return LedgerEntry.objects.filter(position__lte=max(end, last_checkpoint().position)).count()
 
 
 def expire(days: int) -> int:
-    """Delete the entries that are older than ``days`` in both copies, and return how many were deleted in PostgreSQL.
+    """Delete the entries that are older than ``days``, and than the oldest known backup, in both copies. Return how many were deleted in PostgreSQL.
 
     PostgreSQL refuses to delete entries of the last three years. Raise UserFacingError as ``record_entries`` does, and LedgerBroken.
     """
@@ -42,7 +43,7 @@ def expire(days: int) -> int:
         publish(outside, key)
         _agree(outside)
         now = database_clock()
-        end = _last_expired(outside, now - timedelta(days=days))
+        end = _last_expired(outside, _before(now, days))
         if end > last_checkpoint().position:
             entry = LedgerEntry.objects.get(pk=end)
             checkpoint = signed(Checkpoint(end, bytes(entry.digest), entry.recorded_at, days, now), key)
@@ -54,6 +55,12 @@ def expire(days: int) -> int:
             if last <= last_checkpoint().position:
                 outside.delete(first)
     return deleted
+
+
+def _before(now: datetime, days: int) -> datetime:
+    """Return the time since which entries stay. What was done after the oldest known backup must be repeated if that backup is restored."""
+    expired, oldest = now - timedelta(days=days), registry.oldest_copy()
+    return expired if oldest is None else min(expired, oldest)
 
 
 def _agree(outside: OutsideLedger) -> None:

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from privacy.actions.erase import erase
 from privacy.actions.purging import note_purge
 from privacy.models import Erasure, ErasureStep
+from privacy.registry import registry
 from privacy.requests.jobs import process
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.erasures.rows import run
@@ -130,3 +131,21 @@ def test_embedded_qdrant__is_purged_when_its_backups_are_gone(embedded_qdrant: P
     assert waits() == {"scan": "done", "segments": "done", "snapshots": "done", "backups": "retention"}
     age(31)
     assert process().purged == 1
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_known_backup__one_that_is_older_than_the_erasure__keeps_it_from_being_purged(
+    erased: Erasure, settings: Settings, monkeypatch: pytest.MonkeyPatch, is_older: bool
+) -> None:
+    settings.BACKUP_RETENTION_DAYS = 30
+    note_purge(timezone.now() + timedelta(minutes=1), bytes_gone=True, snapshots_gone=True)
+    age(31)
+    erased.refresh_from_db()
+    assert erased.erased_at is not None
+    taken_at = erased.erased_at + timedelta(seconds=-1 if is_older else 1)
+    monkeypatch.setattr(registry, "_oldest_copies", [lambda: None, lambda: timezone.now(), lambda: taken_at])
+    assert process().purged == (0 if is_older else 1)
+    if is_older:
+        assert (waits()["backups"], ErasureStep.objects.get(step="backups").waits_until) == ("retention", None)
+        monkeypatch.setattr(registry, "_oldest_copies", [lambda: None])
+        assert process().purged == 1

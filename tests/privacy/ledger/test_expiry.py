@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from findme.core.db.clock import database_clock
 from privacy.actions.pending import process_pending
 from privacy.actions.replay import replay
 from privacy.ledger.book import NewEntry, checkpoints, digest_at, last_checkpoint, last_position, read_entries
@@ -25,6 +27,7 @@ from privacy.ledger.signing import create_signing_key, signing_key, verifying_ke
 from privacy.ledger.states import last_kinds
 from privacy.ledger.verify import LedgerComparison, compare_ledgers
 from privacy.models import LedgerCheckpoint, LedgerEntry, LedgerState, PendingAction
+from privacy.registry import registry
 from tests.emptying import empty_the_tables, without_append_only
 from tests.privacy.forked import run_killed
 from tests.privacy.ledger.aged import YEARS, add_entries
@@ -99,6 +102,17 @@ def test_expire__an_object_with_a_young_entry__stays_whole(ledger: Path) -> None
     publish_pending()
     assert expire(DAYS) == 3
     assert (positions(), FolderLedger(ledger).firsts(), compared().is_sound) == ([4, 5], [4], True)
+
+
+def test_expire__an_entry_after_the_oldest_backup__stays(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that backup is restored, a replay must find the entry."""
+    add_entries(1, YEARS + 2)
+    add_entries(1, YEARS)
+    oldest = database_clock() - timedelta(days=YEARS + 1)
+    monkeypatch.setattr(registry, "_oldest_copies", [lambda: oldest])
+    assert (count_expired(DAYS), expire(DAYS), positions()) == (1, 1, [2])
+    monkeypatch.setattr(registry, "_oldest_copies", [])
+    assert (count_expired(DAYS), expire(DAYS), positions()) == (1, 1, [])
 
 
 def test_expire__an_action_that_is_not_complete__stays_with_all_later_ones() -> None:

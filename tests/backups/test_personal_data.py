@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backups.models import Backup
+from backups.personal_data import oldest_backup
+from privacy.registry import registry
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def backup(name: str, days: int, **changes: object) -> None:
+    fields = {"is_complete": True, "is_encrypted": False, "size": 1} | changes
+    Backup.objects.create(
+        destination="/backups", name=name, database="1/findme", taken_at=NOW - timedelta(days=days), ended_at=NOW, **fields
+    )
+
+
+def test_oldest_backup__is_what_privacy_waits_for() -> None:
+    assert oldest_backup() is registry.oldest_copy() is None
+    backup("new", 1)
+    backup("gone", 9, gone_at=NOW)
+    assert oldest_backup() == registry.oldest_copy() == NOW - timedelta(days=1)
+    backup("only videos", 5, is_complete=False)
+    assert registry.oldest_copy() == NOW - timedelta(days=5)
