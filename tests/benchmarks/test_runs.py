@@ -44,6 +44,11 @@ LIMITED = r"ratio [0-9.]+ \(limit 3\)"
             ["--users", "20", "--many-users", "40", "--points", "10", "--rounds", "2"],
             rf"erasure: 20 users, .*{LIMITED}\nerasure: 40 users, .*{LIMITED}\n.* times from 20 to 40 users",
         ),
+        (
+            "backup",
+            ["--users", "20", "--points", "5", "--rounds", "1"],
+            r"backup: 20 users, .*; embedded store.* times the baseline with gzip 1 \(limit 1\.25\).* digests alone: [0-9.]+ of it",
+        ),
         ("retention", ["--users", "20", "--rounds", "1"], r"retention: 20 users, .*; embedded store.* ratio [0-9.]+ \(goal: at most 4\)"),
         ("search", ["--users", "20", "--searches", "2"], r"search: 10 of 20 users, .*; embedded store.*: bare query_points .* search "),
     ],
