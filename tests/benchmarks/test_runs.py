@@ -33,7 +33,7 @@ LIMITED = r"ratio [0-9.]+ \(limit 3\)"
             ["--users", "200", "--matches", "2000", "--writers", "2"],
             r".*baseline: 200 users, 2,000 matches, 2 writers: .*, ratio [0-9.]+\nwriters: .*, 0 errors, longest wait .* \(at most 5\): ",
         ),
-        ("replay", ["--users", "20", "--entries", "5"], r"replay: 5 entries, 20 users, nothing to do: .* MiB \(limit 300\), 7 queries"),
+        ("replay", ["--users", "20", "--entries", "5"], r"replay: 5 entries, 20 users, nothing to do: .* MiB \(limit 300\), 10 queries"),
         (
             "export",
             ["--rows", "100", "--rounds", "1"],

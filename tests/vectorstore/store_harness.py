@@ -78,7 +78,7 @@ class VectorStoreHarness(StoreHarness):
 
 
 class EmbeddedHarness(VectorStoreHarness):
-    kills = 13
+    kills = 12
 
     def __init__(self, settings: Settings) -> None:
         initialize()
@@ -131,7 +131,7 @@ class EmbeddedHarness(VectorStoreHarness):
 class ServerHarness(VectorStoreHarness):
     """A server behind a proxy."""
 
-    kills = 14
+    kills = 12
 
     def __init__(self, settings: Settings, server: QdrantServer, proxy: HttpProxy) -> None:
         """The collection exists."""
