@@ -167,9 +167,12 @@ def _read_published(outside: OutsideLedger, known: Published) -> tuple[int, Entr
     """Return the first position of the object ``known``, and its last entry. Raise LedgerBroken if the ledger outside does not have it any more."""
     first = known.first or max((first for first in outside.firsts() if first <= known.position), default=0)
     content = outside.read(first) if first else None
-    for entry in [] if content is None else parse_object(content, first):
-        if entry.position == known.position:
-            return first, entry
+    # Only two lines, because this runs twice for each erasure. verify_ledger reads all of them.
+    lines = [] if content is None else _lines(content, first)
+    if known.position - first < len(lines):
+        for entry in _entries([lines[0], lines[known.position - first]], first):
+            if entry.position == known.position:
+                return first, entry
     raise LedgerBroken(
         f"The ledger outside lacks entry {known.position}, which was published. Check that ERASURE_LEDGER_URL names the right place and that it is"
         " mounted, then run manage.py verify_ledger."
@@ -203,20 +206,37 @@ def content_of(entries: Sequence[Entry], key: OKPKey) -> bytes:
 
 def parse_object(content: bytes, first: int) -> list[Entry]:
     """Return the entries of the object that begins at the position ``first``. Raise LedgerBroken."""
+    return _entries(_lines(content, first), first)
+
+
+def _lines(content: bytes, first: int) -> list[bytes]:
+    """Return the lines of the entries. Raise LedgerBroken if the end or the signature is missing."""
     *lines, signature = content.splitlines() or [b""]
     try:
-        entries = [parse_entry(line) for line in lines]
-        is_whole = (
-            content.endswith(b"\n") and json.loads(signature).keys() == {"jws"} and [entry.position for entry in entries[:1]] == [first]
-        )
+        is_whole = bool(lines) and content.endswith(b"\n") and json.loads(signature).keys() == {"jws"}
     except (ValueError, AttributeError, RecursionError):
         is_whole = False
     if not is_whole:
-        raise LedgerBroken(
-            f"The object of the ledger outside that begins at entry {first} is cut off or was edited. Restore it from a copy, then run"
-            " manage.py verify_ledger."
-        )
+        raise _damaged(first)
+    return lines
+
+
+def _entries(lines: Sequence[bytes], first: int) -> list[Entry]:
+    """Return the entries of the lines, of which the first is that at the position ``first``. Raise LedgerBroken."""
+    try:
+        entries = [parse_entry(line) for line in lines]
+    except (ValueError, RecursionError):
+        raise _damaged(first) from None
+    if entries[0].position != first:
+        raise _damaged(first)
     return entries
+
+
+def _damaged(first: int) -> LedgerBroken:
+    return LedgerBroken(
+        f"The object of the ledger outside that begins at entry {first} is cut off or was edited. Restore it from a copy, then run"
+        " manage.py verify_ledger."
+    )
 
 
 def signature_of(content: bytes) -> str:
