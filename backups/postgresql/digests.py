@@ -36,7 +36,10 @@ AS_IT_IS = frozenset({16, 17, 21, 23, 1082, 2950})
 TEXTS = frozenset({25, 1043})
 """text and varchar. Under the collation "C", two texts are equal only if their bytes are."""
 HASHED_ARRAYS = frozenset({1000, 1001, 1005, 1007, 1021, 1022, 1182, 2951})
-"""Arrays of bool, bytea, int2, int4, float4, float8, date and uuid. The hash of an array does not include its bounds."""
+"""Arrays of bool, bytea, int2, int4, float4, float8, date and uuid.
+
+The hash of an array does not include its bounds, and takes a NULL for a floating-point 0. So both are hashed too.
+"""
 TEXT_ARRAYS = frozenset({1009, 1015})
 # A generated column is not dumped: the restored database computes it. A domain is hashed as the type that it is made of.
 COLUMNS = """
@@ -103,6 +106,8 @@ def _hashable(column: str, type_oid: int, *, has_cast: bool) -> str:
         return f'{column} COLLATE "C"'
     if type_oid in HASHED_ARRAYS | TEXT_ARRAYS:
         value = f'{column} COLLATE "C"' if type_oid in TEXT_ARRAYS else column
-        return HASH.format(columns=f"{value}, array_dims({column})")
+        # array_positions takes arrays of one dimension only.
+        nulls = f"CASE WHEN array_ndims({column}) > 1 THEN {column}::text ELSE array_positions({column}, NULL)::text END"
+        return HASH.format(columns=f'{value}, array_dims({column}), ({nulls}) COLLATE "C"')
     # A cast to text need not show everything: that of bpchar removes the spaces at the end. The text of an array shows what the type writes.
     return f'(ARRAY[{column}])::text COLLATE "C"' if has_cast else f'{column}::text COLLATE "C"'

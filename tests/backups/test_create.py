@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import Settings
 
 from backups import create as module
@@ -225,8 +226,13 @@ def test_create_backup__server_ends_the_session__leaves_nothing(
                 )
             yield stream
 
+    def slow(session: BaseDatabaseWrapper, _tables: object) -> None:
+        with session.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(300)")
+
     monkeypatch.setattr(postgres, "dump", then_ended)
-    # The dump may be complete already: then the session of the digests is lost.
+    # A small dump can be complete already. The session of the digests is lost then.
+    monkeypatch.setattr(postgres, "table_digests", slow)
     code, _, err = manage_here("backup", place)
     assert code == 2
     assert len(err.strip().splitlines()) == 1

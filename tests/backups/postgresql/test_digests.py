@@ -276,10 +276,28 @@ def test_digest__two_rows_that_exchange_a_value(prepared: Database) -> None:
         assert digest_of_rows([one, other]) != digest_of_rows([(one[0], *other[1:]), (other[0], *one[1:])])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((None, 0.0), (None, None)),
+        ((None, 0.0), (0.0, None)),
+        ((0.0,), (None,)),
+        (((0.0, None), (1.0, 1.0)), ((None, 0.0), (1.0, 1.0))),
+    ],
+)
+def test_digest__null_and_zero_in_an_array__differ(prepared: Database, one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    assert digest_of_rows([(1, None, one)]) != digest_of_rows([(1, None, other)])
+
+
 def digest_of_rows(table: Sequence[Row]) -> TableDigest:
     execute("DROP TABLE IF EXISTS drawn; CREATE TABLE drawn (number bigint, word text, vector real[])")
     with connection.cursor() as cursor:
-        cursor.executemany("INSERT INTO drawn VALUES (%s, %s, %s)", [(*row[:2], None if row[2] is None else list(row[2])) for row in table])
+        cursor.executemany("INSERT INTO drawn VALUES (%s, %s, %s)", [(*row[:2], as_array(row[2])) for row in table])
     found = digest_of("drawn")
     assert found.rows == len(table)
     return found
+
+
+def as_array(value: Any) -> Any:
+    """Return the value with lists for tuples: psycopg makes an array of a list only."""
+    return [as_array(one) for one in value] if isinstance(value, tuple) else value
