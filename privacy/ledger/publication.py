@@ -113,10 +113,7 @@ def follow(outside: OutsideLedger, known: Published) -> Published:
             if entry != our:
                 raise _differs(f"Entry {entry.position} of the ledger outside")
         if len(ours) < len(entries):
-            raise LedgerBehind(
-                f"The ledger outside has entry {end}, and that of the database ends at {last.position + len(ours)}: the database was restored."
-                " Run manage.py replay_erasures."
-            )
+            raise _behind(f"has entry {end}", last.position + len(ours))
         last = Published(end, last.position + 1)
     return last
 
@@ -138,10 +135,7 @@ def _known_checkpoint(outside: OutsideLedger, position: int) -> Published | None
         return None
     known, checkpoint = digest_at(last), last_checkpoint_outside(outside)
     if known is None:
-        raise LedgerBehind(
-            f"The ledger outside begins after entry {last}, and that of the database ends at {last_position()}: the database was restored."
-            " Run manage.py replay_erasures."
-        )
+        raise _behind(f"begins after entry {last}", last_position())
     if known != checkpoint.digest:
         raise _differs(f"The checkpoint outside at entry {last}")
     return Published(last)
@@ -154,10 +148,7 @@ def _known_object(outside: OutsideLedger, known: Published) -> Published:
     first, entry = _read_published(outside, known)
     digest = digest_at(known.position)
     if digest is None:
-        raise LedgerBehind(
-            f"The ledger outside has entry {known.position}, and that of the database ends at {last_position()}: the database was restored."
-            " Run manage.py replay_erasures."
-        )
+        raise _behind(f"has entry {known.position}", last_position())
     if digest != entry.digest:
         raise _differs(f"Entry {known.position} of the ledger outside")
     return Published(known.position, first)
@@ -176,6 +167,12 @@ def _read_published(outside: OutsideLedger, known: Published) -> tuple[int, Entr
     raise LedgerBroken(
         f"The ledger outside lacks entry {known.position}, which was published. Check that ERASURE_LEDGER_URL names the right place and that it is"
         " mounted, then run manage.py verify_ledger."
+    )
+
+
+def _behind(outside: str, end: int) -> LedgerBehind:
+    return LedgerBehind(
+        f"The ledger outside {outside}, and that of the database ends at {end}: the database was restored. Run manage.py replay_erasures."
     )
 
 
