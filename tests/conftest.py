@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.emptying",
     "tests.findme.migrator.databases",
     "tests.order",
+    "tests.own_servers",
     "tests.qdrant",
     "tests.unchecked",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import psycopg
 import pytest
-from django.conf import settings
 from django.db import InternalError, OperationalError, ProgrammingError, connection
+from pytest_django import DjangoDbBlocker
 
 from backups.postgresql.snapshot import Snapshot, exported_snapshot
 from findme.core.errors import UserFacingError
+from findme.database_url import database_settings
 from findme.embedded import server
 from tests.findme.core.postgresql.standby import hot_standby
 from tests.support.database import Database
@@ -104,21 +105,28 @@ def test_exported_snapshot__pooler_that_shares_sessions__is_refused(filled: Data
         pytest.fail("exported")
 
 
-@pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="it copies the embedded server")
 @pytest.mark.at_length
 @pytest.mark.long
-def test_exported_snapshot__standby(filled: Database) -> None:
-    primary = server.running(Path(settings.EMBEDDED_POSTGRES_DIR))
-    assert primary is not None
-    with hot_standby(primary, primary.folder / f"standby-{filled.name}") as url, pytest.MonkeyPatch.context() as patch:
-        folder = url.partition("host=")[2].partition("&")[0]
+def test_exported_snapshot__standby(open_folder: Path, django_db_blocker: DjangoDbBlocker) -> None:
+    """A base backup copies a whole server, so the server is the test's own."""
+    primary = server.ensure_running(open_folder / "primary", durable=False)
+    with psycopg.connect(primary.url, autocommit=True) as session:
+        session.execute("CREATE TABLE numbers AS SELECT 1 AS n")
+    with (
+        hot_standby(primary, open_folder / "standby") as url,
+        pytest.MonkeyPatch.context() as patch,
+        django_db_blocker.unblock(),
+    ):
         connection.close()
         patch.setattr("findme.embedded.backend.base.DatabaseWrapper.ensure_server", lambda _: None)
-        patch.setitem(connection.settings_dict, "HOST", folder)
-        wait_until(is_replayed)
-        with exported_snapshot(connection) as snapshot:
-            assert numbers(snapshot) == [1]
-        connection.close()
+        for name, value in database_settings(url).items():
+            patch.setitem(connection.settings_dict, name, value)
+        try:
+            wait_until(is_replayed)
+            with exported_snapshot(connection) as snapshot:
+                assert numbers(snapshot) == [1]
+        finally:
+            connection.close()
 
 
 def is_replayed() -> bool:
