@@ -27,17 +27,16 @@ class ProgramConnection:
 def program_connection(connection: BaseDatabaseWrapper, database: str | None = None) -> ProgramConnection:
     """Return how a program connects to the server of ``connection``, and to its database or to ``database``.
 
-    Opens the connection if necessary, and takes the parameters that libpq has used. ``get_connection_params`` would not suffice. If it names
+    Takes the parameters that libpq has used. ``get_connection_params`` would not suffice. If it names
     several hosts, the program could reach another server, which does not have the snapshot. If it names a service, the parameters of the service
     would win over the environment.
 
     Raises UserFacingError for a secret parameter that has no environment variable: a command line is public.
     """
-    connection.ensure_connection()
     variables = options()
-    environment = _without_variables()
+    environment = environment_without_variables()
     arguments: dict[str, str] = {}
-    for name, value in _effective(connection).items():
+    for name, value in connection_parameters(connection).items():
         if name == "dbname":
             arguments[name] = database or value
         elif (variable := variables[name]) is not None:
@@ -51,8 +50,12 @@ def program_connection(connection: BaseDatabaseWrapper, database: str | None = N
     return ProgramConnection(environment, make_conninfo(**arguments))
 
 
-def _effective(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Return the parameters of the open connection, without those that libpq has by itself."""
+def connection_parameters(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """Return the parameters that libpq uses for the connection, the password among them, without those that libpq has by itself.
+
+    Opens the connection if necessary.
+    """
+    connection.ensure_connection()
     found = {
         option.keyword.decode(): option.val.decode()
         for option in connection.connection.pgconn.info
@@ -63,7 +66,7 @@ def _effective(connection: BaseDatabaseWrapper) -> dict[str, str]:
     return found
 
 
-def _without_variables() -> dict[str, str]:
+def environment_without_variables() -> dict[str, str]:
     """Return the environment without the variables of libpq: they are among the parameters of the connection already."""
     removed = (NOT_AN_OPTION - SETTINGS).union(filter(None, options().values()))
     return {name: value for name, value in os.environ.items() if name not in removed}

@@ -1,0 +1,90 @@
+"""The process in which ``run_apart`` calls a function."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from findme.core.errors import UserFacingError
+
+PROGRESS_LINES = 100
+"""At most so many lines of progress for each total, so that the pipe never slows the work."""
+
+
+def main() -> int:
+    """Read the job, call its function, and write its result or its error. Return the exit code."""
+    job = json.loads(sys.stdin.readline())
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    import django
+
+    django.setup()
+    from findme.core.commands.explanations import explain_error
+    from findme.core.errors import UserFacingError
+
+    write = _Writer(answers)
+    logger = logging.getLogger("findme")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(_Forwarded(write))
+    function = getattr(importlib.import_module(job["module"]), job["function"])
+    try:
+        result = function(**job["arguments"], report=write.progress)
+    except UserFacingError as error:
+        write(error=str(error), kind=_kind(error))
+    except Exception as error:
+        if (line := explain_error(error)) is None:
+            raise
+        write(error=line, kind="UserFacingError")
+    else:
+        write(result=result)
+    return 0
+
+
+def _kind(error: UserFacingError) -> str:
+    """Return the nearest class that the caller knows. An error of another class loses its attributes, and keeps its text."""
+    known = {"UserFacingError", "StoreUnavailable", "StoreUnusable"}
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in known)
+
+
+def _end_with_the_caller() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Writer:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._reported = 0
+
+    def __call__(self, **answer: Any) -> None:
+        with self._lock:
+            self._stream.write(json.dumps(answer) + "\n")
+            self._stream.flush()
+
+    def progress(self, done: int, total: int | None = None, /) -> None:
+        part = done * PROGRESS_LINES // total if total else done
+        if part != self._reported:
+            self._reported = part
+            self(done=done, total=total)
+
+
+class _Forwarded(logging.Handler):
+    def __init__(self, write: _Writer) -> None:
+        super().__init__(logging.INFO)
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(log=record.name, level=record.levelno, message=record.getMessage())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
