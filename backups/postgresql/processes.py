@@ -40,13 +40,14 @@ class RunningProgram:
         stdin: int,
         stdout: int,
         tolerated: re.Pattern[str] | None,
+        database_option: str,
     ) -> None:
         self.name = program.path.name
         self._tolerated = tolerated
         # NOT_SHOWN knows the English labels.
         environment = connection.environment | {"LC_ALL": "C"}
         self._process = subprocess.Popen(  # noqa: S603  # a program of PostgreSQL with our own options
-            [str(program.path), f"--dbname={connection.conninfo}", "--no-password", *options],
+            [str(program.path), f"{database_option}{connection.conninfo}", "--no-password", *options],
             env=environment,
             stdin=stdin,
             stdout=stdout,
@@ -126,12 +127,14 @@ def running(
     stdin: int = subprocess.DEVNULL,
     stdout: int,
     tolerated: re.Pattern[str] | None = None,
+    database_option: str = "--dbname=",
 ) -> Iterator[RunningProgram]:
     """Run the program during the block. It has ended when the block has, also after an exception.
 
-    ``tolerated`` matches each error of a ``pg_restore`` without ``--exit-on-error`` that is no failure.
+    ``tolerated`` matches each error of a ``pg_restore`` without ``--exit-on-error`` that is no failure. An empty
+    ``database_option`` is for a program that takes the database as an argument without an option.
     """
-    started = RunningProgram(program, options, connection, stdin=stdin, stdout=stdout, tolerated=tolerated)
+    started = RunningProgram(program, options, connection, stdin=stdin, stdout=stdout, tolerated=tolerated, database_option=database_option)
     try:
         yield started
     finally:

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from django.db import ProgrammingError
@@ -65,10 +65,16 @@ def abandoned_databases(connection: BaseDatabaseWrapper) -> list[str]:
     with connection.cursor() as cursor:
         # The names first: a lock that is taken in the meantime is then found.
         cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s AND pg_has_role(datdba, 'MEMBER')", [f"{PREFIX}%"])
-        keys = {name: int(found[1], 16) for (name,) in cursor.fetchall() if (found := NAME.fullmatch(name))}
+        names = [name for (name,) in cursor.fetchall() if NAME.fullmatch(name)]
+    return sorted(without_run(connection, names))
+
+
+def without_run(connection: BaseDatabaseWrapper, names: Iterable[str]) -> frozenset[str]:
+    """Return those of the names of scratch databases whose lock is free. A run that takes its lock after the names were read is found."""
+    with connection.cursor() as cursor:
         cursor.execute(HELD)
         held = {key for (key,) in cursor.fetchall()}
-    return sorted(name for name, key in keys.items() if key not in held)
+    return frozenset(name for name in names if (found := NAME.fullmatch(name)) and int(found[1], 16) not in held)
 
 
 def drop_abandoned_databases(connection: BaseDatabaseWrapper) -> list[str]:
