@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
@@ -41,6 +41,42 @@ class Backup(models.Model):
             models.CheckConstraint(condition=Q(size__gte=0), name="backups_size_check"),
             *supported_dates("backups", "taken_at", "ended_at", "seen_at", "gone_at"),
         ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BackupVerification(models.Model):
+    """One deep verification: the backup was restored into a scratch database, and compared with its manifest.
+
+    ``destination``, ``name``, ``database``, ``taken_at`` and ``is_complete`` are those of the backup. ``finished_at`` is None while it runs. ``restore_seconds`` is
+    the time until both stores were restored and equal. ``compared`` has numbers of what was compared. ``error`` is empty if the backup is proven.
+    """
+
+    not_copied: ClassVar[str] = "it says which backups of one database were proven"
+
+    id = models.BigAutoField(primary_key=True)
+    destination = models.TextField()
+    name = models.CharField(max_length=255)
+    database = models.CharField(max_length=100)
+    taken_at = models.DateTimeField()
+    is_complete = models.BooleanField()
+    started_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
+    finished_at = models.DateTimeField(null=True)
+    seconds = models.FloatField(null=True)
+    restore_seconds = models.FloatField(null=True)
+    compared: models.JSONField[Any, Any] = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    error = models.TextField(default="", db_default="")
+
+    class Meta:
+        db_table = "backup_verifications"
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=Q(seconds__gte=0), name="backup_verifications_seconds_check"),
+            models.CheckConstraint(condition=Q(restore_seconds__gte=0), name="backup_verifications_restore_seconds_check"),
+            *supported_dates("backup_verifications", "taken_at", "started_at", "finished_at"),
+        ]
+        indexes = [models.Index(fields=["database", "-finished_at"], name="backup_verifications_last_idx")]
 
     def __str__(self) -> str:
         return self.name

@@ -14,6 +14,7 @@ IMPERSONAL_MODELS = {
     "privacy.LedgerState": "the number of the last entry in the ledger outside the database",
     "privacy.RetentionApproval": "the digest of approved rules of retention, and when they were approved",
     "backups.Backup": "places, names, times and sizes of backups",
+    "backups.BackupVerification": "names and times of backups, numbers of what was compared, and an error without a row",
     "vectorstore.VectorCollection": "names, states and times of collections",
     "vectorstore.SyncWorker": "hosts and process ids of workers",
     "vectorstore.Verification": "numbers of differences between the stores, without an id",

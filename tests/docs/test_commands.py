@@ -20,6 +20,8 @@ from django.core.management import CommandParser, call_command, get_commands, lo
 from accounts.management.commands.unlock_login import Unlocked
 from backups.listing import Listed
 from backups.manifest import Manifest
+from backups.proof.deep import Proof
+from backups.proof.status import BackupStatus, FailedProof, LastBackup, LastProof
 from backups.prune import Pruned
 from backups.verify import Verified as VerifiedBackup
 from findme.environment import BASE_DIR
@@ -68,7 +70,9 @@ RESULTS: dict[str, list[type]] = {
     "purge_qdrant": [PurgeResult],
     "backup": [Manifest],
     "list_backups": [Listed],
-    "verify_backup": [VerifiedBackup],
+    "verify_backup": [VerifiedBackup, Proof],
+    "restore_drill": [Proof],
+    "backup_status": [BackupStatus, LastBackup, LastProof, FailedProof],
     "prune_backups": [Pruned, Listed],
     "export_user": [Exported, PrintedLink],
     "hold_user": [Held],
@@ -93,6 +97,8 @@ MORE = {
     "anonymize_user": {"k"},
     "list_backups": {"backups"},
     "prune_backups": {"dry_run"},
+    "restore_drill": {"manifest", "proof"},
+    "verify_backup": {"proof"},
     "privacy_request": {"requests", "total", "contact", "preview"},
     "purge_qdrant": {"clean", "purged"},
     "qdrant_snapshot": {"dry_run", "create", "delete", "prune", "list", "download", "restore"},
