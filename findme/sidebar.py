@@ -30,6 +30,13 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
         ),
     ),
     (
+        "Backups",
+        (
+            ("Status", "backup", "backups.Backup", "status"),
+            ("Deep verifications", "verified", "backups.BackupVerification"),
+        ),
+    ),
+    (
         "Privacy",
         (
             ("Requests", "gavel", "privacy.DataSubjectRequest"),

@@ -196,7 +196,7 @@ def test_groups__offer_only_declared_permissions() -> None:
     assert [f"{permission.content_type.app_label}.{permission.codename}" for permission in form.fields["permissions"].queryset] == [
         *(f"accounts.{codename}" for codename in ("add_user", "anonymize_user", "change_user", "erase_user", "export_personal_data")),
         *("accounts.restrict_user", "accounts.soft_delete_user", "accounts.stop_matching_user", "accounts.view_user"),
-        *("admin.view_logentry", "auth.view_group"),
+        *("admin.view_logentry", "auth.view_group", "backups.view_backup", "backups.view_backupverification"),
         *("calls.add_videocall", "calls.change_videocall", "calls.view_videocall"),
         *("matching.add_match", "matching.change_match", "matching.view_match"),
         *(

@@ -49,6 +49,7 @@ def pages(person: User) -> dict[str, str]:
         "page vectorstore_profileembedding": reverse("admin:vectorstore_profileembedding_change", args=[person.pk]),
         **{f"new {name}": reverse(f"admin:{name}_add") for name, _ in [*rows, ("auth_group", None)]},
         "state of the vector store": reverse("admin:vectorstore_quarantineduser_state"),
+        "status of the backups": reverse("admin:backups_backup_status"),
         "password": reverse("admin:auth_user_password_change", args=[person.pk]),
         "own password": reverse("admin:password_change"),
         "history": reverse("admin:accounts_user_history", args=[person.pk]),

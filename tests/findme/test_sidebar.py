@@ -18,6 +18,7 @@ def test_sidebar__superuser_sees_every_list() -> None:
         "": ["Users"],
         "User data": ["Videos", "Matches", "Calls", "Embeddings"],
         "Vector store": ["State", "Quarantined users"],
+        "Backups": ["Status", "Deep verifications"],
         "Privacy": ["Requests", "Holds", "Audit log"],
         "Staff": ["Groups", "Log"],
     }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -19,6 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
+from backups.models import Backup, BackupVerification
 from calls.models import VideoCall
 from findme.core.admin import pagination
 from findme.core.admin.model_admin import FindmeModelAdmin
@@ -35,6 +37,7 @@ from vectorstore.models import ProfileEmbedding, QuarantinedUser
 from videos.models import Video
 
 pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def make_groups(size: int) -> list[Group]:
@@ -69,6 +72,29 @@ def make_holds(size: int) -> list[Hold]:
     return [hold(UserFactory.create().pk, Section.CALLS, Article.LEGAL_CLAIMS) for _ in range(size)]
 
 
+def make_backups(size: int) -> list[Backup]:
+    return [
+        Backup.objects.create(
+            destination="/backups",
+            name=str(uuid4()),
+            database="1/findme",
+            taken_at=NOW,
+            ended_at=NOW,
+            is_complete=True,
+            is_encrypted=True,
+            size=1,
+        )
+        for _ in range(size)
+    ]
+
+
+def make_verifications(size: int) -> list[BackupVerification]:
+    return [
+        BackupVerification.objects.create(destination="/backups", name=str(uuid4()), database="1/findme", taken_at=NOW, is_complete=True)
+        for _ in range(size)
+    ]
+
+
 ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     User: UserFactory.create_batch,
     Video: VideoFactory.create_batch,
@@ -81,6 +107,8 @@ ROWS: dict[type[Model], Callable[[int], list[Any]]] = {
     AuditEntry: make_audit_entries,
     DataSubjectRequest: make_requests,
     Hold: make_holds,
+    Backup: make_backups,
+    BackupVerification: make_verifications,
 }
 LISTS = pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
 

@@ -55,6 +55,12 @@ SHOWN: dict[str, set[str]] = {
     },
     "vectorstore.ProfileEmbedding": {"user", "model", "created_at", "updated_at"},
     "vectorstore.QuarantinedUser": {"user_id", "reason", "collection", "quarantined_at"},
+    "backups.Backup": {
+        *("name", "destination", "database", "taken_at", "ended_at", "is_complete", "is_encrypted", "size", "seen_at", "gone_at"),
+    },
+    "backups.BackupVerification": {
+        *("name", "destination", "database", "taken_at", "is_complete", "started_at", "finished_at", "seconds", "restore_seconds", "error"),
+    },
     "auth.Group": {"name", "permissions"},
     "privacy.AuditEntry": {"recorded_at", "action", "request_id", "informed_on", "outcome"},
     "privacy.Hold": {"id", "user_id", "section", "article", "until", "set_at", "released_at"},
