@@ -24,12 +24,19 @@ class ProgramConnection:
     conninfo: str
 
 
-def program_connection(connection: BaseDatabaseWrapper, database: str | None = None) -> ProgramConnection:
-    """Return how a program connects to the server of ``connection``, and to its database or to ``database``.
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Another role than that of the connection of Django."""
 
-    Takes the parameters that libpq has used. ``get_connection_params`` would not suffice. If it names
-    several hosts, the program could reach another server, which does not have the snapshot. If it names a service, the parameters of the service
-    would win over the environment.
+    user: str
+    password: str = field(repr=False)
+
+
+def program_connection(connection: BaseDatabaseWrapper, database: str | None = None, login: Login | None = None) -> ProgramConnection:
+    """Return how a program connects to the server of ``connection``, and to its database or to ``database``, as its role or as that of ``login``.
+
+    Takes the parameters that libpq has used. ``get_connection_params`` would not suffice. If it names several hosts, the program could reach another
+    server, which does not have the snapshot. If it names a service, the parameters of the service would win over the environment.
 
     Raises UserFacingError for a secret parameter that has no environment variable: a command line is public.
     """
@@ -47,6 +54,8 @@ def program_connection(connection: BaseDatabaseWrapper, database: str | None = N
             )
         else:
             arguments[name] = value
+    if login is not None:
+        environment |= {"PGUSER": login.user, "PGPASSWORD": login.password}
     return ProgramConnection(environment, make_conninfo(**arguments))
 
 

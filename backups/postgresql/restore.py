@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from backups.postgresql.connection import program_connection
+from backups.postgresql.connection import Login, program_connection
 from backups.postgresql.processes import RunningProgram, running
 from findme.core.postgresql.programs import Program, find_program
 
@@ -48,27 +48,32 @@ def restore_program(connection: BaseDatabaseWrapper, dump_major: int) -> Program
 
 
 @contextmanager
-def restore_stream(connection: BaseDatabaseWrapper, dump_major: int, *, with_owners: bool = True) -> Iterator[RestoreInput]:
+def restore_stream(
+    connection: BaseDatabaseWrapper, dump_major: int, *, with_owners: bool = True, login: Login | None = None
+) -> Iterator[RestoreInput]:
     """Yield the input of a ``pg_restore`` into the database of ``connection``.
 
     The end of the block waits until everything is restored, and raises UserFacingError after an error. An exception in the block ends
-    ``pg_restore``. The database is then incomplete in both cases. Without ``with_owners`` all belongs to the role of the connection, and no
-    privileges are granted. With it, the roles must exist.
+    ``pg_restore``. The database is then incomplete in both cases. Without ``with_owners`` all belongs to the role of the connection, or to that of
+    ``login``, and no privileges are granted. With it, the roles must exist.
     """
-    with _restoring(connection, dump_major, [], with_owners=with_owners, stdin=subprocess.PIPE) as started:
+    with _restoring(connection, dump_major, [], with_owners=with_owners, login=login, stdin=subprocess.PIPE) as started:
         yield RestoreInput(started)
         started.stdin.close()
 
 
-def restore_file(connection: BaseDatabaseWrapper, dump_major: int, path: Path, *, jobs: int, with_owners: bool = True) -> None:
+def restore_file(
+    connection: BaseDatabaseWrapper, dump_major: int, path: Path, *, jobs: int, with_owners: bool = True, login: Login | None = None
+) -> None:
     """Restore the file ``path`` as ``restore_stream`` does, with ``jobs`` sessions at the same time."""
-    with _restoring(connection, dump_major, [f"--jobs={jobs}", "--", str(path)], with_owners=with_owners, stdin=subprocess.DEVNULL):
+    arguments = [f"--jobs={jobs}", "--", str(path)]
+    with _restoring(connection, dump_major, arguments, with_owners=with_owners, login=login, stdin=subprocess.DEVNULL):
         pass
 
 
 @contextmanager
 def _restoring(
-    connection: BaseDatabaseWrapper, dump_major: int, arguments: list[str], *, with_owners: bool, stdin: int
+    connection: BaseDatabaseWrapper, dump_major: int, arguments: list[str], *, with_owners: bool, login: Login | None, stdin: int
 ) -> Iterator[RunningProgram]:
     program = restore_program(connection, dump_major)
     # A newer program reports the unknown setting as an error, so it must not stop at the first one.
@@ -79,7 +84,7 @@ def _restoring(
         *([] if with_owners else ["--no-owner", "--no-privileges"]),
         *arguments,
     ]
-    target = program_connection(connection)
+    target = program_connection(connection, login=login)
     with running(program, options, target, stdin=stdin, stdout=subprocess.DEVNULL, tolerated=tolerated) as started:
         yield started
         started.require_success()
