@@ -23,8 +23,10 @@ NOT_SHOWN = re.compile(
     r"(DETAIL|CONTEXT|LINE \d+|Command was|(pg_\w+|psql): (detail: )?(Query|Command) was):|(pg_\w+|psql): from TOC entry"
 )
 """Parts of an error that quote rows, or whole statements."""
-BEGINNING = re.compile(r"(pg_\w+|psql): |(ERROR|FATAL|HINT): ")
+BEGINNING = re.compile(r"(pg_\w+|psql|psql:<stdin>:\d+): |(ERROR|FATAL|HINT): ")
 """The beginning of a part of an error that is shown."""
+NO_ERROR = re.compile(r"(psql:<stdin>:\d+: )?(DEBUG|LOG|INFO|NOTICE|WARNING):")
+"""The beginning of a message of the server that is not shown: a dump can write anything in it."""
 IGNORED = re.compile(r"^pg_restore: warning: errors ignored on restore: (\d+)$", re.MULTILINE)
 
 
@@ -144,12 +146,15 @@ def running(
 def shown_words(errors: str) -> str:
     """Return the error output of a program on one line, without the parts that quote rows or whole statements, and without a full stop."""
     shown: list[str] = []
-    is_shown = True
+    is_shown = is_error = True
     for line in errors.splitlines():
-        if NOT_SHOWN.match(line):
+        if NO_ERROR.match(line):
+            is_shown = is_error = False
+        elif NOT_SHOWN.match(line):
             is_shown = False
         elif BEGINNING.match(line):
-            is_shown = True
+            is_error = is_error or not line.startswith("HINT")
+            is_shown = is_error
         if is_shown:
-            shown.append(re.sub(r"^(pg_\w+|psql): (error|detail): ", "", line))
+            shown.append(re.sub(r"^(pg_\w+|psql(:<stdin>:\d+)?): (error: |detail: |(?=ERROR|FATAL|PANIC))", "", line))
     return truncated(" ".join(" ".join(shown).split())).rstrip(".")
