@@ -183,6 +183,10 @@ class Environment(environ.Env):  # type: ignore[misc]  # it ships no types
         """Return the folder. A relative one is inside the checkout, whatever the working folder of the command."""
         return BASE_DIR / Path(self.str(var, default=default))
 
+    def file(self, var: str, default: str) -> Path:
+        """Return the path of a file, as ``folder`` does."""
+        return self.folder(var, default=default)
+
 
 env = Environment()
 

@@ -73,6 +73,10 @@ REQUEST_CONTACT_DAYS = env.count("REQUEST_CONTACT_DAYS", default=1095, most=MAX_
 BACKUP_RETENTION_DAYS = env.count("BACKUP_RETENTION_DAYS", default=0, least=0, most=MAX_DAYS)
 """The greatest age in days of copies of both stores that FindMe does not know. 0: unknown, so no erasure counts as purged."""
 
+# --- Backups ----------------------------------------------------------------------------------------------------------------------
+BACKUP_JOURNAL = str(env.file("BACKUP_JOURNAL", default=".findme/restore.json"))
+"""The file in which ``restore`` notes what it has begun. It is outside both stores."""
+
 # --- Retention --------------------------------------------------------------------------------------------------------------------
 RETENTION_RULES = env.rules("RETENTION_RULES")
 """The rules that ``apply_retention`` applies once they are approved, with their numbers of days (``privacy.retention``)."""

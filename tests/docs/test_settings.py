@@ -24,6 +24,7 @@ TABLES = (
     "Sync and embeddings",
     "Register of processing activities",
     "Requests of data subjects",
+    "Backups",
     "Retention",
     "Anonymization",
     "Erasure ledger",
@@ -43,6 +44,7 @@ RANGES = {
     "rules": "`NAME=DAYS`, separated by commas",
     "file_stores": "`PREFIX/=URL`, separated by commas",
     "folder": "folder.*",
+    "file": "path of a file; a relative one .*",
     "choice": "`.+` or `.+`",
 }
 OF_DEBUG = "DEBUG"
