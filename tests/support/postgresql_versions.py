@@ -29,8 +29,8 @@ def installed_versions() -> list[int]:
 
 
 @contextmanager
-def server_of_version(version: int) -> Iterator[None]:
-    """Start a server without network access in a temporary folder, and connect Django to it in the block."""
+def server_of_version(version: int, **settings: object) -> Iterator[None]:
+    """Start a server without network access in a temporary folder, with these settings, and connect Django to it in the block."""
     folder = Path(tempfile.mkdtemp(prefix=f"findme-test-pg{version}-", dir=roomy_folder()))
     folder.chmod(0o755)
     data, account = folder / "data", account_for(folder / "data")
@@ -45,8 +45,9 @@ def server_of_version(version: int) -> Iterator[None]:
 
         run("initdb", "--username=findme", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
         port = str(secrets.randbelow(20_000) + 40_000)
-        settings = f"-c listen_addresses='' -c unix_socket_directories={data} -c fsync=off -p {port}"
-        run("pg_ctl", "start", "--wait", "--log", str(data / "log"), "-o", settings)
+        options = f"-c listen_addresses='' -c unix_socket_directories={data} -c fsync=off -p {port}"
+        options += "".join(f" -c {name}={value}" for name, value in settings.items())
+        run("pg_ctl", "start", "--wait", "--log", str(data / "log"), "-o", options)
         try:
             with _django_connected_to(str(data), port):
                 with connection.cursor() as cursor:
