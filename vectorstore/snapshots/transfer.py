@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -82,6 +84,14 @@ def chunks_of(address: Address, collection: str, name: str, *, size: int) -> Ite
     with rest(address, answer_seconds=address.timeout) as client, client.stream("GET", path) as response:
         _check(response, address, missing=f"Qdrant at {address} no longer has a snapshot {name!r}. See manage.py qdrant_snapshot list.")
         yield counted(response)
+
+
+def server_time(address: Address) -> datetime:
+    """Return the time of the server's clock, to the second. Raises UserFacingError, StoreUnavailable."""
+    with rest(address, answer_seconds=address.timeout) as client:
+        response = client.get("/")
+        _check(response, address)
+        return parsedate_to_datetime(response.headers["date"])
 
 
 def make(address: Address, collection: str, *, seconds: float) -> str:
