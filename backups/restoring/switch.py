@@ -29,6 +29,7 @@ from backups.restoring.maintenance import (
     system_identifier,
 )
 from backups.restoring.rights import in_use
+from findme.core.commands.signals import without_interruption
 from findme.core.errors import UserFacingError, without_detail
 from findme.migrator.lock import require_own_session
 
@@ -94,19 +95,10 @@ def switch(journal: Journal, connection: BaseDatabaseWrapper, qdrant: QdrantActi
             _rename(session, entry)
             _move_alias(qdrant, entry)
     except BaseException as error:
-        _undo_after(error, journal, connection, qdrant)
+        with without_interruption():
+            _undo_after(error, journal, connection, qdrant)
         raise
-    try:
-        with _locked_session(connection, entry, AGAIN_SECONDS) as session:
-            _finish(session, journal, qdrant)
-    except BaseException as error:
-        with suppress(Exception), _locked_session(connection, entry, AGAIN_SECONDS) as session:
-            allow_connections(session, entry.live_name, True)
-        if not isinstance(error, Exception):
-            raise
-        raise NotFinished(
-            f"The restored database serves, but the restore has not ended: {without_detail(error)}. Run restore again: it does what is left."
-        ) from error
+    _finish_switch(journal, connection, qdrant)
     return entry.old_name
 
 
@@ -118,22 +110,28 @@ def recover(journal: Journal, connection: BaseDatabaseWrapper, qdrant: QdrantAct
     entry = journal.entry
     if entry is None:
         return None
-    with _locked_session(connection, entry, AGAIN_SECONDS) as session:
+    with maintenance_session(connection, entry.live_name, AGAIN_SECONDS) as session:
         require_own_session(session)
-        if system_identifier(session) != entry.system_identifier:
-            raise UserFacingError(
-                f"The journal {str(journal.path)!r} has {entry}, on another server: nothing was changed."
-                " Set DATABASE_URL to that server and run the command again."
-            )
-        if _is_switched(session, entry):
-            _finish(session, journal, qdrant)
-            return _capitalized(f"{entry} was finished: {entry.live_name!r} is the restored database{_old_is(entry)}.")
-        if entry.phase == "switching" and not _is_unchanged(session, entry):
-            raise UserFacingError(
-                f"The databases of {entry} were renamed or dropped by hand: nothing was changed. {HOW_TO_CHECK} It is {str(journal.path)!r}."
-            )
-        _go_back(session, journal, qdrant)
-        return _capitalized(f"{entry} was undone: {entry.live_name!r} is as before.")
+        with exclusive(session):
+            return _recover(session, journal, qdrant)
+
+
+def _recover(session: BaseDatabaseWrapper, journal: Journal, qdrant: QdrantActions) -> str:
+    entry = journal.current()
+    if system_identifier(session) != entry.system_identifier:
+        raise UserFacingError(
+            f"The journal {str(journal.path)!r} has {entry}, on another server: nothing was changed."
+            " Set DATABASE_URL to that server and run the command again."
+        )
+    if _is_switched(session, entry):
+        _finish(session, journal, qdrant)
+        return _capitalized(f"{entry} was finished: {entry.live_name!r} is the restored database{_old_is(entry)}.")
+    if entry.phase == "switching" and not _is_unchanged(session, entry):
+        raise UserFacingError(
+            f"The databases of {entry} were renamed or dropped by hand: nothing was changed. {HOW_TO_CHECK} It is {str(journal.path)!r}."
+        )
+    _go_back(session, journal, qdrant)
+    return _capitalized(f"{entry} was undone: {entry.live_name!r} is as before.")
 
 
 def replaced_comment(name: str, at: datetime) -> str:
@@ -219,13 +217,30 @@ def _move_alias(qdrant: QdrantActions, entry: Entry, *, back: bool = False) -> N
         qdrant.move_alias(entry.alias, before=before, after=after)
 
 
+def _finish_switch(journal: Journal, connection: BaseDatabaseWrapper, qdrant: QdrantActions) -> None:
+    """Finish what ``switch`` has begun. Going back would lose what clients write to the restored database from here on."""
+    entry = journal.current()
+    try:
+        with _locked_session(connection, entry, AGAIN_SECONDS) as session:
+            _finish(session, journal, qdrant)
+    except BaseException as error:
+        with without_interruption(), suppress(Exception), _locked_session(connection, entry, AGAIN_SECONDS) as session:
+            allow_connections(session, entry.live_name, True)
+        if not isinstance(error, Exception):
+            raise
+        raise NotFinished(
+            f"The restored database serves, but the restore has not ended: {without_detail(error)}. Run restore again: it does what is left."
+        ) from error
+
+
 def _finish(session: BaseDatabaseWrapper, journal: Journal, qdrant: QdrantActions) -> None:
     """End a restore whose databases were renamed. The restored database accepts connections, also if Qdrant does not answer."""
     entry = journal.current()
-    try:
-        _move_alias(qdrant, entry)
-    finally:
-        allow_connections(session, entry.live_name, True)
+    with without_interruption():
+        try:
+            _move_alias(qdrant, entry)
+        finally:
+            allow_connections(session, entry.live_name, True)
     qdrant.complete()
     journal.remove_folders()
     journal.end()
@@ -251,11 +266,12 @@ def _go_back(session: BaseDatabaseWrapper, journal: Journal, qdrant: QdrantActio
     """Undo a restore whose databases have their old names. The live database accepts connections, also if Qdrant does not answer."""
     entry = journal.current()
     if entry.phase == "switching":
-        try:
-            _move_alias(qdrant, entry, back=True)
-        finally:
-            if entry.live_oid is not None:
-                allow_connections(session, entry.live_name, True)
+        with without_interruption():
+            try:
+                _move_alias(qdrant, entry, back=True)
+            finally:
+                if entry.live_oid is not None:
+                    allow_connections(session, entry.live_name, True)
     if entry.scratch_name is not None:
         found = find(session, entry.scratch_name)
         if found is not None and found.oid == entry.scratch_oid:

@@ -1,4 +1,4 @@
-"""SIGTERM for a command that must say what it leaves."""
+"""SIGTERM and Ctrl-C for a command that must say what it leaves, or must not stop between two steps."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def without_interruption() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM in the block, for a few steps that must end together. Do nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None is a handler that was not installed from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

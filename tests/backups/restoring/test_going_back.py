@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ def test_switch__ctrl_c__goes_back(step: str, live: Database, scratch: Database,
     start_restore(journal, live, scratch.name)
     with failing(step, KeyboardInterrupt(), after=True), pytest.raises(KeyboardInterrupt):
         switch(journal, connection_of(live), qdrant)
+    assert_as_before(live, scratch, qdrant, journal)
+
+
+def test_switch__ctrl_c_while_going_back__goes_back_to_the_end(live: Database, scratch: Database, journal: Journal, qdrant: Qdrant) -> None:
+    start_restore(journal, live, scratch.name)
+    original = switching._rename_back
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        original(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    with failing("_move_alias", after=True), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(switching, "_rename_back", interrupted)
+        with pytest.raises(RuntimeError, match="_move_alias"):
+            switch(journal, connection_of(live), qdrant)
     assert_as_before(live, scratch, qdrant, journal)
 
 

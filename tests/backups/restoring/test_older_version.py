@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pytest_django import DjangoDbBlocker
 
 from backups.restoring import switch as switching
@@ -16,9 +19,11 @@ from backups.restoring.old_databases import drop_old
 from backups.restoring.rights import require_rights
 from backups.restoring.switch import recover, switch
 from findme.core.errors import UserFacingError
+from findme.embedded.account import account_for
 from tests.backups.restoring.stores import NEW, OLD, Qdrant, Service, connection_of, restored, scratch_name, served, start_restore
 from tests.support.database import Database
-from tests.support.postgresql_versions import installed_versions, server_of_version
+from tests.support.postgresql_versions import DEBIAN, installed_versions, server_of_version
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = [pytest.mark.at_length, pytest.mark.long]
 SERVER = Database("postgres")
@@ -70,6 +75,35 @@ def test_switch__an_error__goes_back(step: str, live: Database, journal: Journal
             switch(journal, connection_of(live), qdrant)
         assert Service(live.query("SELECT text FROM served")[0], qdrant.alias()) == ("old", OLD)
         assert recover(journal, connection_of(live), qdrant) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [("_close", ("old", OLD)), ("_rename", ("restored", NEW)), ("_move_alias", ("restored", NEW))]
+)
+def test_switch__the_server_crashes(
+    step: str, expected: tuple[str, str], live: Database, journal: Journal, qdrant: Qdrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the renames the switch goes back, and after them it does not need the session that was lost."""
+    original = getattr(switching, step)
+
+    def crash(*arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(switching, step, original)
+        original(*arguments, **options)
+        restart_at_once()
+
+    with restored(live, scratch_name(secrets.randbits(63))) as scratch:
+        start_restore(journal, live, scratch.name)
+        monkeypatch.setattr(switching, step, crash)
+        with suppress(OperationalError):
+            switch(journal, connection_of(live), qdrant)
+        assert Service(live.query("SELECT text FROM served")[0], qdrant.alias()) == expected
+        assert not journal.path.exists()
+
+
+def restart_at_once() -> None:
+    [data], [version] = SERVER.query("SHOW data_directory"), SERVER.query("SELECT current_setting('server_version_num')::int / 10000")
+    command = [DEBIAN / str(version) / "bin" / "pg_ctl", "-D", data, "restart", "--wait", "--mode=immediate", "--log", f"{data}/log"]
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS, **account_for(Path(data)).popen_arguments())
 
 
 def test_require_rights__a_prepared_transaction(live: Database) -> None:
