@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
+from backups.postgresql.scratch import connection_to
 from backups.postgresql.tables import quoted
-from backups.restoring.maintenance import maintenance_session, rows
+from backups.restoring.maintenance import find, maintenance_session, rows, system_identifier
 from findme.core.errors import UserFacingError
+from findme.core.postgresql.connection_errors import is_unavailable
 from findme.migrator.lock import require_own_session
 
 ROLE = """
     SELECT current_user, rolsuper, rolsuper OR rolcreatedb, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user
+"""
+REACHED = """
+    SELECT datname, oid, (SELECT system_identifier::text FROM pg_control_system()) FROM pg_database WHERE datname = current_database()
 """
 OWNER = "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s"
 MAY_GIVE = "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s"
@@ -37,8 +44,29 @@ def require_rights(connection: BaseDatabaseWrapper, live_name: str, owner: str |
     """
     with maintenance_session(connection, live_name) as session:
         require_own_session(session)
+        _require_same_server(connection, session, live_name)
         for problem in problems(session, live_name, owner):
             raise UserFacingError(problem)
+
+
+def _require_same_server(connection: BaseDatabaseWrapper, session: BaseDatabaseWrapper, live_name: str) -> None:
+    """Raise UserFacingError if a pooler leads to a database of another name, or to another server, than those of the maintenance session.
+
+    A database that accepts no session cannot be compared: it may be the reason for the restore.
+    """
+    try:
+        with closing(connection_to(connection, live_name)) as live:
+            [reached] = rows(live, REACHED)
+    except OperationalError as error:
+        if not is_unavailable(error):
+            raise
+        return
+    found = find(session, live_name)
+    if reached != (live_name, None if found is None else found.oid, system_identifier(session)):
+        raise UserFacingError(
+            f"DATABASE_URL names the database {live_name!r}, and a pooler leads to {reached[0]!r} or to another server: nothing was restored."
+            " Connect DATABASE_URL directly to PostgreSQL."
+        )
 
 
 def problems(session: BaseDatabaseWrapper, live_name: str, owner: str | None = None) -> Iterator[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -21,8 +22,11 @@ PORT = 6432
 
 
 @contextmanager
-def pgbouncer(pool_mode: str, *, pool_size: int = 3) -> Iterator[str]:
-    """Start PgBouncer in front of Django's server, without network access. Yield the folder of its socket."""
+def pgbouncer(pool_mode: str, *, pool_size: int = 3, aliases: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """Start PgBouncer in front of Django's server, without network access. Yield the folder of its socket.
+
+    ``aliases`` are names for clients, each with the name of the database.
+    """
     assert PROGRAM is not None
     server = database_parameters()
     with tempfile.TemporaryDirectory(prefix="findme-pooler-") as name:
@@ -30,8 +34,10 @@ def pgbouncer(pool_mode: str, *, pool_size: int = 3) -> Iterator[str]:
         account = account_for(folder / "none")
         account.take_ownership(folder)
         (folder / "users.txt").write_text(f'"{server["user"]}" ""\n')
+        target = f"host={server['host']} port={server['port']}"
+        named = "".join(f"{name} = {target} dbname={found}\n" for name, found in aliases.items())
         (folder / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host={server['host']} port={server['port']}\n[pgbouncer]\nlisten_addr=\nunix_socket_dir={folder}\nlisten_port={PORT}\n"
+            f"[databases]\n{named}* = {target}\n[pgbouncer]\nlisten_addr=\nunix_socket_dir={folder}\nlisten_port={PORT}\n"
             f"auth_type=trust\nauth_file={folder}/users.txt\npool_mode={pool_mode}\ndefault_pool_size={pool_size}\n"
         )
         folder.chmod(0o755)

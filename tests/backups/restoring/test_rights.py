@@ -172,6 +172,21 @@ def test_require_rights__a_pooler_that_shares_sessions__is_refused(live: Databas
             require_rights(through, live.name)
 
 
+@pytest.mark.skipif(PROGRAM is None, reason="no pgbouncer")
+def test_require_rights__a_pooler_with_another_name_for_the_database__is_refused(live: Database) -> None:
+    """Without this a restore would take the name for one of a database that does not exist, and clients would never see it."""
+    with pgbouncer("session", aliases={"alias_of_live": live.name}) as folder, closing(connection_of(Database("alias_of_live"))) as through:
+        through.settings_dict |= {"HOST": folder, "PORT": str(PORT)}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(type(through), "ensure_server", lambda _: None, raising=False)
+            with pytest.raises(UserFacingError) as raised:
+                require_rights(through, "alias_of_live")
+    assert str(raised.value) == (
+        f"DATABASE_URL names the database 'alias_of_live', and a pooler leads to {live.name!r} or to another server: nothing was restored."
+        " Connect DATABASE_URL directly to PostgreSQL."
+    )
+
+
 @pytest.mark.parametrize("found", ["template1", None])
 def test_maintenance_session__without_the_database_postgres(found: str | None, live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "MAINTENANCE", ("findme_does_not_exist", found or "findme_neither"))
