@@ -1,12 +1,14 @@
-"""What privacy needs to know about backups: how far back they reach. Their tables have no personal data."""
+"""What privacy needs to know about backups and replaced databases: how far back they reach. Their tables have no personal data."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import Min
 
 from backups.models import Backup
+from backups.restoring.old_databases import oldest_replaced
 from privacy.registry import registry
 
 
@@ -16,4 +18,10 @@ def oldest_backup() -> datetime | None:
     return found
 
 
+def oldest_replaced_database() -> datetime | None:
+    """Return when the first of the databases was replaced that restores have left."""
+    return oldest_replaced(connection)
+
+
 registry.register_copies(oldest_backup)
+registry.register_copies(oldest_replaced_database)

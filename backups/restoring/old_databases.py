@@ -58,11 +58,17 @@ def drop_old(connection: BaseDatabaseWrapper, *, dry_run: bool) -> list[OldDatab
         return found
 
 
-def _found(session: BaseDatabaseWrapper, live_name: str) -> list[OldDatabase]:
+def oldest_replaced(connection: BaseDatabaseWrapper) -> datetime | None:
+    """Return when the first of the old databases that still exist was replaced, whichever role owns it. Users who were erased since then are in it."""
+    [(live_name,)] = rows(connection, "SELECT current_database()")
+    return min((database.replaced_at for database in _found(connection, live_name, of_all_roles=True)), default=None)
+
+
+def _found(session: BaseDatabaseWrapper, live_name: str, *, of_all_roles: bool = False) -> list[OldDatabase]:
     found = [
         OldDatabase(name, at, size)
         for name, comment, is_owner, size in rows(session, OLD, "%\\_before\\_%")
-        if is_owner and (at := _replaced_at(comment, live_name))
+        if (is_owner or of_all_roles) and (at := _replaced_at(comment, live_name))
     ]
     return sorted(found, key=lambda database: (database.replaced_at, database.name))
 

@@ -19,6 +19,14 @@ def backup(name: str, days: int, **changes: object) -> None:
     )
 
 
+def test_oldest_replaced_database__is_what_privacy_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the users who were erased after its restore."""
+    assert registry.oldest_copy() is None
+    backup("new", 1)
+    monkeypatch.setattr("backups.personal_data.oldest_replaced", lambda _connection: NOW - timedelta(days=3))
+    assert registry.oldest_copy() == NOW - timedelta(days=3)
+
+
 def test_oldest_backup__is_what_privacy_waits_for() -> None:
     assert oldest_backup() is registry.oldest_copy() is None
     backup("new", 1)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backups.restoring.journal import Journal
-from backups.restoring.old_databases import _replaced_at, drop_old, old_databases
+from backups.restoring.old_databases import _replaced_at, drop_old, old_databases, oldest_replaced
 from backups.restoring.switch import replaced_comment, switch
 from findme.core.errors import UserFacingError
 from tests.backups.restoring.stores import Qdrant, connection_of, start_restore
@@ -94,6 +94,19 @@ def test_drop_old__of_another_role__is_not_listed(live: Database, old: str) -> N
         session.settings_dict["OPTIONS"] = {**session.settings_dict["OPTIONS"], "options": f"-c role={name}"}
         assert old_databases(session) == []
     assert exists(old)
+
+
+def test_oldest_replaced__counts_those_of_other_roles(live: Database) -> None:
+    with (
+        role() as (name, _),
+        closing(connection_of(live)) as session,
+        made(f"{live.name}_before_b", replaced_comment(live.name, datetime(2026, 12, 2, tzinfo=UTC))),
+        made(f"{live.name}_before_a", replaced_comment(live.name, datetime(2026, 12, 1, tzinfo=UTC))),
+    ):
+        session.settings_dict["OPTIONS"] = {**session.settings_dict["OPTIONS"], "options": f"-c role={name}"}
+        assert oldest_replaced(session) == datetime(2026, 12, 1, tzinfo=UTC)
+        drop_old(connection_of(live), dry_run=False)
+        assert oldest_replaced(session) is None
 
 
 @pytest.mark.at_length
