@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from benchmarks.program import run
 from findme.core.errors import UserFacingError
 from findme.environment import BASE_DIR
 from tests.support.commands import environment
+from tests.support.processes import run_program
 from tests.support.untraced import untraced
 
 RATIO = r"ratio [0-9.]+ \(goal: at least 0\.[568]\)"
@@ -54,8 +53,7 @@ LIMITED = r"ratio [0-9.]+ \(limit 3\)"
     ],
 )
 def test_benchmark__prints_the_ratio_to_its_baseline(embedded_qdrant: Path, name: str, arguments: list[str], output: str) -> None:
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    ran = run_program(environment(), "-m", f"benchmarks.{name}", *arguments)
     # A small size says nothing about speed, so a limit may be missed.
     assert (ran.returncode in ((0, 1) if "limit" in output else (0,)), ran.stderr) == (True, "")
     assert re.match(output, ran.stdout, re.DOTALL), ran.stdout
@@ -67,8 +65,7 @@ def test_benchmark__without_a_database_url_uses_the_embedded_server(embedded_qdr
     if os.environ.get("DATABASE_URL"):
         pytest.skip("the tests run on the server at DATABASE_URL, so no embedded server is used")
     names = {name: value for name, value in environment().items() if name not in ("DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE")}
-    command = [sys.executable, "-m", "benchmarks.search", "--users", "20", "--searches", "2"]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=names, capture_output=True, text=True, check=False, timeout=120)
+    ran = run_program(names, "-m", "benchmarks.search", "--users", "20", "--searches", "2")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("search: 10 of 20 users")
 
@@ -99,8 +96,7 @@ def test_benchmark__without_postgresql__ends_with_one_line_and_exit_code_2(tmp_p
     }
     sizes["measured"] = ("none", "none", str(tmp_path), "replay")
     arguments = sizes.get(name, ("--points" if name in ("import_embeddings", "sync", "verify") else "--users", "20"))
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=names, capture_output=True, text=True, check=False, timeout=120)
+    ran = run_program(names, "-m", f"benchmarks.{name}", *arguments)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
     assert "Traceback" not in ran.stderr
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from findme.environment import BASE_DIR
 from tests.support.commands import environment
+from tests.support.processes import start_python
 
 PAUSING = """
 import sys
@@ -39,14 +38,7 @@ print("committed", flush=True)
 @contextmanager
 def stopped_before_the_commit(remove: Callable[[UUID], object], user_id: UUID) -> Iterator[subprocess.Popen[str]]:
     """Start a process that removes the user with ``remove``, and stops after the deletion of the point, before the commit."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", PAUSING, remove.__module__, remove.__name__, str(user_id)],
-        cwd=BASE_DIR,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    child = start_python(environment(), "-c", PAUSING, remove.__module__, remove.__name__, user_id, stdin=subprocess.PIPE)
     assert child.stdout is not None
     try:
         assert child.stdout.readline() == "removed\n"

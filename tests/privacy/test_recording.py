@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from django.db import connection
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
-from findme.environment import BASE_DIR
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.pending import process_pending
@@ -33,6 +30,7 @@ from tests.privacy.life import full_life
 from tests.privacy.shelf import Shelf
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.processes import run_program
 from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
 from vectorstore.models import ProfileEmbedding
@@ -165,9 +163,7 @@ def test_removal__killed_over_and_over__ends_complete_and_recorded_once(seed: in
     person = full_life()
     calls = (str(chance.randrange(80)) for _ in range(3))
     for nth in calls:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, nth, action, str(person.pk)], cwd=BASE_DIR, env=environment(), check=False, capture_output=True
-        )
+        killed = run_program(environment(), "-c", KILLED, nth, action, person.pk)
         row = User.objects.filter(pk=person.pk).first()
         destroyed = row is None or row.email != person.email
         assert not destroyed or kinds(person.pk), "destroyed without an entry"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +12,6 @@ import pytest
 from django.db import IntegrityError, connection
 
 from accounts.models import User
-from findme.environment import BASE_DIR
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.pending import process_pending
@@ -42,6 +39,7 @@ from tests.privacy.shelf import Shelf, install_shelf
 from tests.support.collections import live as live
 from tests.support.commands import environment
 from tests.support.database import database_parameters
+from tests.support.processes import run_program
 from tests.support.restored import restorable_postgres
 from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
@@ -253,9 +251,7 @@ def test_switch__killed_over_and_over__ends_complete_and_recorded_once(seed: int
     person = ProfileEmbeddingFactory.create().user
     sync_users([person.pk])
     for nth in (str(chance.randrange(45)) for _ in range(3)):
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, nth, action, str(person.pk)], cwd=BASE_DIR, env=environment(), check=False, capture_output=True
-        )
+        killed = run_program(environment(), "-c", KILLED, nth, action, person.pk)
         assert killed.returncode in (-9, 0), killed.stderr
         has_embedding = ProfileEmbedding.objects.filter(pk=person.pk).exists()
         assert has_embedding or kinds(person.pk), "destroyed without an entry"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 from findme.environment import BASE_DIR, REQUIRED_IN_PRODUCTION
+from tests.support.forked_python import ForkedPython, can_fork
 from tests.support.progress_lines import without_progress
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -31,9 +32,15 @@ def environment_of(**settings: str) -> dict[str, str]:
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"} | unset | settings
 
 
-def start_python(environment: Mapping[str, str], *arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """Start ``python ARGUMENTS`` in the checkout."""
-    return subprocess.Popen(
+def start_python(
+    environment: Mapping[str, str], *arguments: object, stdin: int = subprocess.DEVNULL, fork: bool = True
+) -> subprocess.Popen[str]:
+    """Start ``python ARGUMENTS`` in the checkout: a program, ``-m`` or ``-c``, after options ``-W``.
+
+    Without ``fork`` it is a new interpreter, which has imported nothing and can have all options.
+    """
+    popen = ForkedPython if fork and can_fork(environment) else subprocess.Popen[str]
+    return popen(
         [sys.executable, *map(str, arguments)],
         cwd=BASE_DIR,
         env=environment,
@@ -55,9 +62,20 @@ def ended(process: subprocess.Popen[str], stdin: str | None = None) -> tuple[int
     return process.returncode, out, without_progress(err)
 
 
+def run_program(environment: Mapping[str, str], *arguments: object, seconds: float = DEADLINE_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run ``python ARGUMENTS`` in the checkout to its end, as ``subprocess.run`` does."""
+    with start_python(environment, *arguments) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
 def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
-    """Start ``python ARGUMENTS`` with only these settings."""
-    return start_python(environment_of(**settings), *arguments)
+    """Start ``python ARGUMENTS`` with only these settings. Only ``manage.py`` with the usual modules can be a fork."""
+    return start_python(environment_of(**settings), *arguments, fork=arguments[0] == "manage.py" and "PYTHONPATH" not in settings)
 
 
 def python(*arguments: str, **settings: str) -> tuple[int, str, str]:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from findme.environment import BASE_DIR
 from tests.support.commands import environment
+from tests.support.forked_python import ForkedPython, can_fork
 
 DEADLINE = 120.0
 SERVE = """
@@ -74,9 +75,10 @@ def serving(log: Path | None = None, prelude: str = "", /, **settings: str) -> I
     """Run the application during the block. It runs ``prelude`` first, and its stderr goes to the file ``log``."""
     there = environment() | HTTP | settings
     command = [sys.executable, "-W", "ignore", "-c", prelude + SERVE]
+    popen = ForkedPython if can_fork(there) else subprocess.Popen[str]
     with (
         nullcontext() if log is None else log.open("w") as stderr,
-        subprocess.Popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+        popen(command, cwd=BASE_DIR, env=there, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
         try:
             assert process.stdout is not None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,11 +18,10 @@ from backups.destinations.object_store import LARGEST_FILE_BYTES, LARGEST_PART_B
 from backups.destinations.opening import open_destination
 from backups.destinations.s3 import S3Destination
 from findme.core.errors import StoreUnavailable, UserFacingError
-from findme.environment import BASE_DIR
 from tests.privacy.ledger.s3 import s3_bucket
+from tests.support.processes import run_program
 from tests.support.seeds import kill_seeds
 from tests.support.untraced import untraced
-from tests.support.waiting import DEADLINE_SECONDS
 
 KILLED = """
 import os, signal, sys
@@ -71,8 +68,7 @@ def test_write__killed__leaves_nothing_that_looks_like_a_file(seed: int, s3_url:
     size, requests = chosen.choice([(1000, 3), (60_000_000, 9)])
     call = chosen.randrange(requests)
     moment = chosen.choice(["before", "after"])
-    command = [sys.executable, "-c", KILLED, s3_url, str(size), str(call), moment]
-    ran = subprocess.run(command, cwd=BASE_DIR, env=untraced(), capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
+    ran = run_program(untraced(), "-c", KILLED, s3_url, size, call, moment)
     assert ran.returncode == -signal.SIGKILL, (size, call, moment, ran.stdout, ran.stderr)
     destination = open_destination(s3_url)
     is_complete = call == requests - 1 and moment == "after"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ from pytest_django import Settings
 
 from accounts.models import User
 from findme.core.errors import StoreUnavailable, UserFacingError
-from findme.environment import BASE_DIR
 from privacy.actions.erase import erase
 from privacy.actions.erase_files import FilesRemain
 from privacy.actions.erasures import seal
@@ -29,6 +26,7 @@ from tests.privacy.life import full_life, working_life
 from tests.privacy.shelf import Shelf
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.processes import run_program
 from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection
 from videos.models import Video
@@ -196,8 +194,7 @@ def test_erasure__killed_over_and_over__ends_complete_once(seed: int, shelf: She
     film = film_of(person, films)
     for _ in range(3):
         nth = str(chance.randrange(110))
-        command = [sys.executable, "-c", KILLED, nth, str(person.pk), PREFIX, str(films)]
-        killed = subprocess.run(command, cwd=BASE_DIR, env=environment(), check=False, capture_output=True)
+        killed = run_program(environment(), "-c", KILLED, nth, person.pk, PREFIX, films)
         assert killed.returncode in (-9, 0, 1), killed.stderr
         if not film.exists() or not User.objects.filter(pk=person.pk).exists():
             assert [entry.kind for entry in entries_of(person.pk)] == [Kind.ERASE], "destroyed without an entry"

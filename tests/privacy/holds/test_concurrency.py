@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -15,7 +13,6 @@ from psycopg.errors import RestrictViolation, SerializationFailure
 from accounts.models import User
 from calls.models import VideoCall
 from findme.core.errors import UserFacingError
-from findme.environment import BASE_DIR
 from matching.models import Match
 from privacy.actions.erase import erase
 from privacy.actions.holds import hold, release
@@ -32,6 +29,7 @@ from tests.privacy.shelf import Shelf
 from tests.privacy.test_recording import KILLED
 from tests.support.collections import live as live
 from tests.support.commands import environment
+from tests.support.processes import run_program
 from tests.support.seeds import kill_seeds
 from tests.support.sessions import another_connection, is_waiting_for_lock
 from tests.support.threads import in_thread
@@ -146,10 +144,7 @@ def test_erasure__killed_over_and_over__keeps_what_is_held_and_ends_complete(see
     held = hold(person.pk, section, CLAIMS)
 
     def run_killed() -> None:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(chance.randrange(120)), "erase", str(person.pk)],
-            cwd=BASE_DIR, env=environment(), check=False, capture_output=True,
-        )  # fmt: skip
+        killed = run_program(environment(), "-c", KILLED, chance.randrange(120), "erase", person.pk)
         assert killed.returncode in (-9, 0, 2), killed.stderr
 
     def complete() -> None:

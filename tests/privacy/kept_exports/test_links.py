@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -17,7 +16,6 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
-from findme.environment import BASE_DIR
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.export_link import TooManyExports, make_export_link, preview_export_link
@@ -36,6 +34,7 @@ from tests.privacy.kept_exports.rows import change, downloaded, make_row, token_
 from tests.privacy.life import WORDS, full_life
 from tests.privacy.shelf import Shelf
 from tests.support.commands import environment
+from tests.support.processes import run_program, start_python
 from tests.support.sessions import another_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,17 +169,7 @@ except LinkOver:
 
 def test_download__by_two_processes_at_once__works_in_one(shelf: Shelf, folder: Path) -> None:
     link = make_export_link(full_life().pk)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", DOWNLOAD, token_of(link)],
-            cwd=BASE_DIR,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    processes = [start_python(environment(), "-c", DOWNLOAD, token_of(link), stdin=subprocess.PIPE) for _ in range(2)]
     try:
         for one in processes:
             assert one.stdout is not None and one.stdout.readline() == "ready\n"
@@ -371,15 +360,7 @@ print("done", flush=True)
 
 
 def run_killed(what: str, nth: int, argument: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", KILL, what, str(nth), str(argument)],
-        cwd=BASE_DIR,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return run_program(environment(), "-c", KILL, what, nth, argument)
 
 
 @pytest.mark.at_length(every=2)

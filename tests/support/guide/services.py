@@ -21,10 +21,10 @@ from uuid import UUID
 
 import psycopg
 
-from findme.environment import BASE_DIR
 from tests.schema.guide import ANONYMIZE, HARD_DELETE, SOFT_DELETE
 from tests.support.database import Database
 from tests.support.guide.rows import ANSWER, BEGAN, END_CALL, ENDED, Session, add_call, add_match, add_user, add_video, run
+from tests.support.processes import start_python
 from tests.support.untraced import untraced
 
 PAUSE_SECONDS = 0.01
@@ -163,17 +163,8 @@ def report_of(process: subprocess.Popen[str]) -> Report:
 def services(database: Database, count: int = 2, pause_seconds: float = PAUSE_SECONDS) -> Iterator[list[Report]]:
     """Run services during the block, from its beginning on. The list has their reports afterwards."""
     reports: list[Report] = []
-    command = [sys.executable, "-m", "tests.support.guide.services", database.url()]
     processes = [
-        subprocess.Popen(
-            [*command, str(seed), str(pause_seconds)],
-            cwd=BASE_DIR,
-            env=untraced(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        start_python(untraced(), "-m", "tests.support.guide.services", database.url(), seed, pause_seconds, stdin=subprocess.PIPE)
         for seed in range(count)
     ]
     try:
