@@ -67,8 +67,8 @@ MAX_BIO_BYTES = 100_000
 """``to_tsvector`` fails if the lexemes and positions of a text need more than 1 MB. A text of this length needs less."""
 CLEARED = frozenset({"email", "full_name", "bio", "password", "deleted_at", "is_superuser"})
 """Columns that a deletion or an anonymization writes, except ``last_login``, which Django saves alone at each login."""
-SWITCHES = frozenset({"restricted_at", "objected_at"})
-"""Columns that only the privacy actions and plain SQL write."""
+SWITCHES = frozenset({"restricted_at", "objected_at", "unconfirmed_at"})
+"""Columns that only the privacy actions, ``accounts.confirmation`` and plain SQL write."""
 REMOVAL_COLUMNS = ("email", "deleted_at")
 """Columns that show whether the user was deleted or anonymized."""
 
@@ -120,6 +120,12 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     objected_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when the user is in no search and no match (articles 7 (3) and 21)"
     )
+    unconfirmed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when an account with rights is disabled: a backup was restored, and the operator has not confirmed the account",
+    )
     is_staff = models.BooleanField("staff", default=False, db_default=False)
     is_superuser = models.BooleanField("superuser", default=False, db_default=False)
 
@@ -155,7 +161,17 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
                 violation_error_message="The gender must be male, female or other.",
             ),
             *supported_dates(
-                "users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"
+                "users",
+                *(
+                    "date_of_birth",
+                    "created_at",
+                    "updated_at",
+                    "deleted_at",
+                    "last_login",
+                    "restricted_at",
+                    "objected_at",
+                    "unconfirmed_at",
+                ),
             ),
             models.CheckConstraint(
                 condition=HasBytes("bio", most=MAX_BIO_BYTES),
@@ -233,7 +249,7 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
         A save without ``update_fields`` leaves ``SWITCHES`` as they are.
         """
         if update_fields is None:
-            # An object that was read or dumped earlier would lift a restriction, or withdraw an objection.
+            # An object that was read or dumped earlier would lift a restriction, withdraw an objection, or confirm an account.
             values = [value for value in values if value[0].name not in SWITCHES]
         unremoved = base_qs
         if not self._state.adding and (update_fields is None or not CLEARED.isdisjoint(update_fields)):
@@ -256,8 +272,8 @@ class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
 
     @property
     def is_active(self) -> bool:  # type: ignore[override]  # a class attribute in Django
-        """Return whether the user may log in: active and not deleted."""
-        return self.active and self.deleted_at is None
+        """Return whether the user may log in and has rights: active, not deleted, and after a restore confirmed by the operator."""
+        return self.active and self.deleted_at is None and self.unconfirmed_at is None
 
     @property
     def is_hidden(self) -> bool:

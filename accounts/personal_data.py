@@ -98,7 +98,7 @@ USERS = TableDeclaration(
             purpose=ACCOUNTABILITY,
             anonymize=Disposition.KEPT,
         ),
-        PersonalData(fields=("is_staff",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.KEPT),
+        PersonalData(fields=("is_staff", "unconfirmed_at"), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.KEPT),
         PersonalData(fields=("is_superuser",), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.CLEARED),
         PersonalData(fields=("groups", "user_permissions"), category=Category.CREDENTIALS, purpose=ACCOUNT, anonymize=Disposition.DELETED),
     ),
@@ -189,6 +189,7 @@ class Profile(PersonalDataOwner):
                     "is_staff",
                     "restricted_at",
                     "objected_at",
+                    "unconfirmed_at",
                     "groups",
                     "user_permissions",
                 }

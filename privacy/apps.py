@@ -18,6 +18,7 @@ class PrivacyConfig(AppConfig):
         ("0017_changes_while_restricted", "0017_changes_while_restricted"),
         ("0019_ledger_chain", "0019_ledger_chain"),
         ("0022_kept_and_restricted_data", "0022_kept_and_restricted_data"),
+        ("0024_confirmed_staff", "0024_confirmed_staff"),
     )
 
     def ready(self) -> None:

@@ -1,4 +1,4 @@
-"""State of a user (active, deactivated, restricted, not matched, deleted or anonymized), as a column and a filter of the list."""
+"""State of a user (active, unconfirmed, deactivated, restricted, not matched, deleted or anonymized), as a column and a filter of the list."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LABELS = {
     "active": "success",
+    "unconfirmed": "warning",
     "deactivated": "warning",
     "restricted": "warning",
     "not matched": "warning",
@@ -34,11 +35,13 @@ def state_of(user: User) -> str:
         return "restricted"
     if user.objected_at is not None:
         return "not matched"
-    return "active" if user.active else "deactivated"
+    if not user.active:
+        return "deactivated"
+    return "active" if user.unconfirmed_at is None else "unconfirmed"
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Filter with five fixed choices, which need no query."""
+    """Filter with six fixed choices, which need no query."""
 
     title = "state"
     parameter_name = "state"
@@ -46,6 +49,7 @@ class StateFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("active", "Active"),
+            ("unconfirmed", "Unconfirmed after a restore"),
             ("deactivated", "Deactivated"),
             ("restricted", "Restricted"),
             ("not-matched", "Not matched after an objection"),
@@ -56,7 +60,9 @@ class StateFilter(admin.SimpleListFilter):
         users: UserQuerySet = queryset  # type: ignore[assignment]  # the manager's own class
         match self.value():
             case "active":
-                return users.processable().filter(active=True)
+                return users.processable().filter(active=True, unconfirmed_at__isnull=True)
+            case "unconfirmed":
+                return users.processable().filter(active=True, unconfirmed_at__isnull=False)
             case "deactivated":
                 return users.processable().filter(active=False)
             case "restricted":

@@ -29,7 +29,18 @@ else:
 
 PROFILE = (None, {"fields": ("email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active")})
 STAFF = ("Staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
-SYSTEM_FIELDS = ("id", "state", "password_state", "created_at", "updated_at", "deleted_at", "restricted_at", "objected_at", "last_login")
+SYSTEM_FIELDS = (
+    "id",
+    "state",
+    "password_state",
+    "created_at",
+    "updated_at",
+    "deleted_at",
+    "restricted_at",
+    "objected_at",
+    "unconfirmed_at",
+    "last_login",
+)
 SYSTEM_SECTION = (SYSTEM, {"fields": SYSTEM_FIELDS})
 
 

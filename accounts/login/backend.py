@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,8 @@ from accounts.login.hash_limit import LoginBusy
 from accounts.login.hashing import hashing_turn
 from accounts.login.response import BUSY_SECONDS, refuse
 from accounts.models import User
+
+log = logging.getLogger(__name__)
 
 
 class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  # axes has no types
@@ -47,6 +50,14 @@ class LoginBackend(AxesStandaloneBackend, ModelBackend):  # type: ignore[misc]  
     ) -> User | None:
         """Call ``authenticate``. Django's own method would check the password without counting."""
         return await sync_to_async(self.authenticate)(request, username=username, password=password, **kwargs)
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        """Return whether the user may log in. Why an account is refused after a restore is said in the log only: outside, it looks like a wrong password."""
+        if getattr(user, "unconfirmed_at", None) is not None:
+            log.warning(
+                "Login refused: account %s is disabled since a restore. Confirm it with manage.py confirm_staff %s", user.pk, user.pk
+            )
+        return super().user_can_authenticate(user)
 
     def _try(self, request: HttpRequest, name: str, password: str, network: str) -> tuple[User | None, timedelta | None]:
         account = attempts.find_account(name)

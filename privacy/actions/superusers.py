@@ -18,7 +18,9 @@ REMOVAL_LOCK = 7_021_339_562_118_406
 
 def active_superusers() -> QuerySet[Any]:
     """Return the superusers who can open the admin and have a password."""
-    superusers = get_user_model()._base_manager.filter(is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True)
+    superusers = get_user_model()._base_manager.filter(
+        is_superuser=True, is_staff=True, active=True, deleted_at__isnull=True, unconfirmed_at__isnull=True
+    )
     return superusers.exclude(password="").exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
 

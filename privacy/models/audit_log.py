@@ -9,11 +9,12 @@ from django.db.models import Q
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.restored import KEPT
 
 OF_USERS = [
     *("export", "anonymize", "soft_delete", "erase", "undo_erasure", "retry"),
     *("restrict", "lift_restriction", "object", "withdraw_objection", "hold", "release_hold", "download_export", "delete_export"),
-    "restricted_change",
+    *("restricted_change", "confirm_staff"),
 ]
 OF_REQUESTS = [
     *("request_record", "request_ask", "request_identify", "request_extend", "request_approve", "request_refuse", "request_stop"),
@@ -46,6 +47,7 @@ class AuditEntry(models.Model):
         RELEASE_HOLD = "release_hold", "Release held data"
         DOWNLOAD_EXPORT = "download_export", "Download an export"
         DELETE_EXPORT = "delete_export", "Delete an export"
+        CONFIRM_STAFF = "confirm_staff", "Confirm a staff account"
         APPROVE_RETENTION = "approve_retention", "Approve the retention rules"
         ADOPT = "adopt", "Adopt a collection"
         REQUEST_RECORD = "request_record", "Record a request"
@@ -70,6 +72,7 @@ class AuditEntry(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     recorded_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)

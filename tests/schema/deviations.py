@@ -70,6 +70,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     "column users.last_login": (NOTHING, "timestamp with time zone"),
     "column users.restricted_at": (NOTHING, "timestamp with time zone"),
     "column users.objected_at": (NOTHING, "timestamp with time zone"),
+    "column users.unconfirmed_at": (NOTHING, "timestamp with time zone"),
     "column users.is_staff": (NOTHING, "boolean not null default false"),
     "column users.is_superuser": (NOTHING, "boolean not null default false"),
     # Foreign keys are checked at the end of the transaction. The profile's video is a foreign key too.
@@ -126,7 +127,7 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
     ),
     # Python can read every date.
     **supported("users", "date_of_birth", kind="date"),
-    **supported("users", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"),
+    **supported("users", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at", "unconfirmed_at"),
     **supported("videos", "created_at", "updated_at", "deleted_at"),
     **supported("matches", "expires_at", "created_at", "updated_at", "deleted_at"),
     **supported("video_calls", "started_at", "ended_at", "created_at"),

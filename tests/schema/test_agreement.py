@@ -98,6 +98,7 @@ users = {
     "last_login": times,
     "restricted_at": times,
     "objected_at": times,
+    "unconfirmed_at": times,
     "created_at": times,
     "updated_at": times,
     "deleted_at": times,

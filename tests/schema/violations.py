@@ -165,7 +165,9 @@ USERS = [
     *one_of("users", "gender", "male", "female", "other"),
     Violation("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": UNUSED_ID}, {"video_id": None}),
     Violation("users", "users_video_id_fkey", FOREIGN_KEY, {"video_id": VIDEO}, {"video_id": None}),  # a video of another user
-    *supported("users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"),
+    *supported(
+        "users", "date_of_birth", "created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at", "unconfirmed_at"
+    ),
     Violation(
         "users",
         "users_reserved_email_check",

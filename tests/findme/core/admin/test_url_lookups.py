@@ -26,7 +26,7 @@ from vectorstore.models import ProfileEmbedding
 pytestmark = pytest.mark.django_db
 
 PERSON = {"id", "email", "full_name", "date_of_birth", "gender", "bio", "video", "verified", "active", "is_staff"}
-PERSON |= {"created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at"}
+PERSON |= {"created_at", "updated_at", "deleted_at", "last_login", "restricted_at", "objected_at", "unconfirmed_at"}
 SHOWN: dict[str, set[str]] = {
     "accounts.User": PERSON,
     "videos.Video": {

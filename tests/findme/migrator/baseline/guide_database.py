@@ -71,7 +71,7 @@ def rows(database: Database, version: int = 4, schema: str = "public") -> dict[s
         session.execute(f"SET search_path = {schema}".encode())
         found = {}
         for table in GUIDE_TABLES[:version]:
-            added = b"{last_login,is_staff,is_superuser,restricted_at,objected_at}"
+            added = b"{last_login,is_staff,is_superuser,restricted_at,objected_at,unconfirmed_at}"
             query = f"SELECT to_jsonb(t) - %s::text[] FROM {table} t ORDER BY id"
             found[table] = [json.dumps(row, sort_keys=True) for (row,) in session.execute(query.encode(), [added.decode()]).fetchall()]
     return found
