@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.indexes import GinIndex, OpClass
@@ -18,6 +18,7 @@ from accounts.age import age_on, today
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import EnglishSearchVector, HasBytes
+from findme.core.db.restored import STAFF
 from findme.core.db.validators import validate_storable
 from findme.core.errors import UserFacingError
 from findme.core.models import TimestampedModel
@@ -98,6 +99,8 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 
 class User(TimestampedModel, AbstractBaseUser, PermissionsMixin):
     """One user. ``password`` is the column ``password_hash``. No other user sees a user with ``deleted_at``."""
+
+    after_restore: ClassVar[str] = STAFF
 
     constraint_fields = {"users_reserved_email_check": "email", "users_video_id_fkey": "video"}
 

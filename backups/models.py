@@ -9,6 +9,7 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.restored import KEPT
 
 
 class Backup(models.Model):
@@ -20,6 +21,7 @@ class Backup(models.Model):
 
     not_copied: ClassVar[str] = "it says which backups of one database exist"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "backups"
 
     id = models.BigAutoField(primary_key=True)
     destination = models.TextField()
@@ -54,6 +56,7 @@ class BackupVerification(models.Model):
     """
 
     not_copied: ClassVar[str] = "it says which backups of one database were proven"
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     destination = models.TextField()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
@@ -11,6 +11,7 @@ from django.db.models import F, Q, Value
 
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
+from findme.core.db.restored import KEPT
 from findme.core.models import IdentifiedModel
 from findme.core.values.json_fields import ExactJSONField
 
@@ -34,6 +35,8 @@ class VideoCall(IdentifiedModel):
 
     ``duration`` is in seconds, ``quality_rating`` from 1 to 5.
     """
+
+    after_restore: ClassVar[str] = KEPT
 
     constraint_fields = {
         "video_calls_ended_at_check": "ended_at",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
@@ -14,6 +14,7 @@ from django.db.models.functions import Greatest, Least
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import IsoWeeksInYear
+from findme.core.db.restored import KEPT
 from findme.core.models import TimestampedModel
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class MatchQuerySet(models.QuerySet["Match"]):
 
 class Match(TimestampedModel):
     """Two users, matched in one ISO week of one ISO year. ``match_score`` is from 0 to 1."""
+
+    after_restore: ClassVar[str] = KEPT
 
     constraint_fields = {
         "matches_user_id_matched_user_id_week_number_year_key": "matched_user",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -11,6 +11,7 @@ from django.db.models import Q, Value
 
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
+from findme.core.db.restored import KEPT
 from findme.core.models import TimestampedModel
 from findme.core.values.json_fields import ExactJSONField
 
@@ -35,6 +36,8 @@ class Video(TimestampedModel):
 
     ``duration`` is in seconds (1 to 120), ``file_size`` in bytes, ``verification_score`` from 0 to 1.
     """
+
+    after_restore: ClassVar[str] = KEPT
 
     constraint_fields = {"videos_id_user_key": "user"}
 

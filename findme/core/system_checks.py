@@ -1,6 +1,6 @@
-"""Django system checks of the database.
+"""Django system checks of the database, and of what a restore of it does to each model.
 
-They run only for commands that name a database: ``check --database default`` and ``migrate``.
+The checks of the database run only for commands that name one: ``check --database default`` and ``migrate``.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning  # noqa: A004  # Django's name
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  # Django's name
 
+from findme.core.db.restored import KEPT, undecided
 from findme.core.postgresql.log_settings import LogSetting, leaking_log_settings
 from findme.core.triggers.problems import trigger_problems
 
@@ -41,3 +42,17 @@ def _of_server_log(alias: str, found: Sequence[LogSetting]) -> Warning:
         hint=f"Set {settings}. See docs/privacy.md, PostgreSQL's server log.",
         id="findme.W002",
     )
+
+
+def check_after_restore(**_app_configs_and_databases: Any) -> list[CheckMessage]:
+    """Return E003 for each model that does not say what happens to its rows after a restore."""
+    return [
+        Error(
+            f"{model._meta.label} does not say what happens to its rows after a restore of the database"
+            + (f": no function is registered as {label!r}." if label else "."),
+            hint=f"Set after_restore to {KEPT.upper()}, or to the label of a function that ends its rows (findme/core/db/restored.py).",
+            obj=model,
+            id="findme.E003",
+        )
+        for model, label in undecided()
+    ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.restored import KEPT
 
 
 class ErasedUser(models.Model):
@@ -21,6 +24,7 @@ class ErasedUser(models.Model):
     deleted = models.BooleanField(db_default=False, default=False)
 
     kept_by_flush = True
+    after_restore: ClassVar[str] = KEPT
 
     class Meta:
         db_table = "erased_users"

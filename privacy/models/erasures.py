@@ -15,6 +15,7 @@ from django.db.models import Q
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest
+from findme.core.db.restored import KEPT
 from privacy.models.ledger import COUNTED
 
 _SECTIONS = "|".join(COUNTED)
@@ -47,6 +48,7 @@ class Erasure(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "approved erasures"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     request = foreign_key("privacy.DataSubjectRequest", related_name="erasures", null=True)
@@ -150,6 +152,7 @@ class ErasureStep(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     erasure = foreign_key("privacy.Erasure", related_name="steps")

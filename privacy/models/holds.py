@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp, EarliestToday
+from findme.core.db.restored import KEPT
 from privacy.models.request_choices import Ground
 
 
@@ -45,6 +46,7 @@ class Hold(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     set_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)

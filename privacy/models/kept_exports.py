@@ -22,6 +22,7 @@ class KeptExport(models.Model):
     """
 
     not_copied: ClassVar[str] = "the files are where they were made"
+    after_restore: ClassVar[str] = "exports"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     user_id = models.UUIDField()

@@ -13,6 +13,7 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest, IsSignature
+from findme.core.db.restored import KEPT
 
 COUNTED = (
     *("audit_log", "calls", "erasure", "exports", "files", "log_ins", "matches", "profile", "requests", "snapshots", "vector_import"),
@@ -47,6 +48,7 @@ class LedgerEntry(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     position = models.BigIntegerField(primary_key=True)
     recorded_at = models.DateTimeField(editable=False)
@@ -88,6 +90,7 @@ class LedgerCheckpoint(models.Model):
 
     not_copied: ClassVar[str] = "it belongs to the ledger of one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     position = models.BigIntegerField(primary_key=True)
     digest = models.BinaryField()
@@ -123,6 +126,7 @@ class PendingAction(models.Model):
 
     not_copied: ClassVar[str] = "the triggers of the new database note what is loaded"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     user_id = models.UUIDField()
@@ -150,6 +154,7 @@ class LedgerState(models.Model):
 
     not_copied: ClassVar[str] = "it belongs to the ledger of one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "searches"
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     published_position = models.BigIntegerField(default=0, db_default=Value(0))

@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.restored import KEPT
 from privacy.models.request_choices import (
     ABSOLUTE,
     CLOSED,
@@ -62,6 +63,7 @@ class DataSubjectRequest(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was asked and done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     recorded_at = models.DateTimeField(db_default=ClockTimestamp(), editable=False)
@@ -249,6 +251,7 @@ class RequestRecipient(models.Model):
 
     not_copied: ClassVar[str] = "it proves what was asked and done in one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     request = foreign_key("privacy.DataSubjectRequest", related_name="recipients")

@@ -8,6 +8,7 @@ from django.db import models
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp, IsDigest
+from findme.core.db.restored import KEPT
 
 
 class RetentionApproval(models.Model):
@@ -17,6 +18,7 @@ class RetentionApproval(models.Model):
     """
 
     not_copied: ClassVar[str] = "it permits the deletion of rows of one database"
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     digest = models.BinaryField()

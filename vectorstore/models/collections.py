@@ -44,6 +44,7 @@ class VectorCollection(models.Model):
 
     not_copied: ClassVar[str] = "it names the collections that one database owns, and two databases must not own one collection"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "collections"
 
     name = models.CharField(primary_key=True, max_length=255)
     alias = models.CharField(max_length=255)
@@ -90,6 +91,7 @@ class StoreState(models.Model):
 
     not_copied: ClassVar[str] = "it holds the id and the checkpoint of one database, and two databases must not own one collection"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "collections"
     filled_by_migrate: ClassVar[bool] = True
     """A rollback that drops the row loses nothing: another table holds the collections that carry the database's id."""
 
@@ -170,6 +172,7 @@ class Verification(models.Model):
     """One run of ``verify_qdrant`` and its findings by kind."""
 
     not_copied: ClassVar[str] = "it is the history of one database and its collections"
+    after_restore: ClassVar[str] = "collections"
 
     id = models.BigAutoField(primary_key=True)
     alias = models.CharField(max_length=255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -17,6 +17,7 @@ from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import HasLength, HasOnlyTexts, IsFinite, IsGeoPoint, IsNotZero
 from findme.core.db.fields import RealField
+from findme.core.db.restored import KEPT
 from findme.core.models import StoredModel
 from findme.core.values.json_fields import ExactJSONField
 from vectorstore.models.interests import distinct
@@ -44,6 +45,8 @@ class ProfileEmbedding(StoredModel):
     ``location`` is ``{"lat": degrees, "lon": degrees}``. ``model`` names the embedding model. ``save`` normalizes ``interests``
     (``vectorstore.models.interests``). Plain SQL and ``bulk_create`` do not: then only the point has the normalized texts.
     """
+
+    after_restore: ClassVar[str] = KEPT
 
     written_by_database = frozenset({"updated_at"})
 

@@ -12,6 +12,7 @@ from django.db.models import Value
 
 from findme.core.db.constraints import ForeignKeyConstraint, foreign_key
 from findme.core.db.dates import supported_dates
+from findme.core.db.restored import KEPT
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -26,6 +27,7 @@ class VectorImport(models.Model):
     """
 
     not_copied: ClassVar[str] = "it says how far the rows of one database were imported"
+    after_restore: ClassVar[str] = "imports"
 
     id = models.BigAutoField(primary_key=True)
     place = models.TextField()
@@ -62,6 +64,7 @@ class ImportDigest(models.Model):
     """
 
     not_copied: ClassVar[str] = "it compares the rows of one database with the points of one collection"
+    after_restore: ClassVar[str] = KEPT
 
     user: models.OneToOneField[User, User] = foreign_key(settings.AUTH_USER_MODEL, related_name="import_digest", primary_key=True)
     import_id = models.BigIntegerField()

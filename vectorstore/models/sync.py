@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
+from findme.core.db.restored import KEPT
 
 
 class QueueEntry(models.Model):
@@ -33,6 +34,7 @@ class QueueEntry(models.Model):
 
     not_copied: ClassVar[str] = "the triggers of the new database queue every user that is loaded"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = KEPT
 
     id = models.BigAutoField(primary_key=True)
     user_id = models.UUIDField(null=True)
@@ -61,6 +63,7 @@ class SyncLease(models.Model):
 
     not_copied: ClassVar[str] = "it is held by a worker of one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "workers"
 
     user_id = models.UUIDField(primary_key=True)
     worker_id = models.UUIDField()
@@ -80,6 +83,7 @@ class SyncWorker(models.Model):
 
     not_copied: ClassVar[str] = "it is a running worker of one database"
     kept_by_flush: ClassVar[bool] = True
+    after_restore: ClassVar[str] = "workers"
 
     id = models.UUIDField(primary_key=True)
     host = models.TextField()
@@ -100,6 +104,7 @@ class QuarantinedUser(models.Model):
     """A user whose data Qdrant rejected. Sync skips the user until the user changes or an operator retries."""
 
     not_copied: ClassVar[str] = "it says what Qdrant rejected for one database, and the new one tries every user again"
+    after_restore: ClassVar[str] = "workers"
 
     user_id = models.UUIDField(primary_key=True)
     reason = models.TextField()
