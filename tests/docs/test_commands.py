@@ -17,8 +17,10 @@ import pytest
 from django.apps import apps
 from django.core.management import CommandParser, call_command, get_commands, load_command_class
 
+from accounts.confirmation import Unconfirmed
 from accounts.management.commands.unlock_login import Unlocked
 from backups.listing import Listed
+from backups.management.commands.prepare_restored_database import Prepared
 from backups.manifest import Manifest
 from backups.proof.deep import Proof
 from backups.proof.status import BackupStatus, FailedProof, LastBackup, LastProof
@@ -91,10 +93,13 @@ RESULTS: dict[str, list[type]] = {
     "verify_certificate": [Certificate],
     "ledger_keys": [LedgerKeys],
     "unlock_login": [Unlocked],
+    "confirm_staff": [Unconfirmed],
+    "prepare_restored_database": [Prepared],
 }
 """Results that the commands print with ``--json``."""
 MORE = {
     "anonymize_user": {"k"},
+    "confirm_staff": {"confirmed", "left", "unconfirmed"},
     "list_backups": {"backups"},
     "prune_backups": {"dry_run"},
     "restore_drill": {"manifest", "proof"},

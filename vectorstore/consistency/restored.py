@@ -66,11 +66,12 @@ def forget_collections(*, new_id: bool = False) -> str:
     return f"{counted(forgotten, 'collection')} of the time of the backup {'was' if forgotten == 1 else 'were'} forgotten."
 
 
-def register_found(client: QdrantClient) -> Registered:
+def register_found(client: QdrantClient, *, compared: bool) -> Registered:
     """Register the collections that Qdrant has for this database: the target of the alias as live, the others as retained until an operator drops them.
 
-    A collection that is registered already keeps its definition. Saved settings of collections that are gone are forgotten. The points are not compared, so a
-    retained collection may differ from PostgreSQL: ``verify_qdrant --repair`` makes it agree. Call this only under ``collection_lock``.
+    A collection that is registered already keeps its definition. Saved settings of collections that are gone are forgotten. ``compared`` says that the live
+    collection agrees with PostgreSQL. Otherwise no worker writes until ``verify_qdrant --repair`` has compared the stores: PostgreSQL gets a checkpoint that no
+    collection has. A retained collection may differ in any case. Call this only under ``collection_lock``.
     """
     target, own, live = alias_target(client), database_id(), None
     retained, others = list[str](), list[str]()
@@ -86,11 +87,13 @@ def register_found(client: QdrantClient) -> Registered:
     with transaction.atomic():
         state = StoreState.locked()
         state.saved_settings = {name: saved for name, saved in state.saved_settings.items() if name in names}
-        state.save(update_fields=["saved_settings"])
+        if not compared:
+            state.checkpoint, state.pending_checkpoint, state.checkpoint_at = _unknown_checkpoint(), None, datetime.now(UTC)
+        state.save()
         registry.rows().filter(state=State.LIVE).exclude(name=live).update(state=State.RETAINED)
         for name in filter(None, [*retained, live]):
             _register(client, name, is_live=name == live)
-    for name in filter(None, [live, *retained]):
+    for name in filter(None, [live, *retained] if compared else []):
         write_checkpoint(client, name)
     return Registered(live, tuple(retained), tuple(others))
 
@@ -105,14 +108,9 @@ def raise_above_found(client: QdrantClient) -> int:
     return found
 
 
-def require_comparison() -> None:
-    """Keep workers from writing until ``verify_qdrant --repair`` has compared the stores: store a checkpoint that no collection has."""
+def _unknown_checkpoint() -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    with transaction.atomic():
-        state = StoreState.locked()
-        state.checkpoint = {"id": str(uuid4()), "version": last_allocated(), "at": now, "newest": {}}
-        state.pending_checkpoint, state.checkpoint_at = None, datetime.now(UTC)
-        state.save(update_fields=["checkpoint", "pending_checkpoint", "checkpoint_at"])
+    return {"id": str(uuid4()), "version": last_allocated(), "at": now, "newest": {}}
 
 
 def _may_exist(download: dict[str, Any]) -> bool:

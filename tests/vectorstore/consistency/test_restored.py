@@ -27,7 +27,6 @@ from vectorstore.consistency.restored import (
     forget_collections,
     raise_above_found,
     register_found,
-    require_comparison,
 )
 from vectorstore.consistency.versions import MARGIN, allocate_version, last_allocated
 from vectorstore.models import QuarantinedUser, QueueEntry, StoreState, SyncLease, SyncWorker, VectorCollection, VectorImport, Verification
@@ -59,9 +58,9 @@ def set_sequence(value: int) -> None:
         cursor.execute("SELECT setval('vector_sync_version', %s)", [value])
 
 
-def found() -> Registered:
+def found(*, compared: bool = True) -> Registered:
     with qdrant() as client:
-        return register_found(client)
+        return register_found(client, compared=compared)
 
 
 def exists(name: str) -> bool:
@@ -217,8 +216,7 @@ def test_comparison__is_required_before_a_worker_writes(live: str) -> None:
     with qdrant() as client:
         reset_checkpoint(client)
     forget_collections()
-    found()
-    require_comparison()
+    found(compared=False)
     enqueue([user_id])
     preflight._compared.clear()  # as in a new process, or on a new connection
     with pytest.raises(RestoreDetected, match="one of the two was restored to an older copy"):

@@ -1,7 +1,11 @@
 from django.db import models
 
+from findme.core.db.restored import KEPT
+
 
 class Note(models.Model):
+    after_restore = KEPT
+
     text = models.TextField()
 
     class Meta:
