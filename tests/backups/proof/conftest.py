@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -12,9 +13,17 @@ from backups.create import create_backup
 from backups.destinations.opening import open_destination
 from backups.listing import manifest_in
 from backups.manifest import Manifest
+from backups.proof.collections import COLLECTION
 from privacy.ledger.signing import verifying_keys
 from tests.backups.making import key_pair, request
 from tests.factories import ProfileEmbeddingFactory
+from tests.qdrant import QdrantServer
+from vectorstore.catalog.alias import alias_target
+from vectorstore.consistency.version_digest import version_digest
+from vectorstore.models import QueueEntry, StoreState, VectorCollection
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.schema.initialize import initialize
+from vectorstore.sync.inline import sync_users
 
 NAME = "Erika Unmistakable"
 
@@ -64,3 +73,33 @@ def scratch_databases() -> set[str]:
             [f"%:{os.getpid()}.%"],
         )
         return {name for (name,) in cursor.fetchall()}
+
+
+@pytest.fixture
+def users(qdrant_server: QdrantServer) -> list[Any]:
+    """Three users with points."""
+    initialize()
+    found = [one.pk for one in ProfileEmbeddingFactory.create_batch(3)]
+    sync_users(found)
+    QueueEntry.objects.all().delete()
+    return found
+
+
+def scratch_collections() -> list[str]:
+    with qdrant() as client:
+        return [one.name for one in client.get_collections().collections if COLLECTION.fullmatch(one.name)]
+
+
+def live_state() -> tuple[Any, ...]:
+    """Return what a deep verification must not change."""
+    with qdrant() as client:
+        target = alias_target(client)
+        assert target is not None
+        metadata = client.get_collection(target).config.metadata
+    return (
+        target,
+        version_digest(target),
+        metadata,
+        list(VectorCollection.objects.values_list("name", "state")),
+        StoreState.current().checkpoint,
+    )

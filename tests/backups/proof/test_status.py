@@ -23,6 +23,7 @@ from findme.core.errors import UserFacingError
 from privacy.ledger.signing import signing_key, verifying_keys
 from tests.backups.manifests import manifest
 from tests.support.commands import manage_here
+from tests.support.database import role
 
 pytestmark = pytest.mark.django_db
 
@@ -175,3 +176,15 @@ def test_restore_drill__newest_complete_backup_of_this_database(
     (place / "unfinished" / "manifest.json").unlink()
     code, _, err = manage_here("restore_drill", place)
     assert (code, err, chosen) == (2, "enough\n", ["good"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_backup_status__role_that_may_only_read_the_two_tables(destination: Destination) -> None:
+    """The role of a monitor."""
+    run("proven")
+    with role() as (name, _password), connection.cursor() as cursor:
+        cursor.execute(f"GRANT SELECT ON backups, backup_verifications TO {name}; SET ROLE {name}")
+        try:
+            assert backup_status().proof is not None
+        finally:
+            cursor.execute(f"RESET ROLE; REVOKE SELECT ON backups, backup_verifications FROM {name}")
