@@ -246,6 +246,7 @@ class Profile(PersonalDataOwner):
             verified=False,
             active=False,
             is_staff=False,
+            unconfirmed_at=None,
             created_at=F("deleted_at"),
         )
 

@@ -80,6 +80,7 @@ def is_empty_row(user_id: UUID) -> bool:
         "is_superuser": False,
         "restricted_at": None,
         "objected_at": None,
+        "unconfirmed_at": None,
     }
 
 
