@@ -10,15 +10,18 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import psycopg
 from django.db import DatabaseError, InterfaceError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from backups.postgresql.cluster import describe_database
 from backups.postgresql.cluster_statements import statements
-from backups.postgresql.connection import Login
+from backups.postgresql.connection import Login, connection_parameters
 from backups.postgresql.scratch import NAME, PREFIX
 from backups.postgresql.tables import quoted
+from findme.core.errors import UserFacingError
 
 END_MILLISECONDS = 30_000
 """How long a session of the role may take to end."""
@@ -54,7 +57,9 @@ def unprivileged_login(scratch: BaseDatabaseWrapper) -> Iterator[Login | None]:
             if not is_superuser:
                 cursor.execute(f"GRANT {role} TO CURRENT_USER")
             cursor.execute(f"ALTER DATABASE {database} OWNER TO {role}")
-            yield Login(before.name, password)
+            login = Login(before.name, password)
+            _require_login(scratch, login)
+            yield login
             cursor.execute(SESSIONS, [END_MILLISECONDS, before.name])
             cursor.execute(f"REASSIGN OWNED BY {role} TO {quoted(before.owner)}")
         except BaseException:
@@ -66,6 +71,17 @@ def unprivileged_login(scratch: BaseDatabaseWrapper) -> Iterator[Login | None]:
         for statement in statements(before, describe_database(scratch)):
             cursor.execute(statement)
         _take_back(scratch, role, before.owner)
+
+
+def _require_login(scratch: BaseDatabaseWrapper, login: Login) -> None:
+    """Raise UserFacingError if the server refuses the role, by its ``pg_hba.conf`` or by the client's certificate."""
+    try:
+        psycopg.connect(make_conninfo(**{**connection_parameters(scratch), "user": login.user, "password": login.password})).close()
+    except psycopg.OperationalError as error:
+        raise UserFacingError(
+            f"The server refuses logins of a new role ({login.user!r}), which keeps a dump from the rights of DATABASE_URL: nothing was restored."
+            " Allow them in pg_hba.conf, or set DATABASE_URL to a role without SUPERUSER and CREATEROLE."
+        ) from error
 
 
 def drop_abandoned_roles(connection: BaseDatabaseWrapper) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
@@ -59,7 +60,7 @@ def guide(guide_template: Database, django_db_blocker: DjangoDbBlocker) -> Itera
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.at_length("compressed", "rows", "quoted", "authorization")
+@pytest.mark.at_length("compressed", "rows", "quoted", "authorization", "no owner", "clean")
 def test_restore_foreign__guide(form: str, guide: Database, tmp_path: Path) -> None:
     name, options = FORMS[form]
     path, before = pg_dump(tmp_path / name, *options), digests()
@@ -196,6 +197,7 @@ def test_restore_foreign__an_error_shows_no_row(guide: Database, tmp_path: Path)
     assert "CONTEXT" not in str(raised.value)
 
 
+@pytest.mark.at_length
 @pytest.mark.long
 @pytest.mark.parametrize(
     "version", installed_versions() or [pytest.param(0, marks=pytest.mark.skip("no PostgreSQL in /usr/lib/postgresql"))]
@@ -215,3 +217,12 @@ def test_restore_foreign__older_server(version: int, django_db_blocker: DjangoDb
                     assert restore_foreign(restored, path).tables is Tables.GUIDE
                     assert digests_of(restored) == before
                     assert owners(restored) == [True]
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW hba_file")
+            Path(cursor.fetchone()[0]).write_text("local all findme trust\n")
+            cursor.execute("SELECT pg_reload_conf()")
+        with scratch() as restored:
+            with pytest.raises(UserFacingError, match=r"refuses logins of a new role .*pg_hba\.conf"):
+                restore_foreign(restored, tmp_path / "a.sql")
+            assert roles_of(restored) == []
+            assert owners(restored) == [True]
