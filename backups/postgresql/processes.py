@@ -23,6 +23,8 @@ NOT_SHOWN = re.compile(
     r"(DETAIL|CONTEXT|LINE \d+|Command was|(pg_\w+|psql): (detail: )?(Query|Command) was):|(pg_\w+|psql): from TOC entry"
 )
 """Parts of an error that quote rows, or whole statements."""
+VALUE = re.compile(r'(?<=: )".*"|(?<=\bvalue )".*"(?= is out of range)')
+"""A quoted value in the sentence of an error. Names of tables and columns follow a word without a colon. A value can have quotes itself, so it ends at the last one."""
 BEGINNING = re.compile(r"(pg_\w+|psql|psql:<stdin>:\d+): |(ERROR|FATAL|HINT): ")
 """The beginning of a part of an error that is shown."""
 NO_ERROR = re.compile(r"(psql:<stdin>:\d+: )?(DEBUG|LOG|INFO|NOTICE|WARNING):")
@@ -157,4 +159,9 @@ def shown_words(errors: str) -> str:
             is_shown = is_error
         if is_shown:
             shown.append(re.sub(r"^(pg_\w+|psql(:<stdin>:\d+)?): (error: |detail: |(?=ERROR|FATAL|PANIC))", "", line))
-    return truncated(" ".join(" ".join(shown).split())).rstrip(".")
+    return truncated(without_values(" ".join(" ".join(shown).split()))).rstrip(".")
+
+
+def without_values(words: str) -> str:
+    """Return the words of PostgreSQL with "..." instead of a value of a row: invalid input syntax for type integer: "someone@example.com"."""
+    return VALUE.sub('"..."', words)

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from backups.destinations.destination import Destination
 from backups.manifest import Manifest
 from backups.models import BackupVerification
+from backups.postgresql.processes import without_values
 from findme.core.commands.explanations import explain_error
 from findme.core.db.expressions import ClockTimestamp
 from findme.core.errors import UserFacingError, one_line, without_detail
@@ -69,5 +70,5 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, DatabaseError):
-        return without_detail(error)
+        return without_values(without_detail(error))
     return one_line(error) if isinstance(error, UserFacingError) else explain_error(error) or type(error).__name__

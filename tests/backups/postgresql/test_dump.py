@@ -247,6 +247,14 @@ def test_dump__older_pg_dump__is_refused_before_it_starts(empty: Database, monke
             "pg_dump: error: connection to server failed: No such file\n\tIs the server running?\n",
             "connection to server failed: No such file Is the server running?",
         ),
+        (
+            'pg_restore: error: COPY failed for table "users": ERROR:  invalid input syntax for type integer: "a"@b"\nCONTEXT:  COPY users, line 1\n',
+            'COPY failed for table "users": ERROR: invalid input syntax for type integer: "..."',
+        ),
+        (
+            'psql:<stdin>:5: ERROR:  value "4915112345678" is out of range for type integer\n',
+            'ERROR: value "..." is out of range for type integer',
+        ),
         ("", ""),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from backups.destinations.destination import Destination
 from backups.management.commands import restore_drill
@@ -134,6 +134,9 @@ def test_error_text__of_postgresql__has_no_row() -> None:
         backup("twice")
     assert "twice" not in error_text(raised.value)
     assert 'duplicate key value violates unique constraint "backups_destination_name_key"' in error_text(raised.value)
+    with pytest.raises(DataError) as raised_by_value, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT 'someone@example.com'::int")
+    assert error_text(raised_by_value.value) == 'invalid input syntax for type integer: "..."'
     assert error_text(KeyboardInterrupt()) == "The run was interrupted."
     assert error_text(UserFacingError("It is damaged.")) == "It is damaged."
 
