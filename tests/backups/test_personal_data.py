@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backups.models import Backup
+from backups.models import Backup, BackupVerification
 from backups.personal_data import oldest_backup
 from privacy.registry import registry
 
@@ -34,3 +34,14 @@ def test_oldest_backup__is_what_privacy_waits_for() -> None:
     assert oldest_backup() == registry.oldest_copy() == NOW - timedelta(days=1)
     backup("only videos", 5, is_complete=False)
     assert registry.oldest_copy() == NOW - timedelta(days=5)
+
+
+def test_oldest_restored_apart__is_what_privacy_waits_for() -> None:
+    """A deep verification that was killed has left a scratch database. The backup itself can be gone."""
+    run = BackupVerification.objects.create(
+        destination="/backups", name="old", database="1/findme", taken_at=NOW - timedelta(days=7), is_complete=True
+    )
+    assert registry.oldest_copy() == NOW - timedelta(days=7)
+    run.finished_at = NOW
+    run.save()
+    assert registry.oldest_copy() is None
