@@ -11,6 +11,7 @@ from backups.create import remove_unfinished
 from backups.destinations.destination import Destination
 from backups.listing import Listed, list_recorded
 from backups.lock import backup_lock
+from backups.models import BackupVerification
 from backups.postgres import database_of
 from backups.retention import Keep, kept
 from privacy.ledger.signing import verifying_keys
@@ -38,7 +39,7 @@ def prune_backups(destination: Destination, keep: Keep, *, dry_run: bool) -> Pru
             remove_unfinished(destination, database_of(connection))
             destination.remove_unfinished(UNFINISHED)
         found = list_recorded(destination, verifying_keys())
-        stay = kept((one.manifest for one in found if one.manifest is not None and one.is_good), keep)
+        stay = kept((one.manifest for one in found if one.manifest is not None and one.is_good), keep) | _being_verified(destination)
         good = [one for one in found if one.is_good]
         pruned = Pruned(
             removed=tuple(one for one in good if one.name not in stay),
@@ -50,3 +51,9 @@ def prune_backups(destination: Destination, keep: Keep, *, dry_run: bool) -> Pru
                 destination.delete(one.name)
             list_recorded(destination, verifying_keys())
     return pruned
+
+
+def _being_verified(destination: Destination) -> frozenset[str]:
+    """Return the names of the backups that a deep verification reads now. One that was killed counts until the next one ends its row."""
+    rows = BackupVerification.objects.filter(destination=destination.name, finished_at__isnull=True)
+    return frozenset(rows.values_list("name", flat=True))

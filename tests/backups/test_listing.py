@@ -13,7 +13,7 @@ from backups.create import create_backup
 from backups.destinations.destination import Destination
 from backups.listing import list_backups
 from backups.manifest import Manifest
-from backups.models import Backup
+from backups.models import Backup, BackupVerification
 from backups.prune import prune_backups
 from backups.retention import Keep
 from backups.verify import verify_backup
@@ -86,6 +86,11 @@ def test_prune_backups__keeps_the_newest_complete_one(made: Manifest, place: Pat
     assert (code, out.splitlines()[-1]) == (0, "2 backups removed, 2 kept.")
     assert set(problems(destination)) == {later[1], partial}
     assert set(Backup.objects.filter(gone_at__isnull=True).values_list("name", flat=True)) == {later[1], partial}
+    row = BackupVerification.objects.create(
+        destination=destination.name, name=partial, database="1/findme", taken_at=made.taken_at, is_complete=False
+    )
+    assert prune_backups(destination, EMPTY, dry_run=False).removed == ()
+    BackupVerification.objects.filter(pk=row.pk).update(finished_at=made.taken_at)
     assert prune_backups(destination, EMPTY, dry_run=False).removed[0].name == partial
     assert set(problems(destination)) == {later[1]}
 
