@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
+from backups.create import create_backup
 from backups.destinations.destination import MANIFEST, Destination
 from backups.manifest import Database, Manifest, PostgresqlPart, signed
 from backups.models import BackupVerification
@@ -27,9 +29,10 @@ from backups.verify import verify_backup
 from findme.core.db.advisory_lock import AdvisoryLock, lock_session
 from findme.core.errors import UserFacingError
 from privacy.ledger.signing import signing_key, verifying_keys
-from tests.backups.making import SERVERS
+from tests.backups.making import SERVERS, request
 from tests.backups.proof.conftest import NAME, copied
 from tests.support.commands import manage_here
+from tests.support.database import Database as DatabaseOfTest
 from tests.support.database import role
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nothing_left")]
@@ -199,3 +202,21 @@ def test_reason_without_owners__missing_roles_and_rights() -> None:
             assert "is not a member" in reason_without_owners(connection, description, [])
         finally:
             cursor.execute("RESET ROLE")
+
+
+# --- A backup of an earlier release --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.at_length
+@pytest.mark.long
+@pytest.mark.no_cover
+def test_verify_deep__earlier_release__its_migrations_are_applied(
+    embedded_qdrant: object, migrated: DatabaseOfTest, destination: Destination
+) -> None:
+    """The backup lacks the last migration of this app. It is restored, compared, and then brought up to date."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE backup_verifications; DELETE FROM django_migrations WHERE app = 'backups' AND name <> '0001_backups'")
+    made = create_backup(destination, request())
+    call_command("migrate", verbosity=0)
+    _, proof = verify_deep(destination, made.name, verifying_keys(), (), SERVERS)
+    assert "backups.0002_backup_verifications" in proof.applied_migrations
