@@ -1,6 +1,6 @@
 # Every path here is relative to this folder, because make ends a path at a space.
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test coverage test-dates test-long storm lint build stop lock clean
+.PHONY: help install demo serve test coverage test-dates test-long test-all storm lint build stop lock clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
@@ -49,7 +49,7 @@ serve: install ## Serve the admin on http://127.0.0.1:8000, or on a free port if
 	done; \
 	exit 2
 
-test: install ## Run the tests, in less than five minutes on two cores; more options of pytest: make test OPTIONS="-k search"
+test: install ## Run the tests, in about six minutes on two cores; more options of pytest: make test OPTIONS="-k search"
 	@$(PYTEST) $(OPTIONS)
 
 coverage: install ## Run all tests with branch coverage and its minimum; needs a Qdrant server, as many tests do
@@ -61,10 +61,14 @@ test-dates: install ## Run the tests with other clocks (leap day, end of a year,
 test-long: install ## Run the examples that make test omits: the same properties at other sizes, moments and stores
 	@$(PYTEST) --long $(OPTIONS)
 
+test-all: install ## Run all tests: those of make test and of make test-long
+	@$(PYTEST) --all $(OPTIONS)
+
 storm: install ## Kill workers, imports, baselines and a Qdrant server while others write: make storm SEEDS=50
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/vectorstore/storm -q
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k while_services_write tests/vectorstore/ingest/from_qdrant tests/findme/migrator/baseline
 	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k "killed_over_and_over or killed_at_random or killed__process" tests/privacy
+	@STORM_SEEDS=$(SEEDS) $(PYTHON) -m pytest --long -q -k killed tests/backups
 
 lint: install ## Run ruff, mypy, import-linter, the check of words, and Django's checks with production settings
 	@$(PYTHON) -m ruff check .

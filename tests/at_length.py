@@ -1,6 +1,7 @@
-"""The marker ``at_length``: examples that repeat a property at another size, moment or store. ``make test`` leaves them out; ``make test-long`` runs them.
+"""The marker ``at_length``: examples that repeat a property at another size, moment or store.
 
-Tests of Hypothesis, and tests with the marker ``scaled``, try a fifth of their examples in ``make test``, and all of them in ``make test-long``.
+``make test`` leaves them out. ``make test-long`` runs them only, and ``make test-all`` runs all tests.
+Tests of Hypothesis, and tests with the marker ``scaled``, try a fifth of their examples in ``make test``, and all of them in the others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ ALL_EXAMPLES, FEW_EXAMPLES = 100, 20
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run only the examples that are left out otherwise (the marker at_length)")
+    parser.addoption("--all", action="store_true", help="run all tests: those of a run without --long, and those of a run with it")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,17 +26,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "findme",
         deadline=None,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
-        max_examples=ALL_EXAMPLES if config.getoption("--long") else FEW_EXAMPLES,
+        max_examples=ALL_EXAMPLES if config.getoption("--long") or config.getoption("--all") else FEW_EXAMPLES,
     )
     hypothesis.settings.load_profile("findme")
 
 
 def examples(number: int) -> int:
-    """Return ``number`` in ``make test-long`` and a fifth of it in ``make test``."""
+    """Return ``number``, and a fifth of it in ``make test``."""
     return -(-number * hypothesis.settings().max_examples // ALL_EXAMPLES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
     at_length, sampled = bool(config.getoption("--long")), samples(items)
     chosen, others = list[pytest.Item](), list[pytest.Item]()
     for item in items:
