@@ -1,4 +1,4 @@
-"""Seeds of tests that kill processes at random moments. ``make storm SEEDS=n`` runs n of each."""
+"""Seeds of tests that kill processes at random moments. ``make storm SEEDS=n`` runs n of each, and the other targets run few."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def storm_seeds(number: int) -> range:
     return range(int(os.environ.get("STORM_SEEDS", number)))
 
 
-def kill_seeds(quick: int, at_length: int = 12) -> list[Any]:
+def kill_seeds(quick: int, at_length: int = 7) -> list[Any]:
     """Return ``quick`` seeds for ``make test``, and those up to ``at_length`` for ``make test-long``, or all of ``make storm SEEDS=n``."""
     number = os.environ.get("STORM_SEEDS")
     if number is not None:

@@ -149,7 +149,7 @@ def test_convert__some_tables__killed__creates_the_others_and_their_foreign_keys
 
 @pytest.mark.at_length
 @pytest.mark.long
-@pytest.mark.parametrize("seed", storm_seeds(4))
+@pytest.mark.parametrize("seed", storm_seeds(2))
 def test_baseline__killed_while_services_write__ends_in_the_same_catalog(guide: Database, template: Database, seed: int) -> None:
     before = rows(guide)
     with Writers(guide.connect, pause=0.01) as writers:

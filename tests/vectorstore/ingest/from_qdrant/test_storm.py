@@ -115,7 +115,7 @@ def run_until_killed(file: Path, pages: int, seconds: float) -> int:
 @pytest.mark.long
 @pytest.mark.at_length
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("seed", storm_seeds(4))
+@pytest.mark.parametrize("seed", storm_seeds(2))
 def test_import__killed_while_services_write__loses_nothing(every_store_in_turn: str, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     users = sorted(UserFactory.create_batch(USERS), key=lambda user: user.pk)
