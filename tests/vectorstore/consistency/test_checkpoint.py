@@ -655,7 +655,10 @@ def test_remove_sentinel__row_locked_by_a_renewal__waits(live: str) -> None:
 
 def is_waiting_for_a_row() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE datname = current_database() AND NOT granted AND locktype = 'transactionid'"
+        )
         return bool(cursor.fetchone()[0])
 
 

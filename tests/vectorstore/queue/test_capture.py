@@ -30,6 +30,9 @@ OTHER_VECTOR = [0.0, 1.0] + [0.0] * 510
 URGENT, NORMAL = True, False
 """Whether an entry overtakes the others."""
 TIMEOUTS = "SET lock_timeout = '60s'; SET statement_timeout = '100s'"
+WAITS_FOR_A_ROW = """
+    SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted AND locktype = 'transactionid'
+"""
 
 
 def queued() -> list[tuple[UUID | None, bool]]:
@@ -489,7 +492,7 @@ def test_update__waited_for_another_update__is_compared_with_its_result(writer: 
     with connect() as other:
         other.execute("UPDATE users SET gender = 'male' WHERE id = %s", [ANN])
         waiting = in_thread(lambda: ask("UPDATE users SET gender = 'female' WHERE id = %s", ANN))
-        wait_until(lambda: writer.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").fetchone())
+        wait_until(lambda: writer.execute(WAITS_FOR_A_ROW).fetchone())
         other.commit()
         waiting.result()
     assert queued() == [(ANN, NORMAL), (ANN, NORMAL)]

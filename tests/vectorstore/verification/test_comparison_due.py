@@ -34,6 +34,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_recheck_delay")
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WARNING = "Changes from before 2026-05-01 12:00:00 UTC may be missing in Qdrant: triggers were repaired then, and the stores have not been compared since."
+LOCKS_OF_USERS = """
+    SELECT FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'ShareRowExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 KILLED = """
 import os, signal
 from django.core.management import call_command
@@ -92,7 +96,7 @@ def test_repair__killed_while_repairing_triggers__repairs_and_records_nothing(li
     delete_without_capture(deleted)
     before = trigger_problems()
     assert run_python(KILLED.format(function="note_comparison_due"))[0] == -signal.SIGKILL
-    wait_until(lambda: not ask("SELECT FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'ShareRowExclusiveLock'"))
+    wait_until(lambda: not ask(LOCKS_OF_USERS))
     assert (trigger_problems(), comparison_due_at()) == (before, None)
     assert verify(repairing=True).queued == 1
     assert comparison_due_at() is None

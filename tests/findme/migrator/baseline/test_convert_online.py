@@ -199,7 +199,8 @@ def test_convert__new_rows_that_break_a_rule__are_refused_from_the_first_step_on
 # --- Index builds that fail ------------------------------------------------------------------------------------------------------------
 
 
-WAITING = "SELECT pid FROM pg_stat_activity WHERE query LIKE %s AND wait_event_type = 'Lock'"
+WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s AND wait_event_type = 'Lock'"
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s"
 
 
 def test_convert__build_of_an_index_is_cancelled__drops_the_invalid_index(guide: Database, target: dict[str, Table]) -> None:
@@ -215,7 +216,7 @@ def test_convert__build_of_an_index_is_cancelled__drops_the_invalid_index(guide:
         def cancel() -> None:
             assert holds.wait(60)
             wait_until(lambda: guide.query(WAITING, "CREATE INDEX CONC%"))
-            guide.query("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE %s", "CREATE INDEX CONC%")
+            guide.query(CANCEL, "CREATE INDEX CONC%")
             wait_until(lambda: guide.query(WAITING, "DROP INDEX CONC%"))
             blocker.execute("ROLLBACK")
 
