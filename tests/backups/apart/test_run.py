@@ -93,12 +93,12 @@ os.kill(os.getpid(), 9)
     caller = subprocess.run([sys.executable, "-c", source], env=os.environ | {"DJANGO_SETTINGS_MODULE": "findme.settings"}, check=False)
     assert caller.returncode == -signal.SIGKILL
     pid = int((tmp_path / "pid").read_text())
-    wait_until(lambda: not _runs(pid))
+    wait_until(lambda: not _is_running(pid))
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
-    return state != "Z" and os.path.exists(f"/proc/{pid}")
+    return state != "Z"
