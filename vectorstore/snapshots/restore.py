@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from django.contrib.postgres.functions import TransactionNow
 from qdrant_client import QdrantClient
@@ -29,7 +30,7 @@ from vectorstore.consistency.versions import highest, last_allocated, raise_abov
 from vectorstore.models import VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
-from vectorstore.rebuild.acceptance import accept
+from vectorstore.rebuild.acceptance import AcceptanceResult, accept
 from vectorstore.rebuild.build import TIMEOUT_SECONDS, complete, next_name
 from vectorstore.rebuild.promote import Promotion, promote, reconcile, require_no_losses
 from vectorstore.retention.drop import drop
@@ -53,6 +54,20 @@ NEXT_STEP = (
 """After a failed check. A rebuild resumes its collection, and a restore drops it."""
 
 log = logging.getLogger("findme.vectorstore.restore")
+
+
+Files: TypeAlias = Sequence[tuple[Contents, str]]
+"""The files of one snapshot, with their SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredCollection:
+    """A collection that is not live yet. ``removed`` points of the snapshot differed from PostgreSQL, ``written`` are new, ``found`` were equal."""
+
+    acceptance: AcceptanceResult
+    removed: int
+    written: int
+    found: int
 
 
 @dataclass(frozen=True)
@@ -89,39 +104,61 @@ def restore(
     the snapshot hold more unique vectors than the ``limit`` allows.
     """
     limit = limit or DiscardLimit()
+    files = read_files(paths, sha256=sha256, report=report)
+    with collection_lock():
+        with qdrant() as client:
+            servers = every_node(client, nodes)
+            _prepare(client, limit)
+        made = restore_into_new(files, servers, limit=limit, min_recall=min_recall, seconds=seconds, timeout=timeout, report=report)
+        done = promote(made.acceptance, retain=retain, limit=limit)
+    return RestoreResult(**vars(done), removed=made.removed, written=made.written, found=made.found, unique_vectors=limit.total)
+
+
+def read_files(paths: Sequence[Path], *, sha256: str = "", report: Report = ignore_progress) -> Files:
+    """Return the contents and the checksum of each file of one snapshot. Raises UserFacingError as ``restore`` does for them."""
     refuse_embedded("snapshots")
     contents = read_set(paths)
     if sha256 and len(paths) > 1:
         raise UserFacingError(
             f"--sha256 {sha256!r} is for one file, but {len(paths)} are named. Omit it: download has written a .sha256 file for each."
         )
-    sums = [_verify_sha256(path, sha256, report) for path in paths]
-    with collection_lock():
+    return [(one, _verify_sha256(path, sha256, report)) for one, path in zip(contents, paths, strict=True)]
+
+
+def restore_into_new(
+    files: Files,
+    servers: Sequence[Node],
+    *,
+    limit: DiscardLimit,
+    min_recall: float | None,
+    seconds: float,
+    timeout: float,
+    report: Report,
+) -> RestoredCollection:
+    """Restore the snapshot into a new collection that is equal to PostgreSQL and accepted. The alias does not move. Only under ``collection_lock``.
+
+    The collection is dropped after an error. Raises as ``restore`` does.
+    """
+    with qdrant() as client:
+        name = next_name(client)
+        registry.reserve(name, UNVERIFIED)
+    try:
         with qdrant() as client:
-            servers = every_node(client, nodes)
-            _prepare(client, limit)
-            name = next_name(client)
-            registry.reserve(name, UNVERIFIED)
-        try:
-            with qdrant() as client:
-                _recover(client, servers, name, list(zip(contents, sums, strict=True)), limit, seconds, report)
-                log.info("%s was restored from the snapshot. Workers write it from now on.", name)
-                removed = remove_stale_points(client, name, report)
-                _store_definition(client, name)
-            log.info(
-                "%s deleted.", counted(removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were")
-            )
-            backfilled = complete(name, timeout=timeout, report=report)
-            accepted = accept(name, min_recall=min_recall, report=report)
-        except UserFacingError as error:
-            # If this fails, the next run drops the collection.
-            with suppress(UserFacingError), qdrant() as client:
-                drop(client, [name])
-            if isinstance(error, registry.AliasNotMoved):
-                raise registry.AliasNotMoved(error.problem, NEXT_STEP) from error
-            raise
-        done = promote(accepted, retain=retain, limit=limit)
-    return RestoreResult(**vars(done), removed=removed, written=backfilled.written, found=backfilled.found, unique_vectors=limit.total)
+            _recover(client, servers, name, files, limit, seconds, report)
+            log.info("%s was restored from the snapshot. Workers write it from now on.", name)
+            removed = remove_stale_points(client, name, report)
+            _store_definition(client, name)
+        log.info("%s deleted.", counted(removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were"))
+        backfilled = complete(name, timeout=timeout, report=report)
+        accepted = accept(name, min_recall=min_recall, report=report)
+    except UserFacingError as error:
+        # If this fails, the next run drops the collection.
+        with suppress(UserFacingError), qdrant() as client:
+            drop(client, [name])
+        if isinstance(error, registry.AliasNotMoved):
+            raise registry.AliasNotMoved(error.problem, NEXT_STEP) from error
+        raise
+    return RestoredCollection(accepted, removed, backfilled.written, backfilled.found)
 
 
 def _verify_sha256(path: Path, sha256: str, report: Report) -> str:
@@ -158,7 +195,7 @@ def _recover(
     client: QdrantClient,
     servers: Sequence[Node],
     name: str,
-    files: Sequence[tuple[Contents, str]],
+    files: Files,
     limit: DiscardLimit,
     seconds: float,
     report: Report,

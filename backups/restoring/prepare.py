@@ -1,0 +1,70 @@
+"""What a restore does in the restored database before anybody else sees it. Each function runs in a process of its own (``backups.apart``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+from backups.restoring.fit import end_past
+from findme.core.commands.progress import Report
+from findme.core.errors import UserFacingError
+from privacy.actions.replay import replay
+from vectorstore.consistency.restored import forget_collections, raise_above_found
+from vectorstore.qdrant.connection import qdrant
+from vectorstore.retention.unique_vectors import DiscardLimit
+from vectorstore.schema.initialize import initialize
+from vectorstore.snapshots.aside import make_aside
+
+
+def make_fit(*, new_id: bool, report: Report) -> dict[str, Any]:
+    """Apply newer migrations, end what belongs to the time of the backup, and repeat the erasures since.
+
+    The Qdrant of this process is an empty embedded one: the collections of the live database are not written. Raises UserFacingError if a user must
+    wait, for example because a store of files does not answer.
+    """
+    call_command("migrate", verbosity=0, interactive=False)
+    ended = list(end_past(new_id=new_id))
+    repeated: dict[str, int] = {}
+    rectifications: list[str] = []
+    if settings.ERASURE_LEDGER_URL:
+        initialize()
+        result = replay()
+        for user_id, reason in result.waiting.items():
+            raise UserFacingError(f"The erasures since the backup cannot all be repeated, such as that of {user_id}: {reason}")
+        repeated, rectifications = result.repeated, [str(user_id) for user_id in result.rectifications]
+        forget_collections()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    return {"ended": ended, "is_replayed": bool(settings.ERASURE_LEDGER_URL), "repeated": repeated, "rectifications": rectifications}
+
+
+def make_collection(
+    *,
+    name: str,
+    snapshots: list[str],
+    nodes: list[str],
+    min_recall: float | None,
+    discard_vectors: int,
+    seconds: float,
+    timeout: float,
+    report: Report,
+) -> dict[str, Any]:
+    """Make the collection ``name`` from the snapshots, or from PostgreSQL without one, and accept it. The alias does not move."""
+    with qdrant() as client:
+        raise_above_found(client)
+    made = make_aside(
+        [Path(path) for path in snapshots],
+        name=name,
+        nodes=nodes,
+        min_recall=min_recall,
+        limit=DiscardLimit(discard_vectors),
+        seconds=seconds,
+        timeout=timeout,
+        report=report,
+    )
+    return asdict(made)
