@@ -1,11 +1,12 @@
 """Databases for a restore, which are dropped afterwards, by the next run if their own was killed.
 
-The name of a scratch database has the key of an advisory lock. The run takes the lock before it creates the database, and holds it until it has
+The name of a scratch database has a hash of the name of the database that it is for, and the key of an advisory lock. The run takes the lock before it creates the database, and holds it until it has
 dropped the database. So a scratch database whose lock is free belongs to no run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -24,7 +25,7 @@ from findme.core.db.session import without_time_limits
 from findme.core.errors import UserFacingError, without_detail
 
 PREFIX = "findme_scratch_"
-NAME = re.compile(rf"{PREFIX}([0-7][0-9a-f]{{15}})")
+NAME = re.compile(rf"{PREFIX}[0-9a-f]{{8}}_([0-7][0-9a-f]{{15}})")
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 LOCALES = {"i": "ICU_LOCALE", "b": "BUILTIN_LOCALE"}
 # Locks of all databases are listed, whichever database the other run is connected to.
@@ -32,14 +33,18 @@ HELD = "SELECT classid::bigint << 32 | objid::bigint FROM pg_locks WHERE locktyp
 
 
 @contextmanager
-def scratch_database(connection: BaseDatabaseWrapper, description: DatabaseDescription, purpose: str) -> Iterator[BaseDatabaseWrapper]:
+def scratch_database(
+    connection: BaseDatabaseWrapper, description: DatabaseDescription, purpose: str, *, of: str | None = None
+) -> Iterator[BaseDatabaseWrapper]:
     """Create an empty database with the encoding and the locale of ``description``, and yield a connection to it.
+
+    It is for the database ``of``, by default that of ``connection``.
 
     The database is dropped after the block, unless the block has renamed it. ``purpose`` ("restore") is in the comment on the database.
     Raises UserFacingError if the database cannot be created.
     """
     key = secrets.randbits(63)
-    name = f"{PREFIX}{key:016x}"
+    name = f"{_prefix(connection, of)}{key:016x}"
     with closing(connection.copy()) as session, without_time_limits(session):
         lock = AdvisoryLock(session, key)
         if not lock.try_acquire():
@@ -60,11 +65,11 @@ def connection_to(connection: BaseDatabaseWrapper, name: str) -> BaseDatabaseWra
     return other
 
 
-def abandoned_databases(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the scratch databases that a killed run has left, and that this role may drop."""
+def abandoned_databases(connection: BaseDatabaseWrapper, *, of: str | None = None) -> list[str]:
+    """Return the scratch databases for ``of``, by default the database of ``connection``, that a killed run has left, and that this role may drop."""
     with connection.cursor() as cursor:
         # The names first: a lock that is taken in the meantime is then found.
-        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s AND pg_has_role(datdba, 'MEMBER')", [f"{PREFIX}%"])
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s AND pg_has_role(datdba, 'MEMBER')", [f"{_prefix(connection, of)}%"])
         names = [name for (name,) in cursor.fetchall() if NAME.fullmatch(name)]
     return sorted(without_run(connection, names))
 
@@ -77,12 +82,17 @@ def without_run(connection: BaseDatabaseWrapper, names: Iterable[str]) -> frozen
     return frozenset(name for name in names if (found := NAME.fullmatch(name)) and int(found[1], 16) not in held)
 
 
-def drop_abandoned_databases(connection: BaseDatabaseWrapper) -> list[str]:
+def drop_abandoned_databases(connection: BaseDatabaseWrapper, *, of: str | None = None) -> list[str]:
     """Drop them, and return their names."""
-    names = abandoned_databases(connection)
+    names = abandoned_databases(connection, of=of)
     for name in names:
         _drop(connection, name)
     return names
+
+
+def _prefix(connection: BaseDatabaseWrapper, of: str | None) -> str:
+    name = of or str(connection.settings_dict["NAME"])
+    return f"{PREFIX}{hashlib.sha256(name.encode()).hexdigest()[:8]}_"
 
 
 def _create(session: BaseDatabaseWrapper, name: str, description: DatabaseDescription) -> None:

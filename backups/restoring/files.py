@@ -20,10 +20,10 @@ from findme.core.errors import UserFacingError
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The files of a backup on this machine. ``description`` and ``dump`` are None without PostgreSQL's part, ``snapshots`` are empty without Qdrant's."""
+    """The files of a backup on this machine. ``snapshots`` are empty without Qdrant's part."""
 
-    description: DatabaseDescription | None
-    dump: Path | None
+    description: DatabaseDescription
+    dump: Path
     snapshots: tuple[Path, ...]
 
 
@@ -33,28 +33,36 @@ def fetch(
     folder: Path,
     identities: Sequence[Identity],
     *,
-    only_postgresql: bool = False,
-    only_qdrant: bool = False,
+    with_qdrant: bool,
     report: Report = ignore_progress,
 ) -> Fetched:
-    """Write the files of the backup to ``folder``. Every size and checksum has been compared with the manifest when this returns.
+    """Write the files of the backup, which has a part of PostgreSQL, to ``folder``. Every size and checksum is that of the manifest when this returns.
 
     Raises UserFacingError, which names the file, for a damaged or missing file, a missing or wrong key and too little room, and StoreUnavailable.
     """
-    postgresql = None if only_qdrant else manifest.postgresql
-    nodes = () if only_postgresql or manifest.qdrant is None else manifest.qdrant.nodes
-    files = [*(() if postgresql is None else (postgresql.cluster, postgresql.dump)), *(node.file for node in nodes)]
+    assert manifest.postgresql is not None
+    snapshots = [node.file for node in manifest.qdrant.nodes] if manifest.qdrant is not None and with_qdrant else []
+    files = [manifest.postgresql.cluster, manifest.postgresql.dump, *snapshots]
+    description, dump, *paths = fetch_files(destination, manifest, files, folder, identities, report)
+    return Fetched(_description(description), dump, tuple(paths))
+
+
+def fetch_files(
+    destination: Destination,
+    manifest: Manifest,
+    files: Sequence[File],
+    folder: Path,
+    identities: Sequence[Identity],
+    report: Report = ignore_progress,
+) -> list[Path]:
+    """Write these files of the backup to ``folder``, and return their paths. Raises as ``fetch`` does."""
     require_room(folder, sum(file.plain_size for file in files))
-    paths, done = {}, 0
+    paths, done = list[Path](), 0
     for file in files:
-        paths[file.name] = _fetch(destination, manifest.name, file, folder, identities)
+        paths.append(_fetch(destination, manifest.name, file, folder, identities))
         done += file.size
         report(done, sum(one.size for one in files))
-    return Fetched(
-        None if postgresql is None else _description(paths[postgresql.cluster.name]),
-        None if postgresql is None else paths[postgresql.dump.name],
-        tuple(paths[node.file.name] for node in nodes),
-    )
+    return paths
 
 
 def require_room(folder: Path, size: int) -> None:
