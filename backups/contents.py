@@ -55,7 +55,7 @@ def restore_dump(
 
     PostgreSQL runs what the dump says before its last byte is compared. So verify the backup first. ``with_owners`` as in ``restore_stream``.
     """
-    with restore_stream(target, int(part.dump_version.partition(".")[0]), with_owners=with_owners) as stream:
+    with restore_stream(target, part.dump_major, with_owners=with_owners) as stream:
         backup.load(part.dump, cast("BinaryIO", _Reporting(cast("BinaryIO", stream), report, part.dump.plain_size)))
 
 

@@ -94,6 +94,16 @@ class PostgresqlPart:
     dump: File
     cluster: File
 
+    @property
+    def dump_major(self) -> int:
+        """The major version of the ``pg_dump`` that made the dump."""
+        return int(self.dump_version.partition(".")[0])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of all tables."""
+        return sum(table.rows for table in self.tables.values())
+
 
 @dataclass(frozen=True, slots=True, config=STRICT)
 class NodeSnapshot:

@@ -69,7 +69,9 @@ def abandoned_databases(connection: BaseDatabaseWrapper, *, of: str | None = Non
     """Return the scratch databases for ``of``, by default the database of ``connection``, that a killed run has left, and that this role may drop."""
     with connection.cursor() as cursor:
         # The names first: a lock that is taken in the meantime is then found.
-        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s AND pg_has_role(datdba, 'MEMBER')", [f"{_prefix(connection, of)}%"])
+        cursor.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s AND pg_has_role(datdba, 'MEMBER')", [f"{_prefix(connection, of)}%"]
+        )
         names = [name for (name,) in cursor.fetchall() if NAME.fullmatch(name)]
     return sorted(without_run(connection, names))
 

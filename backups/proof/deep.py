@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from backups.apart.run import run_apart
+from backups.checks import require_known_migrations, require_snapshot_version
 from backups.contents import StoredBackup, described_database, extract_snapshots, require_equal_digests, restore_dump
 from backups.destinations.destination import Destination
 from backups.listing import manifest_in
@@ -37,9 +38,8 @@ from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.advisory_lock import AdvisoryLock, describe_holder, lock_session
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
-from findme.migrator.version import read_migration_files
 from vectorstore.qdrant.connection import is_embedded, qdrant
-from vectorstore.snapshots.nodes import every_node, version_of
+from vectorstore.snapshots.nodes import every_node
 
 if TYPE_CHECKING:
     from privacy.ledger.signing import VerifyingKeys
@@ -148,13 +148,7 @@ def _require_provable(manifest: Manifest, identities: Sequence[Identity], server
             f"{manifest.name!r} is a backup of another database, {manifest.database.name!r} of the server {manifest.database.system_identifier}: nothing was"
             " done. Check DATABASE_URL, or add --other-database."
         )
-    known = read_migration_files().names
-    unknown = [migration for migration in part.migrations if migration not in known]
-    if unknown:
-        raise UserFacingError(
-            f"{manifest.name!r} is of a later release of FindMe: this one does not have the migration {unknown[0]!r}. Install version"
-            f" {manifest.app_version} or later, then run the command again."
-        )
+    require_known_migrations(manifest, part)
     if manifest.is_encrypted and not identities:
         raise UserFacingError(
             f"{manifest.name!r} is encrypted: nothing was done. Name the file with the key of one of its recipients with --identity."
@@ -167,16 +161,11 @@ def _require_qdrant(manifest: Manifest, servers: Servers) -> None:
     """Raise if the server does not answer, or cannot take the snapshot: it may be one minor version older than the server."""
     if is_embedded():
         return
-    with qdrant() as client:
-        nodes = every_node(client, servers.urls)
-    if manifest.qdrant is None:
+    if manifest.qdrant is not None:
+        require_snapshot_version(manifest.qdrant, servers.urls)
         return
-    found, made = version_of(nodes[0]), tuple(map(int, manifest.qdrant.server_version.split(".")[:2]))
-    if found[0] != made[0] or not 0 <= found[1] - made[1] <= 1:
-        raise UserFacingError(
-            f"Qdrant {found[0]}.{found[1]} cannot take a snapshot of Qdrant {manifest.qdrant.server_version}: nothing was done. Use the same minor version, or"
-            " one later."
-        )
+    with qdrant() as client:
+        every_node(client, servers.urls)
 
 
 def _restored(backup: StoredBackup, manifest: Manifest, part: PostgresqlPart, servers: Servers, run: Run, report: Report) -> Proof:

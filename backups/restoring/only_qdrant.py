@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backups.checks import require_snapshot_version
+from backups.contents import StoredBackup, extract_snapshots
 from backups.destinations.destination import Destination
 from backups.listing import manifest_in
-from backups.restoring import checks
-from backups.restoring.files import fetch_files
+from backups.restoring.files import require_room
 from backups.restoring.restore import Request
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.errors import UserFacingError
@@ -33,12 +34,11 @@ def restore_only_qdrant(
         raise UserFacingError(
             f"{name!r} has no part of Qdrant: nothing was restored. manage.py reindex_qdrant builds the collection from PostgreSQL."
         )
-    checks.require_snapshot_version(manifest.qdrant, request.servers.urls)
+    require_snapshot_version(manifest.qdrant, request.servers.urls)
     with download_folder(request.folder) as folder:
-        files = [node.file for node in manifest.qdrant.nodes]
-        paths = fetch_files(destination, manifest, files, folder, request.identities, report)
+        require_room(folder, sum(node.file.plain_size for node in manifest.qdrant.nodes))
         return restore(
-            paths,
+            extract_snapshots(StoredBackup(destination, name, request.identities), manifest.qdrant, folder, report),
             nodes=request.servers.urls,
             min_recall=request.min_recall,
             limit=DiscardLimit(request.discard_vectors),

@@ -21,7 +21,7 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.aside import make_aside
 
 
-def make_fit(*, new_id: bool, report: Report) -> dict[str, Any]:
+def make_fit(*, new_id: bool, report: Report) -> dict[str, Any]:  # noqa: ARG001  # run_apart passes it
     """Apply newer migrations, end what belongs to the time of the backup, and repeat the erasures since.
 
     The Qdrant of this process is an empty embedded one: the collections of the live database are not written. Raises UserFacingError if a user must

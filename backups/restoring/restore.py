@@ -19,6 +19,8 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from backups.apart.run import run_apart
+from backups.checks import require_known_migrations, require_snapshot_version
+from backups.contents import StoredBackup
 from backups.destinations.destination import Destination
 from backups.listing import manifest_in
 from backups.lock import backup_lock
@@ -26,15 +28,15 @@ from backups.manifest import Manifest
 from backups.postgresql.restore import restore_program
 from backups.postgresql.scratch import drop_abandoned_databases, scratch_database
 from backups.qdrant import Servers
-from backups.restoring import checks
-from backups.restoring.contents import fill, major, require_roles
 from backups.restoring.files import Fetched, fetch
 from backups.restoring.journal import Entry, Journal, open_journal
 from backups.restoring.maintenance import find, maintenance_session, name_of
 from backups.restoring.prepare import make_collection, make_fit
 from backups.restoring.rights import require_rights
+from backups.restoring.scratch_contents import fill, require_roles
 from backups.restoring.switch import begin, note_scratch, recover, switch
 from backups.restoring.switched_stores import SwitchedQdrant, UnchangedQdrant
+from backups.restoring.target import require_empty, require_ledger, uses_snapshots
 from backups.streams.keys import Identity
 from backups.verify import verify_backup
 from findme.core.commands.progress import Report, ignore_progress
@@ -115,7 +117,9 @@ class Restored:
     seconds: float
 
 
-def restore_backup(destination: Destination, name: str, keys: VerifyingKeys, request: Request, report: Report = ignore_progress) -> Restored:
+def restore_backup(
+    destination: Destination, name: str, keys: VerifyingKeys, request: Request, report: Report = ignore_progress
+) -> Restored:
     """Restore the backup ``name`` and return what was done. An interrupted restore is finished or undone first.
 
     Raises UserFacingError and StoreUnavailable. Then nothing that serves was changed, unless the text says so.
@@ -162,27 +166,25 @@ def _stores_of(entry: Entry) -> SwitchedQdrant:
 def require_restorable(manifest: Manifest, request: Request) -> None:
     """Raise UserFacingError or StoreUnavailable for what would prevent the restore, before it begins."""
     if manifest.postgresql is None:
-        raise UserFacingError(
-            f"{manifest.name!r} has no part of PostgreSQL: nothing was restored. --only qdrant restores its snapshot."
-        )
+        raise UserFacingError(f"{manifest.name!r} has no part of PostgreSQL: nothing was restored. --only qdrant restores its snapshot.")
     if manifest.tables:
         raise UserFacingError(
             f"{manifest.name!r} has some tables only: nothing was restored. --tables brings back the rows of these that are missing."
         )
-    checks.require_known_migrations(manifest)
-    checks.require_ledger()
+    require_known_migrations(manifest, manifest.postgresql)
+    require_ledger()
     live_name = name_of(request.target)
     require_rights(request.target, live_name)
     with maintenance_session(request.target, live_name) as session:
-        restore_program(session, major(manifest.postgresql.dump_version))
+        restore_program(session, manifest.postgresql.dump_major)
     if not request.force and exists(request.target):
         with closing(request.target.copy()) as live:
-            checks.require_empty(live)
+            require_empty(live)
     if not request.with_qdrant:
         return
-    if checks.uses_snapshots(manifest, request.only):
+    if uses_snapshots(manifest, request.only):
         assert manifest.qdrant is not None
-        checks.require_snapshot_version(manifest.qdrant, request.servers.urls)
+        require_snapshot_version(manifest.qdrant, request.servers.urls)
     else:
         with qdrant() as client:
             alias_target(client)  # raises StoreUnavailable
@@ -208,7 +210,9 @@ def _locks(target: BaseDatabaseWrapper) -> Iterator[ExitStack]:
             seconds = settings.MIGRATE_WAIT_SECONDS
 
             def busy() -> UserFacingError:
-                return UserFacingError(f"Another process has been changing the collections for {seconds:g} s: wait for it, then run it again.")
+                return UserFacingError(
+                    f"Another process has been changing the collections for {seconds:g} s: wait for it, then run it again."
+                )
 
             locks.enter_context(lock.held(seconds, busy))
         yield locks
@@ -236,14 +240,13 @@ class _Restore:
         self.journal = journal
         self.locks = locks
         self.report = report
-        self.uses_snapshots = request.with_qdrant and checks.uses_snapshots(manifest, request.only)
+        self.uses_snapshots = request.with_qdrant and uses_snapshots(manifest, request.only)
 
     def run(self, destination: Destination, begun: float) -> Restored:
         target, parent = self.request.target, self.request.folder or self.journal.path.parent
         with self.journal.temporary_folder(parent) as folder:
-            fetched = fetch(
-                destination, self.manifest, folder, self.request.identities, with_qdrant=self.uses_snapshots, report=self.report
-            )
+            stored = StoredBackup(destination, self.manifest.name, self.request.identities)
+            fetched = fetch(stored, self.manifest, folder, with_qdrant=self.uses_snapshots, report=self.report)
             log.info("Every checksum of %s is as in its manifest.", self.manifest.name)
             with maintenance_session(target, name_of(target)) as session:
                 drop_abandoned_databases(session, of=name_of(target))
@@ -252,7 +255,7 @@ class _Restore:
                     require_rights(target, name_of(target), fetched.description.owner)
                 at = time.monotonic()
                 with scratch_database(session, fetched.description, "restore", of=name_of(target)) as scratch:
-                    rows, fit = self.fill(scratch, fetched, folder)
+                    fit = self.fill(scratch, fetched, folder)
                     between = time.monotonic()
                     made = self.make_collection(scratch, fetched) if self.request.with_qdrant else None
                     end = time.monotonic()
@@ -265,11 +268,13 @@ class _Restore:
             taken_at=self.postgresql.snapshot_at,
             database=name_of(target),
             old_database=old_database,
-            rows=rows,
+            rows=self.postgresql.rows,
             ended=tuple(fit["ended"]),
             repeated=fit["repeated"] if fit["is_replayed"] else None,
             rectifications=tuple(fit["rectifications"]),
-            collection=None if made is None else RestoredPoints(
+            collection=None
+            if made is None
+            else RestoredPoints(
                 name=made["acceptance"]["collection"],
                 old_name=old_collection,
                 is_from_snapshot=self.uses_snapshots,
@@ -282,18 +287,21 @@ class _Restore:
             seconds=time.monotonic() - begun,
         )
 
-    def fill(self, scratch: BaseDatabaseWrapper, fetched: Fetched, folder: Path) -> tuple[int, dict[str, Any]]:
-        """Restore PostgreSQL and make it fit to serve. Return the number of rows in the backup, and what ``make_fit`` has done."""
+    def fill(self, scratch: BaseDatabaseWrapper, fetched: Fetched, folder: Path) -> dict[str, Any]:
+        """Restore PostgreSQL and make it fit to serve. Return what ``make_fit`` has done."""
         note_scratch(self.journal, scratch)
         jobs, with_owners = self.request.jobs, self.request.with_owners
-        rows = fill(scratch, self.postgresql, fetched.dump, fetched.description, jobs=jobs, with_owners=with_owners)
-        log.info("PostgreSQL is restored in a scratch database: %s rows, each table with the digest of the manifest.", f"{rows:,}")
+        fill(scratch, self.postgresql, fetched.dump, fetched.description, jobs=jobs, with_owners=with_owners)
+        log.info(
+            "PostgreSQL is restored in a scratch database: %s rows, each table with the digest of the manifest.",
+            f"{self.postgresql.rows:,}",
+        )
         # Nothing in the restored database may reach the live collection.
         changed = {"QDRANT_URL": "", "QDRANT_API_KEY": "", "QDRANT_PATH": str(folder / "qdrant")}
         fit = run_apart(make_fit, scratch, {"new_id": not self.request.with_qdrant}, changed=changed)
         for sentence in fit["ended"]:
             log.info("%s", sentence)
-        return rows, fit
+        return fit
 
     def make_collection(self, scratch: BaseDatabaseWrapper, fetched: Fetched) -> dict[str, Any]:
         """Make the collection of the restored database, and compare every point with it. Return what ``make_collection`` has done."""

@@ -43,4 +43,6 @@ class UnchangedQdrant(SwitchedQdrant):
 
 def _require_same(alias: str) -> None:
     if alias != collection_name():
-        raise UserFacingError(f"The restore that was interrupted is one of {alias!r}. Set QDRANT_COLLECTION to it, then run the command again.")
+        raise UserFacingError(
+            f"The restore that was interrupted is one of {alias!r}. Set QDRANT_COLLECTION to it, then run the command again."
+        )

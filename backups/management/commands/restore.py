@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandParser
 from django.db import connection
 
-from backups.destinations.destination import Destination
 from backups.management.backup_arguments import open_source
 from backups.manifest import Manifest
 from backups.qdrant import Servers
@@ -50,7 +48,9 @@ class Command(FindmeCommand):
             help="postgres: build the collection from PostgreSQL instead of taking the snapshot; qdrant: only the snapshot, PostgreSQL stays",
         )
         parser.add_argument("--identity", type=Path, metavar="FILE", help="the secret key of age, for an encrypted backup")
-        parser.add_argument("--force", action="store_true", help="take the place of a database that is not empty; it stays under another name")
+        parser.add_argument(
+            "--force", action="store_true", help="take the place of a database that is not empty; it stays under another name"
+        )
         parser.add_argument(
             "--into",
             metavar="URL",
@@ -60,10 +60,14 @@ class Command(FindmeCommand):
             "--jobs", type=at_least_one, default=JOBS, metavar="N", help="sessions that restore the dump (default %(default)s)"
         )
         parser.add_argument("--no-owners", action="store_true", help="let all belong to the role of DATABASE_URL, without roles and grants")
-        parser.add_argument("--dry-run", action="store_true", help="read every byte of the backup and check the rights and the versions only")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="read every byte of the backup and check the rights and the versions only"
+        )
         parser.add_argument("--drop-old", action="store_true", help="drop the databases that earlier restores have replaced")
         parser.add_argument("--no-input", "--noinput", action="store_true", help="with --drop-old: do not ask for confirmation")
-        parser.add_argument("--temporary-folder", type=Path, metavar="DIR", help="the folder for the decrypted files (default: that of BACKUP_JOURNAL)")
+        parser.add_argument(
+            "--temporary-folder", type=Path, metavar="DIR", help="the folder for the decrypted files (default: that of BACKUP_JOURNAL)"
+        )
         parser.add_argument(
             "--public-keys", type=Path, metavar="FILE", help="the public keys of the signature (default: those of PRIVACY_SIGNING_KEY)"
         )

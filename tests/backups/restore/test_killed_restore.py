@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from backups.restoring.journal import open_journal
 from backups.restoring.restore import continue_interrupted
-from django.db import connection
 from tests.backups.restore.world import World, is_restored, nothing_left
 from tests.support.commands import environment
 from tests.support.database import Database
@@ -49,7 +48,7 @@ def test_restore__killed(world: World, served: Database, restore_journal: Path, 
     nth = random.Random(seed).randrange(STEPS)
     connection.close()
     process = start_python(environment(), "-c", SCRIPT, world.place, world.backup.name, nth)
-    out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    _, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode in (-signal.SIGKILL, 0), err
     with open_journal() as journal:
         continue_interrupted(journal, connection)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from backups.checks import takes
 from backups.create import create_backup
 from backups.destinations.opening import open_destination
 from backups.manifest import _manifest_of, signed
 from backups.restoring import restore as module
-from backups.restoring.checks import takes
 from backups.restoring.old_databases import old_databases
 from backups.restoring.restore import check_restore
 from findme.core.errors import StoreUnavailable, UserFacingError
@@ -78,7 +78,9 @@ def test_restore__of_another_content__is_found_by_the_digests(world: World, serv
     table = fields["postgresql"]["tables"]["public.users"]
     table["digest"] = str(int(table["digest"]) + 1)
     path.write_bytes(signed(_manifest_of(fields), signing_key()))
-    with pytest.raises(UserFacingError, match=r"^1 table of the restored database differs from the manifest: 'public\.users'\. Use another"):
+    with pytest.raises(
+        UserFacingError, match=r"^1 table of the restored database differs from the manifest: 'public\.users'\. Use another"
+    ):
         world.restore()
     assert not is_restored(world)
     nothing_left(served, restore_journal)
