@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 
 from backups.restoring.fit import end_past
 from findme.core.commands.progress import Report
-from findme.core.errors import UserFacingError
+from findme.core.errors import UserFacingError, one_line
 from privacy.actions.replay import replay
 from vectorstore.consistency.restored import forget_collections, raise_above_found
 from vectorstore.qdrant.connection import qdrant
@@ -21,12 +23,14 @@ from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.aside import make_aside
 
 
-def make_fit(*, new_id: bool, report: Report) -> dict[str, Any]:  # noqa: ARG001  # run_apart passes it
+def make_fit(*, new_id: bool, is_of_the_guide: bool, report: Report) -> dict[str, Any]:  # noqa: ARG001  # run_apart passes it
     """Apply newer migrations, end what belongs to the time of the backup, and repeat the erasures since.
 
     The Qdrant of this process is an empty embedded one: the collections of the live database are not written. Raises UserFacingError if a user must
     wait, for example because a store of files does not answer.
     """
+    if is_of_the_guide:
+        _baseline()
     call_command("migrate", verbosity=0, interactive=False)
     ended = list(end_past(new_id=new_id))
     repeated: dict[str, int] = {}
@@ -41,6 +45,17 @@ def make_fit(*, new_id: bool, report: Report) -> dict[str, Any]:  # noqa: ARG001
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return {"ended": ended, "is_replayed": bool(settings.ERASURE_LEDGER_URL), "repeated": repeated, "rectifications": rectifications}
+
+
+def _baseline() -> None:
+    """Convert the tables of the guide. Raise UserFacingError if a row breaks a rule of FindMe."""
+    try:
+        call_command("baseline", no_input=True, stdout=io.StringIO())
+    except CommandError as error:
+        raise UserFacingError(
+            f"The dump has the tables of the guide, and they cannot be converted: {one_line(error)} Restore it with --into a database of its own, and"
+            " correct the rows there."
+        ) from error
 
 
 def make_collection(

@@ -12,33 +12,26 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from backups.apart.run import run_apart
-from backups.checks import require_known_migrations, require_snapshot_version
-from backups.contents import StoredBackup
-from backups.destinations.destination import Destination
-from backups.listing import manifest_in
 from backups.lock import backup_lock
-from backups.manifest import Manifest
-from backups.postgresql.restore import restore_program
 from backups.postgresql.scratch import drop_abandoned_databases, scratch_database
 from backups.qdrant import Servers
-from backups.restoring.files import Fetched, fetch
 from backups.restoring.journal import Entry, Journal, open_journal
 from backups.restoring.maintenance import find, maintenance_session, name_of
 from backups.restoring.prepare import make_collection, make_fit
 from backups.restoring.rights import require_rights
-from backups.restoring.scratch_contents import fill, require_roles
+from backups.restoring.sources import Fetched, Filled, Source
 from backups.restoring.switch import begin, note_scratch, recover, switch
 from backups.restoring.switched_stores import SwitchedQdrant, UnchangedQdrant
+from backups.restoring.tables import TableResult, bring_back
 from backups.restoring.target import require_empty, require_ledger, uses_snapshots
 from backups.streams.keys import Identity
-from backups.verify import verify_backup
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.advisory_lock import AdvisoryLock, lock_session
 from findme.core.errors import UserFacingError
@@ -47,10 +40,10 @@ from vectorstore.catalog.lock import lock_key
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.snapshots.aside import next_name
 
-if TYPE_CHECKING:
-    from privacy.ledger.signing import VerifyingKeys
-
 Only = Literal["", "postgres"]
+
+NOT_FIT: dict[str, Any] = {"ended": [], "is_replayed": False, "repeated": {}, "rectifications": []}
+"""What ``make_fit`` returns if nothing was done."""
 
 log = logging.getLogger("findme.backups")
 
@@ -99,15 +92,15 @@ class RestoredPoints:
 class Restored:
     """What a restore has done. ``old_database`` is the new name of the database that was replaced, None if there was none.
 
-    ``repeated`` are the actions since the backup that were repeated, by kind, None without a ledger outside. ``rectifications`` are users whose data must be
+    ``taken_at`` and ``rows`` are None for a dump without a manifest. ``repeated`` are the actions since the backup that were repeated, by kind, None without a ledger outside. ``rectifications`` are users whose data must be
     corrected again. The times are in seconds, for the database, for the collection and for everything.
     """
 
     backup: str
-    taken_at: datetime
+    taken_at: datetime | None
     database: str
     old_database: str | None
-    rows: int
+    rows: int | None
     ended: tuple[str, ...]
     repeated: dict[str, int] | None
     rectifications: tuple[str, ...]
@@ -117,32 +110,47 @@ class Restored:
     seconds: float
 
 
-def restore_backup(
-    destination: Destination, name: str, keys: VerifyingKeys, request: Request, report: Report = ignore_progress
-) -> Restored:
-    """Restore the backup ``name`` and return what was done. An interrupted restore is finished or undone first.
+def restore_source(source: Source, request: Request, report: Report = ignore_progress) -> Restored:
+    """Restore the source and return what was done. An interrupted restore is finished or undone first.
 
     Raises UserFacingError and StoreUnavailable. Then nothing that serves was changed, unless the text says so.
     """
     begun = time.monotonic()
     with open_journal() as journal:
         continue_interrupted(journal, request.target)
-        manifest = manifest_in(destination, name, keys)
-        require_restorable(manifest, request)
+        require_restorable(source, request)
         with _locks(request.target) as locks:
-            begin(journal, request.target, name)
-            with _undone_on_error(journal, request):
-                return _Restore(manifest, request, journal, locks, report).run(destination, begun)
+            begin(journal, request.target, source.name)
+            with _undone_on_error(journal, request.target):
+                return _Restore(source, request, journal, locks, report).run(begun)
 
 
-def check_restore(destination: Destination, name: str, keys: VerifyingKeys, request: Request, report: Report = ignore_progress) -> Manifest:
-    """Check all that can be checked without a change: every byte of the backup, the rights, the versions, the target. Raises as ``restore_backup`` does."""
+def restore_tables(
+    source: Source, tables: Sequence[str], request: Request, *, dry_run: bool, report: Report = ignore_progress
+) -> list[TableResult]:
+    """Bring back the rows of ``tables`` that the live database lacks, and return what was done with each table. No other row is changed.
+
+    With ``dry_run`` only the scratch database is made, and dropped again. Raises UserFacingError and StoreUnavailable.
+    """
+    with open_journal() as journal:
+        continue_interrupted(journal, request.target)
+        with maintenance_session(request.target, name_of(request.target)) as session:
+            source.require_restorable(session)
+        with _locks(request.target):
+            begin(journal, request.target, source.name)
+            with _undone_on_error(journal, request.target):
+                with _filled(source, request, journal, report, with_owners=False, with_qdrant=False) as (scratch, _, _):
+                    found = bring_back(scratch, request.target, tables, dry_run=dry_run, report=report)
+                journal.end()
+    return found
+
+
+def check_restore(source: Source, request: Request) -> None:
+    """Check all that can be checked without a change, but for the bytes of the source. Raises as ``restore_source`` does."""
     with open_journal() as journal:
         if journal.entry is not None:
             raise UserFacingError(f"Nothing was checked: {journal.entry} was interrupted. The next restore without --dry-run ends it.")
-        manifest = verify_backup(destination, name, keys, request.identities, report).manifest
-        require_restorable(manifest, request)
-    return manifest
+        require_restorable(source, request)
 
 
 def continue_interrupted(journal: Journal, target: BaseDatabaseWrapper) -> None:
@@ -163,29 +171,19 @@ def _stores_of(entry: Entry) -> SwitchedQdrant:
     return SwitchedQdrant()
 
 
-def require_restorable(manifest: Manifest, request: Request) -> None:
+def require_restorable(source: Source, request: Request) -> None:
     """Raise UserFacingError or StoreUnavailable for what would prevent the restore, before it begins."""
-    if manifest.postgresql is None:
-        raise UserFacingError(f"{manifest.name!r} has no part of PostgreSQL: nothing was restored. --only qdrant restores its snapshot.")
-    if manifest.tables:
-        raise UserFacingError(
-            f"{manifest.name!r} has some tables only: nothing was restored. --tables brings back the rows of these that are missing."
-        )
-    require_known_migrations(manifest, manifest.postgresql)
     require_ledger()
     live_name = name_of(request.target)
     require_rights(request.target, live_name)
     with maintenance_session(request.target, live_name) as session:
-        restore_program(session, manifest.postgresql.dump_major)
+        source.require_restorable(session)
     if not request.force and exists(request.target):
         with closing(request.target.copy()) as live:
             require_empty(live)
-    if not request.with_qdrant:
-        return
-    if uses_snapshots(manifest, request.only):
-        assert manifest.qdrant is not None
-        require_snapshot_version(manifest.qdrant, request.servers.urls)
-    else:
+    if request.with_qdrant and uses_snapshots(source, request.only):
+        source.require_snapshots(request.servers.urls)
+    elif request.with_qdrant:
         with qdrant() as client:
             alias_target(client)  # raises StoreUnavailable
 
@@ -219,56 +217,76 @@ def _locks(target: BaseDatabaseWrapper) -> Iterator[ExitStack]:
 
 
 @contextmanager
-def _undone_on_error(journal: Journal, request: Request) -> Iterator[None]:
+def _undone_on_error(journal: Journal, target: BaseDatabaseWrapper) -> Iterator[None]:
     """Undo the restore after an exception. If that fails too, the journal has what is left, and the next run does it."""
     try:
         yield
     except BaseException:
         with suppress(Exception):
-            continue_interrupted(journal, request.target)
+            continue_interrupted(journal, target)
         raise
+
+
+@contextmanager
+def _filled(
+    source: Source, request: Request, journal: Journal, report: Report, *, with_owners: bool, with_qdrant: bool
+) -> Iterator[tuple[BaseDatabaseWrapper, Fetched, Filled]]:
+    """Restore PostgreSQL into a scratch database, and yield its connection. It is dropped after the block, unless the block has renamed it."""
+    target, name = request.target, name_of(request.target)
+    with (
+        journal.temporary_folder(request.folder or journal.path.parent) as folder,
+        maintenance_session(target, name) as session,
+    ):
+        drop_abandoned_databases(session, of=name)
+        fetched = source.fetch(session, folder, with_owners=with_owners, with_qdrant=with_qdrant, report=report)
+        if with_owners:
+            require_rights(target, name, fetched.description.owner)
+        with scratch_database(session, fetched.description, "restore", of=name) as scratch:
+            note_scratch(journal, scratch)
+            filled = source.fill(scratch, fetched, jobs=request.jobs, with_owners=with_owners, report=report)
+            for sentence in filled.sentences:
+                log.info("PostgreSQL is restored in a scratch database: %s", sentence)
+            yield scratch, fetched, filled
 
 
 class _Restore:
     """One restore, from the files of the backup to the switch."""
 
-    def __init__(self, manifest: Manifest, request: Request, journal: Journal, locks: ExitStack, report: Report) -> None:
-        assert manifest.postgresql is not None
-        self.manifest = manifest
-        self.postgresql = manifest.postgresql
+    def __init__(self, source: Source, request: Request, journal: Journal, locks: ExitStack, report: Report) -> None:
+        self.source = source
         self.request = request
         self.journal = journal
         self.locks = locks
         self.report = report
-        self.uses_snapshots = request.with_qdrant and uses_snapshots(manifest, request.only)
+        self.uses_snapshots = request.with_qdrant and uses_snapshots(source, request.only)
 
-    def run(self, destination: Destination, begun: float) -> Restored:
-        target, parent = self.request.target, self.request.folder or self.journal.path.parent
-        with self.journal.temporary_folder(parent) as folder:
-            stored = StoredBackup(destination, self.manifest.name, self.request.identities)
-            fetched = fetch(stored, self.manifest, folder, with_qdrant=self.uses_snapshots, report=self.report)
-            log.info("Every checksum of %s is as in its manifest.", self.manifest.name)
-            with maintenance_session(target, name_of(target)) as session:
-                drop_abandoned_databases(session, of=name_of(target))
-                if self.request.with_owners:
-                    require_roles(session, fetched.description)
-                    require_rights(target, name_of(target), fetched.description.owner)
-                at = time.monotonic()
-                with scratch_database(session, fetched.description, "restore", of=name_of(target)) as scratch:
-                    fit = self.fill(scratch, fetched, folder)
-                    between = time.monotonic()
-                    made = self.make_collection(scratch, fetched) if self.request.with_qdrant else None
-                    end = time.monotonic()
-                    scratch.close()
-                    self.locks.close()
-                    old_collection = self.journal.current().old_collection
-                    old_database = switch(self.journal, target, SwitchedQdrant() if made else UnchangedQdrant())
+    def run(self, begun: float) -> Restored:
+        target, with_qdrant = self.request.target, self.request.with_qdrant
+        filling = _filled(
+            self.source,
+            self.request,
+            self.journal,
+            self.report,
+            with_owners=self.request.with_owners,
+            with_qdrant=self.uses_snapshots,
+        )
+        at = time.monotonic()
+        with filling as (scratch, fetched, filled):
+            # A copy with the tables of the guide stays as it is, so that its rows can be corrected.
+            fit = NOT_FIT if filled.is_of_the_guide and not with_qdrant else self.make_fit(scratch, filled)
+            between = time.monotonic()
+            made = self.make_collection(scratch, fetched) if with_qdrant else None
+            end = time.monotonic()
+            scratch.close()
+            self.locks.close()
+            old_collection = self.journal.current().old_collection
+            old_database = switch(self.journal, target, SwitchedQdrant() if with_qdrant else UnchangedQdrant())
         return Restored(
-            backup=self.manifest.name,
-            taken_at=self.postgresql.snapshot_at,
+            backup=self.source.name,
+            taken_at=self.source.taken_at,
             database=name_of(target),
             old_database=old_database,
-            rows=self.postgresql.rows,
+            rows=filled.rows,
             ended=tuple(fit["ended"]),
             repeated=fit["repeated"] if fit["is_replayed"] else None,
             rectifications=tuple(fit["rectifications"]),
@@ -287,18 +305,11 @@ class _Restore:
             seconds=time.monotonic() - begun,
         )
 
-    def fill(self, scratch: BaseDatabaseWrapper, fetched: Fetched, folder: Path) -> dict[str, Any]:
-        """Restore PostgreSQL and make it fit to serve. Return what ``make_fit`` has done."""
-        note_scratch(self.journal, scratch)
-        jobs, with_owners = self.request.jobs, self.request.with_owners
-        fill(scratch, self.postgresql, fetched.dump, fetched.description, jobs=jobs, with_owners=with_owners)
-        log.info(
-            "PostgreSQL is restored in a scratch database: %s rows, each table with the digest of the manifest.",
-            f"{self.postgresql.rows:,}",
-        )
-        # Nothing in the restored database may reach the live collection.
-        changed = {"QDRANT_URL": "", "QDRANT_API_KEY": "", "QDRANT_PATH": str(folder / "qdrant")}
-        fit = run_apart(make_fit, scratch, {"new_id": not self.request.with_qdrant}, changed=changed)
+    def make_fit(self, scratch: BaseDatabaseWrapper, filled: Filled) -> dict[str, Any]:
+        """Make the scratch database fit to serve, and return what was done. Nothing in it can reach the live collection."""
+        empty_store = {"QDRANT_URL": "", "QDRANT_API_KEY": "", "QDRANT_PATH": f"{self.journal.current().folders[-1]}/qdrant"}
+        arguments = {"new_id": not self.request.with_qdrant, "is_of_the_guide": filled.is_of_the_guide}
+        fit = run_apart(make_fit, scratch, arguments, changed=empty_store)
         for sentence in fit["ended"]:
             log.info("%s", sentence)
         return fit

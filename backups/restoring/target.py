@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from backups.manifest import Manifest
 from backups.postgresql.tables import dumped_tables
+from backups.restoring.sources import Source
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
 from privacy.ledger.keys import subject_keys
@@ -25,9 +25,9 @@ def require_empty(connection: BaseDatabaseWrapper) -> None:
         )
 
 
-def uses_snapshots(manifest: Manifest, only: str) -> bool:
+def uses_snapshots(source: Source, only: str) -> bool:
     """Return whether the collection comes from the snapshots of the backup. Otherwise it is built from PostgreSQL."""
-    return manifest.qdrant is not None and only != "postgres" and not is_embedded()
+    return source.has_snapshots() and only != "postgres" and not is_embedded()
 
 
 def require_ledger() -> None:

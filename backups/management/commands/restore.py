@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandParser
 from django.db import connection
 
+from backups.contents import StoredBackup
+from backups.destinations.destination import Destination
+from backups.listing import manifest_in
 from backups.management.backup_arguments import open_source
-from backups.manifest import Manifest
 from backups.qdrant import Servers
 from backups.restoring.into import connection_into
 from backups.restoring.old_databases import drop_old, old_databases
 from backups.restoring.only_qdrant import restore_only_qdrant
-from backups.restoring.restore import Request, Restored, check_restore, restore_backup
+from backups.restoring.restore import Request, Restored, check_restore, restore_source, restore_tables
+from backups.restoring.sources import BackupSource, DumpSource, Source
+from backups.restoring.tables import TableResult
 from backups.streams.keys import read_identities
+from backups.verify import verify_backup
 from findme.core.commands.arguments import add_discard_vectors, at_least_one, seconds, share
 from findme.core.commands.base import FindmeCommand
-from findme.core.commands.progress import progress
+from findme.core.commands.progress import Report, progress
 from findme.core.commands.prompts import confirm
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
@@ -29,6 +35,9 @@ from vectorstore.rebuild.promote import describe_replaced
 from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.snapshots.repository import SECONDS
 from vectorstore.snapshots.restore import RestoreResult
+
+if TYPE_CHECKING:
+    from privacy.ledger.signing import VerifyingKeys
 
 JOBS = 2
 """Sessions that restore the dump. More help on a server with more processors."""
@@ -40,12 +49,23 @@ class Command(FindmeCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("source", nargs="?", metavar="SOURCE", help="a backup: its destination, a slash and its name")
+        parser.add_argument(
+            "source",
+            nargs="?",
+            metavar="SOURCE",
+            help="a backup: its destination, a slash and its name; or a file of pg_dump: .sql, .sql.gz or custom format",
+        )
         parser.add_argument(
             "--only",
             choices=["postgres", "qdrant"],
             default="",
             help="postgres: build the collection from PostgreSQL instead of taking the snapshot; qdrant: only the snapshot, PostgreSQL stays",
+        )
+        parser.add_argument(
+            "--tables",
+            default="",
+            metavar="NAMES",
+            help="only bring back the rows of these tables, separated by commas, that are missing; nothing else is changed",
         )
         parser.add_argument("--identity", type=Path, metavar="FILE", help="the secret key of age, for an encrypted backup")
         parser.add_argument(
@@ -92,23 +112,25 @@ class Command(FindmeCommand):
         if options["drop_old"]:
             self.drop_old(**options)
             return
-        if options["source"] is None:
-            raise UserFacingError("SOURCE is missing: nothing was restored. manage.py list_backups DEST shows the names of backups.")
-        if options["only"] == "qdrant" and (options["into"] or options["force"]):
-            raise UserFacingError("--only qdrant changes no database: nothing was restored. Omit --into and --force.")
-        destination, name = open_source(options["source"])
-        keys = verifying_keys(options["public_keys"])
-        request = self.request(**options)
+        _require_fitting(options)
+        request, as_json = self.request(**options), options["json"]
+        tables = tuple(filter(None, (name.strip() for name in options["tables"].split(","))))
         with ExitStack() as stack:
             report = stack.enter_context(progress("Restoring"))
             for logger in ("findme.backups", "findme.vectorstore"):
-                stack.enter_context(self.printed_steps(logger, as_json=options["json"]))
-            if options["dry_run"]:
-                self.print_checked(check_restore(destination, name, keys, request, report), as_json=options["json"])
-            elif options["only"] == "qdrant":
-                self.print_snapshot(restore_only_qdrant(destination, name, keys, request, report), as_json=options["json"])
+                stack.enter_context(self.printed_steps(logger, as_json=as_json))
+            if options["only"] == "qdrant":
+                self.print_snapshot(restore_only_qdrant(*_backup(options), request, report), as_json=as_json)
+                return
+            source = _source(options, request, report)
+            if tables:
+                found = restore_tables(source, tables, request, dry_run=options["dry_run"], report=report)
+                self.print_tables(found, dry_run=options["dry_run"], as_json=as_json)
+            elif options["dry_run"]:
+                check_restore(source, request)
+                self.print_checked(source, as_json=as_json)
             else:
-                self.print_restored(restore_backup(destination, name, keys, request, report), as_json=options["json"])
+                self.print_restored(restore_source(source, request, report), as_json=as_json)
 
     def request(self, **options: Any) -> Request:
         return Request(
@@ -126,12 +148,19 @@ class Command(FindmeCommand):
             folder=options["temporary_folder"],
         )
 
-    def print_checked(self, manifest: Manifest, *, as_json: bool) -> None:
+    def print_checked(self, source: Source, *, as_json: bool) -> None:
         if as_json:
-            self.print_json(manifest)
+            self.print_json({"dry_run": True, "backup": source.name})
             return
-        self.print_line(f"{manifest.name}: {counted(len(manifest.files), 'file')}, size and checksum as in the manifest.")
-        self.print_line("Nothing prevents the restore, and nothing was changed.")
+        self.print_line(f"{source.name}: nothing prevents the restore, and nothing was changed.")
+
+    def print_tables(self, found: Sequence[TableResult], *, dry_run: bool, as_json: bool) -> None:
+        if as_json:
+            self.print_json({"dry_run": dry_run, "tables": [one.as_json() for one in found]})
+            return
+        for one in found:
+            self.print_line(str(one))
+        self.print_line("Nothing was changed." if dry_run else "sync_qdrant writes the points of the users that came back.")
 
     def print_snapshot(self, done: RestoreResult, *, as_json: bool) -> None:
         if as_json:
@@ -169,8 +198,9 @@ class Command(FindmeCommand):
 def describe(done: Restored) -> list[str]:
     """Return what was restored, a line for each store, and what is left to do."""
     lines = [
-        f"{done.backup} is restored in {done.database!r}, with the data of {done.taken_at:%Y-%m-%d %H:%M:%S} UTC.",
-        f"PostgreSQL: {counted(done.rows, 'row')}, in {done.postgresql_seconds:.1f} s.",
+        f"{done.backup} is restored in {done.database!r}"
+        + ("." if done.taken_at is None else f", with the data of {done.taken_at:%Y-%m-%d %H:%M:%S} UTC."),
+        f"PostgreSQL: {'' if done.rows is None else counted(done.rows, 'row') + ', '}{done.postgresql_seconds:.1f} s.",
     ]
     if done.collection is not None:
         how = "from the snapshot" if done.collection.is_from_snapshot else "built from PostgreSQL"
@@ -191,8 +221,39 @@ def describe(done: Restored) -> list[str]:
     if done.old_database is not None:
         lines.append(
             f"What was changed since then is in the old database {done.old_database!r}. manage.py restore --drop-old drops it when you need it no"
-            " longer."
+            " longer. Until then it accepts no connections."
         )
     lines.append("Staff cannot log in until manage.py confirm_staff confirms them. Start the services and sync_qdrant again.")
     lines.append(f"{done.seconds:.1f} seconds in all.")
     return lines
+
+
+def _require_fitting(options: dict[str, Any]) -> None:
+    """Raise UserFacingError for options that do not belong together."""
+    if options["source"] is None:
+        raise UserFacingError("SOURCE is missing: nothing was restored. manage.py list_backups DEST shows the names of backups.")
+    if options["only"] == "qdrant" and (options["into"] or options["force"] or options["dry_run"]):
+        raise UserFacingError("--only qdrant changes no database: nothing was restored. Omit --into, --force and --dry-run.")
+    if options["tables"] and (options["into"] or options["force"] or options["only"]):
+        raise UserFacingError("--tables adds rows to the live database: nothing was restored. Omit --into, --force and --only.")
+
+
+def _backup(options: dict[str, Any]) -> tuple[Destination, str, VerifyingKeys]:
+    return *open_source(options["source"]), verifying_keys(options["public_keys"])
+
+
+def _source(options: dict[str, Any], request: Request, report: Report) -> Source:
+    """Return what SOURCE names: a file, or a backup, of which every byte was compared with its manifest."""
+    path = Path(options["source"])
+    if path.is_file():
+        return DumpSource(path)
+    destination, name, keys = _backup(options)
+    manifest = manifest_in(destination, name, keys)
+    if manifest.tables and not options["tables"]:
+        raise UserFacingError(
+            f"{name!r} has some tables only: nothing was restored. --tables brings back the rows of these that are missing."
+        )
+    source = BackupSource(StoredBackup(destination, name, request.identities), manifest)
+    if options["dry_run"] and not options["tables"]:
+        verify_backup(destination, name, keys, request.identities, report)
+    return source

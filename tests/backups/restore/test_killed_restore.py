@@ -29,17 +29,15 @@ import django
 django.setup()
 
 from backups.apart import run
-from backups.destinations.opening import open_destination
-from backups.restoring import maintenance, restore, switch
+from backups.restoring import maintenance, restore, sources, switch
 from backups.restoring.journal import Journal
-from privacy.ledger.signing import verifying_keys
-from tests.backups.restore.world import request
+from tests.backups.restore.world import request, source_of
 from tests.support.killing import kill_at_call
 
-functions = [(Journal, "_write"), (Journal, "end"), (restore, "fill"), (restore, "switch"), (run, "_answer"), (run.json, "loads")]
+functions = [(Journal, "_write"), (Journal, "end"), (sources, "fill"), (restore, "switch"), (run, "_answer"), (run.json, "loads")]
 functions += [(module, name) for module in (maintenance, switch) for name in ("rows", "execute", "exchange", "find") if hasattr(module, name)]
 kill_at_call(functions, int(sys.argv[3]))
-restore.restore_backup(open_destination(sys.argv[1]), sys.argv[2], verifying_keys(), request())
+restore.restore_source(source_of(sys.argv[1], sys.argv[2]), request())
 """
 
 

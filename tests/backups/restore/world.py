@@ -12,14 +12,16 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from backups.contents import StoredBackup
 from backups.create import create_backup
-from backups.destinations.destination import Destination
 from backups.destinations.opening import open_destination
+from backups.listing import manifest_in
 from backups.manifest import Manifest
 from backups.postgresql.scratch import abandoned_databases
 from backups.qdrant import Servers
-from backups.restoring.restore import Request, Restored, restore_backup
-from backups.streams.keys import Recipient
+from backups.restoring.restore import Request, Restored, restore_source
+from backups.restoring.sources import BackupSource
+from backups.streams.keys import Identity, Recipient
 from privacy.actions.erase import erase
 from privacy.ledger.signing import verifying_keys
 from tests.backups.making import request as backup_request
@@ -45,12 +47,17 @@ class World:
     newcomer: UUID
     changed: UUID
 
-    @property
-    def destination(self) -> Destination:
-        return open_destination(str(self.place))
+    def source(self) -> BackupSource:
+        return source_of(self.place, self.backup.name)
 
     def restore(self, **changes: Any) -> Restored:
-        return restore_backup(self.destination, self.backup.name, verifying_keys(), request(**changes))
+        return restore_source(self.source(), request(**changes))
+
+
+def source_of(place: Path | str, name: str, identities: Sequence[Identity] = ()) -> BackupSource:
+    """Return the backup ``name`` in ``place``."""
+    destination = open_destination(str(place))
+    return BackupSource(StoredBackup(destination, name, identities), manifest_in(destination, name, verifying_keys()))
 
 
 def request(**changes: Any) -> Request:
