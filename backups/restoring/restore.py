@@ -34,7 +34,7 @@ from backups.restoring.target import require_empty, require_ledger, uses_snapsho
 from backups.streams.keys import Identity
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.advisory_lock import AdvisoryLock, lock_session
-from findme.core.errors import UserFacingError
+from findme.core.errors import UserFacingError, one_line
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.lock import lock_key
 from vectorstore.qdrant.connection import collection_name, qdrant
@@ -122,7 +122,17 @@ def restore_source(source: Source, request: Request, report: Report = ignore_pro
         with _locks(request.target) as locks:
             begin(journal, request.target, source.name)
             with _undone_on_error(journal, request.target):
-                return _Restore(source, request, journal, locks, report).run(begun)
+                done = _Restore(source, request, journal, locks, report).run(begun)
+        if request.with_qdrant:
+            _record(source)
+    return done
+
+
+def _record(source: Source) -> None:
+    try:
+        source.record()
+    except UserFacingError as error:
+        log.warning("The destination was not listed, so the table of backups lacks it: run manage.py list_backups. %s", one_line(error))
 
 
 def restore_tables(

@@ -15,6 +15,7 @@ from backups.contents import StoredBackup
 from backups.foreign.detect import DumpFile
 from backups.foreign.restore import require_dump, restore_dump
 from backups.foreign.schema import Tables
+from backups.listing import list_recorded
 from backups.manifest import Manifest
 from backups.postgresql.cluster import DatabaseDescription, describe_database
 from backups.postgresql.restore import restore_program
@@ -22,6 +23,7 @@ from backups.restoring.files import fetch
 from backups.restoring.scratch_contents import fill, require_roles
 from findme.core.commands.progress import Report
 from findme.core.errors import UserFacingError
+from privacy.ledger.signing import verifying_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Source(Protocol):
     def fill(self, scratch: BaseDatabaseWrapper, fetched: Fetched, *, jobs: int, with_owners: bool, report: Report) -> Filled:
         """Restore PostgreSQL into the empty scratch database, and compare it with what is known of it."""
 
+    def record(self) -> None:
+        """Let the restored database know the backups of the source's destination: it has neither this one nor newer ones."""
+
 
 class BackupSource:
     """A backup that ``backup`` has made."""
@@ -108,6 +113,9 @@ class BackupSource:
         sentence = f"{self.postgresql.rows:,} rows, each table with the digest of the manifest."
         return Filled(self.postgresql.rows, is_of_the_guide=False, sentences=(sentence,))
 
+    def record(self) -> None:
+        list_recorded(self.stored.destination, verifying_keys())
+
 
 class DumpSource:
     """A file of ``pg_dump``. It has no manifest, no owners that are restored, and no snapshot."""
@@ -133,3 +141,6 @@ class DumpSource:
     def fill(self, scratch: BaseDatabaseWrapper, fetched: Fetched, *, jobs: int, with_owners: bool, report: Report) -> Filled:
         found = restore_dump(scratch, self.dump, report, jobs=jobs)
         return Filled(None, found.tables is Tables.GUIDE, tuple(found.sentences))
+
+    def record(self) -> None:
+        """Do nothing: the file is in no destination."""

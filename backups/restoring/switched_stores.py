@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from django.db import connection
 from qdrant_client.models import DeleteAlias, DeleteAliasOperation
 
-from backups.restoring.fit import take_over
+from backups.restoring.fit import register_collections
 from findme.core.errors import UserFacingError
+from privacy.actions.replay import replay
+from privacy.ledger.gate import compare_with_outside
+from privacy.ledger.publication import LedgerBehind
 from vectorstore.catalog.alias import alias_target, point_alias
 from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.retention.drop import DROP_SECONDS
@@ -31,7 +35,8 @@ class SwitchedQdrant:
                 client.delete_collection(name, timeout=DROP_SECONDS)
 
     def complete(self) -> None:
-        take_over(compared=True)
+        register_collections(compared=True)
+        _repeat_latest_erasures()
 
 
 class UnchangedQdrant(SwitchedQdrant):
@@ -39,6 +44,16 @@ class UnchangedQdrant(SwitchedQdrant):
 
     def complete(self) -> None:
         """Do nothing."""
+
+
+def _repeat_latest_erasures() -> None:
+    """Repeat the erasures that the old database made after the restored one had read the ledger outside. No search is served before."""
+    connection.close()
+    try:
+        compare_with_outside()
+    except LedgerBehind:
+        for user_id, reason in replay().waiting.items():
+            raise UserFacingError(f"{user_id} was erased during the restore, and is not erased again yet: {reason}") from None
 
 
 def _require_same(alias: str) -> None:

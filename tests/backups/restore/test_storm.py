@@ -47,7 +47,9 @@ CHANGED_BY_THE_REPLAY = {
 @pytest.mark.long
 @pytest.mark.at_length
 @pytest.mark.parametrize("seed", storm_seeds(1))
-def test_restore__of_a_backup_in_a_storm(store: str, served: Database, place: Path, restore_journal: Path, tmp_path: Path, seed: int) -> None:
+def test_restore__of_a_backup_in_a_storm(
+    store: str, served: Database, place: Path, restore_journal: Path, tmp_path: Path, seed: int
+) -> None:
     chance, over = random.Random(seed), threading.Event()
     user_ids = [UUID(int=chance.getrandbits(128), version=4) for _ in range(30)]
     ledger = Ledger()
