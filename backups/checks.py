@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.db.migrations.loader import MigrationLoader
+
 from backups.manifest import Manifest, PostgresqlPart, QdrantPart
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
-from findme.migrator.version import read_migration_files
+from findme.migrator.version import files_of
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.snapshots.nodes import every_node, server_version
 
@@ -16,7 +18,7 @@ SHOWN = 3
 
 def require_known_migrations(manifest: Manifest, part: PostgresqlPart) -> None:
     """Raise UserFacingError if the database of the backup has migrations that this release does not know."""
-    known = read_migration_files().names
+    known = files_of(MigrationLoader(None)).names  # without a database
     if unknown := [name for name in part.migrations if name not in known]:
         raise UserFacingError(
             f"{manifest.name!r} is of a later release of FindMe, {manifest.app_version}: this one does not have {counted(len(unknown), 'migration')} of it,"
