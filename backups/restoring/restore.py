@@ -1,4 +1,4 @@
-"""Restore a backup beside the live stores, prove it, and let it take their place.
+"""Restore a backup next to the live stores, prove it, and let it take their place.
 
 Until the switch, the live database and the live collection are only read. A restore that is killed is finished or undone by the next one (``backups.restoring.journal``).
 """

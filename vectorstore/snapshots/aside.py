@@ -56,7 +56,9 @@ def make_aside(
     with collection_lock():
         with qdrant() as client:
             if registry.rows().exists() or next_name(client) != name:
-                raise UserFacingError(f"Another process has created a collection besides {name!r}: nothing was changed. Run the command again.")
+                raise UserFacingError(
+                    f"Another process has created another collection than {name!r}: nothing was changed. Run the command again."
+                )
         if paths:
             with qdrant() as client:
                 servers = every_node(client, nodes)

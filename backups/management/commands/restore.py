@@ -1,4 +1,4 @@
-"""Restore a backup beside the live stores, and let it take their place."""
+"""Restore a backup next to the live stores, and let it take their place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JOBS = 2
 
 
 class Command(FindmeCommand):
-    help = "Restore a backup beside the live stores, prove it, and let it take their place."
+    help = "Restore a backup next to the live stores, prove it, and let it take their place."
     after_interrupt = "What serves was not changed, unless a line above says so. Run it again: it first finishes or undoes what is left."
     requires_system_checks = []
 

@@ -1,4 +1,4 @@
-"""A restore: both stores of one moment, nobody back who was erased, or everything as before."""
+"""A restore: both stores of one moment, no erased user is back, or everything as before."""
 
 from __future__ import annotations
 

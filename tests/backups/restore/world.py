@@ -83,10 +83,10 @@ def request(**changes: Any) -> Request:
 def make_world(place: Path, *, users: int = 4, recipients: Sequence[Recipient] = ()) -> World:
     """Fill both stores, back them up, and change them."""
     initialize()
-    people = [one.user for one in ProfileEmbeddingFactory.create_batch(users)]
-    VideoFactory.create(user=people[0])
-    MatchFactory.create(user=people[2], matched_user=people[0])
-    erased, changed, *stay = made = [person.pk for person in people]
+    made_users = [one.user for one in ProfileEmbeddingFactory.create_batch(users)]
+    VideoFactory.create(user=made_users[0])
+    MatchFactory.create(user=made_users[2], matched_user=made_users[0])
+    erased, changed, *stay = made = [one.pk for one in made_users]
     get_user_model().objects.filter(pk=changed).update(full_name=NAME_IN_THE_BACKUP)
     sync_users(made)
     backup = create_backup(open_destination(str(place)), backup_request(recipients=recipients))
