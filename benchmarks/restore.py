@@ -89,7 +89,6 @@ def _works(folder: Path) -> dict[str, Callable[[], object]]:
             with_qdrant=True,
             only=only,
             jobs=JOBS,
-            identities=(),
             force=True,
             with_owners=True,
             servers=servers,

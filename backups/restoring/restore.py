@@ -31,7 +31,6 @@ from backups.restoring.switch import begin, note_scratch, recover, switch
 from backups.restoring.switched_stores import SwitchedQdrant, UnchangedQdrant
 from backups.restoring.tables import TableResult, bring_back
 from backups.restoring.target import require_empty, require_ledger, uses_snapshots
-from backups.streams.keys import Identity
 from findme.core.commands.progress import Report, ignore_progress
 from findme.core.db.advisory_lock import AdvisoryLock, lock_session
 from findme.core.errors import UserFacingError, one_line
@@ -63,7 +62,6 @@ class Request:
     with_qdrant: bool
     only: Only
     jobs: int
-    identities: Sequence[Identity]
     force: bool
     with_owners: bool
     servers: Servers
@@ -161,6 +159,12 @@ def check_restore(source: Source, request: Request) -> None:
         if journal.entry is not None:
             raise UserFacingError(f"Nothing was checked: {journal.entry} was interrupted. The next restore without --dry-run ends it.")
         require_restorable(source, request)
+
+
+def end_interrupted(target: BaseDatabaseWrapper) -> None:
+    """Finish or undo what an interrupted restore has left, whatever the next one restores."""
+    with open_journal() as journal:
+        continue_interrupted(journal, target)
 
 
 def continue_interrupted(journal: Journal, target: BaseDatabaseWrapper) -> None:

@@ -11,14 +11,13 @@ from django.core.management.base import CommandParser
 from django.db import connection
 
 from backups.contents import StoredBackup
-from backups.destinations.destination import Destination
 from backups.listing import manifest_in
 from backups.management.backup_arguments import open_source
 from backups.qdrant import Servers
 from backups.restoring.into import connection_into
 from backups.restoring.old_databases import drop_old, old_databases
 from backups.restoring.only_qdrant import restore_only_qdrant
-from backups.restoring.restore import Request, Restored, check_restore, restore_source, restore_tables
+from backups.restoring.restore import Request, Restored, check_restore, end_interrupted, restore_source, restore_tables
 from backups.restoring.sources import BackupSource, DumpSource, Source
 from backups.restoring.tables import TableResult
 from backups.streams.keys import read_identities
@@ -109,20 +108,22 @@ class Command(FindmeCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["drop_old"]:
-            self.drop_old(**options)
-            return
-        _require_fitting(options)
         request, as_json = self.request(**options), options["json"]
         tables = tuple(filter(None, (name.strip() for name in options["tables"].split(","))))
         with ExitStack() as stack:
             report = stack.enter_context(progress("Restoring"))
             for logger in ("findme.backups", "findme.vectorstore"):
                 stack.enter_context(self.printed_steps(logger, as_json=as_json))
+            if not options["dry_run"]:
+                end_interrupted(request.target)
+            if options["drop_old"]:
+                self.drop_old(**options)
+                return
+            _require_fitting(options)
             if options["only"] == "qdrant":
                 self.print_snapshot(restore_only_qdrant(*_backup(options), request, report), as_json=as_json)
                 return
-            source = _source(options, request, report)
+            source = _source(options, report)
             if tables:
                 found = restore_tables(source, tables, request, dry_run=options["dry_run"], report=report)
                 self.print_tables(found, dry_run=options["dry_run"], as_json=as_json)
@@ -138,7 +139,6 @@ class Command(FindmeCommand):
             with_qdrant=not options["into"],
             only="" if options["only"] == "qdrant" else options["only"],
             jobs=options["jobs"],
-            identities=read_identities(options["identity"]) if options["identity"] else (),
             force=options["force"],
             with_owners=not options["no_owners"],
             servers=Servers(tuple(options["node"]), options["wait"]),
@@ -238,22 +238,23 @@ def _require_fitting(options: dict[str, Any]) -> None:
         raise UserFacingError("--tables adds rows to the live database: nothing was restored. Omit --into, --force and --only.")
 
 
-def _backup(options: dict[str, Any]) -> tuple[Destination, str, VerifyingKeys]:
-    return *open_source(options["source"]), verifying_keys(options["public_keys"])
+def _backup(options: dict[str, Any]) -> tuple[StoredBackup, VerifyingKeys]:
+    destination, name = open_source(options["source"])
+    identities = read_identities(options["identity"]) if options["identity"] else ()
+    return StoredBackup(destination, name, identities), verifying_keys(options["public_keys"])
 
 
-def _source(options: dict[str, Any], request: Request, report: Report) -> Source:
-    """Return what SOURCE names: a file, or a backup, of which every byte was compared with its manifest."""
+def _source(options: dict[str, Any], report: Report) -> Source:
+    """Return what SOURCE names: a file, or a backup. With ``--dry-run``, every byte of the backup was compared with its manifest."""
     path = Path(options["source"])
     if path.is_file():
         return DumpSource(path)
-    destination, name, keys = _backup(options)
-    manifest = manifest_in(destination, name, keys)
+    stored, keys = _backup(options)
+    manifest = manifest_in(stored.destination, stored.name, keys)
     if manifest.tables and not options["tables"]:
         raise UserFacingError(
-            f"{name!r} has some tables only: nothing was restored. --tables brings back the rows of these that are missing."
+            f"{stored.name!r} has some tables only: nothing was restored. --tables brings back the rows of these that are missing."
         )
-    source = BackupSource(StoredBackup(destination, name, request.identities), manifest)
     if options["dry_run"] and not options["tables"]:
-        verify_backup(destination, name, keys, request.identities, report)
-    return source
+        verify_backup(stored.destination, stored.name, keys, stored.identities, report)
+    return BackupSource(stored, manifest)

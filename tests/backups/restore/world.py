@@ -47,11 +47,11 @@ class World:
     newcomer: UUID
     changed: UUID
 
-    def source(self) -> BackupSource:
-        return source_of(self.place, self.backup.name)
+    def source(self, identities: Sequence[Identity] = ()) -> BackupSource:
+        return source_of(self.place, self.backup.name, identities)
 
-    def restore(self, **changes: Any) -> Restored:
-        return restore_source(self.source(), request(**changes))
+    def restore(self, identities: Sequence[Identity] = (), **changes: Any) -> Restored:
+        return restore_source(self.source(identities), request(**changes))
 
 
 def source_of(place: Path | str, name: str, identities: Sequence[Identity] = ()) -> BackupSource:
@@ -67,7 +67,6 @@ def request(**changes: Any) -> Request:
             with_qdrant=True,
             only="",
             jobs=2,
-            identities=(),
             force=True,
             with_owners=True,
             servers=Servers((), 60),
@@ -133,7 +132,7 @@ def left_over(server: Database) -> list[str]:
 def nothing_left(server: Database, journal: Path) -> None:
     """Assert that no restore has left a scratch database, a file or a collection. ``journal`` is in a folder with the backups only."""
     assert left_over(server) == []
-    assert {path.name for path in journal.parent.iterdir()} <= {"restore.json.lock", "backups", "key"}
+    assert {path.name for path in journal.parent.iterdir()} <= {"restore.json.lock", "backups", "key", "workers.log"}
     with qdrant() as client:
         names = {one.name for one in client.get_collections().collections}
     assert {name for name in names if name.startswith(collection_name())} == set(registry.write_targets())
