@@ -105,7 +105,7 @@ def test_restore__tables__only_what_is_missing(embedded_qdrant: object, served: 
     for dry_run, expected in ((["--dry-run"], {changed.pk}), ([], {changed.pk, lost.pk})):
         code, out, err = manage_here("restore", f"{place}/{made.name}", "--tables", "users", *dry_run)
         assert (code, err) == (0, "")
-        assert "public.users: 1 row of 2 missing, 1 brought back." in out
+        assert "users: 1 row of 2 missing, 1 brought back." in out
         assert users() == expected
     assert get_user_model().objects.get(pk=changed.pk).full_name == "Newer"
     assert left_over(served) == []
