@@ -42,6 +42,7 @@ NOT_HERE = (
     "import_embeddings",
     "backup",
     "list_backups",
+    "restore",
 )
 """Commands that this test does not run. They ask questions, need production settings, a server or a folder of their own, or do not end. Other tests cover them."""
 

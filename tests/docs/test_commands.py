@@ -25,6 +25,9 @@ from backups.manifest import Manifest
 from backups.proof.deep import Proof
 from backups.proof.status import BackupStatus, FailedProof, LastBackup, LastProof
 from backups.prune import Pruned
+from backups.restoring.old_databases import OldDatabase
+from backups.restoring.restore import Restored, RestoredPoints
+from backups.restoring.tables import TableResult
 from backups.verify import Verified as VerifiedBackup
 from findme.environment import BASE_DIR
 from findme.migrator.baseline.inspection import Report
@@ -75,6 +78,7 @@ RESULTS: dict[str, list[type]] = {
     "verify_backup": [VerifiedBackup, Proof],
     "restore_drill": [Proof],
     "backup_status": [BackupStatus, LastBackup, LastProof, FailedProof],
+    "restore": [Restored, RestoredPoints, TableResult, OldDatabase],
     "prune_backups": [Pruned, Listed],
     "export_user": [Exported, PrintedLink],
     "hold_user": [Held],
@@ -102,6 +106,7 @@ MORE = {
     "confirm_staff": {"confirmed", "left", "unconfirmed"},
     "list_backups": {"backups"},
     "prune_backups": {"dry_run"},
+    "restore": {"dry_run", "tables", "databases"},
     "restore_drill": {"manifest", "proof"},
     "verify_backup": {"proof"},
     "privacy_request": {"requests", "total", "contact", "preview"},
