@@ -99,11 +99,13 @@ def create_backup(destination: Destination, request: Request, report: Report = i
 
 
 def remove_unfinished(destination: Destination, database: Database) -> list[str]:
-    """Remove the backups of the database that have no manifest, and return their names.
+    """Remove the backups of the database that have no manifest, and return their names. Uploads that were not ended are aborted.
 
     The caller holds ``backup_lock``, so no process is still making one of them.
     """
-    unfinished = [name for name in destination.names() if name.endswith(f"-{_tag(database)}") and MANIFEST not in destination.files(name)]
+    ending = f"-{_tag(database)}"
+    destination.remove_unfinished(None, ending)
+    unfinished = [name for name in destination.names() if name.endswith(ending) and MANIFEST not in destination.files(name)]
     for name in unfinished:
         log.info("Removing %s, which a run that was ended has left without a manifest.", name)
         destination.delete(name)

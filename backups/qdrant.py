@@ -67,6 +67,8 @@ def back_up_qdrant(destination: Destination, backup: str, recipients: Sequence[R
                 NodeSnapshot(peer_id=node.peer_id, file=_copy(destination, backup, recipients, node, snapshot, report))
                 for node, snapshot in made
             )
+        # A snapshot that a killed process has begun is listed now at the latest.
+        delete_downloads()
         found = version_digest(collection)
         row = VectorCollection.objects.filter(name=collection).first()
         checkpoint = StoreState.current().checkpoint or {}

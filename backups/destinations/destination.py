@@ -58,10 +58,10 @@ class Destination(ABC):
         self._delete_backup(name)
 
     @abstractmethod
-    def remove_unfinished(self, older_than: timedelta) -> int:
-        """Remove what killed processes left of files that were not complete. Return how many.
+    def remove_unfinished(self, older_than: timedelta | None, ending: str = "") -> int:
+        """Remove what killed processes left of files that were not complete, of backups whose name ends with ``ending``. Return how many.
 
-        A file that was written to within ``older_than`` can belong to a process that still runs.
+        A file that was written to within ``older_than`` can belong to a process that still runs. With None, no process writes to these backups.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -31,10 +32,10 @@ class FolderDestination(Destination):
         self.folder = Path(url.removeprefix("file://")).absolute()
         self.name = str(self.folder)
 
-    def remove_unfinished(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta | None, ending: str = "") -> int:
         removed = 0
-        latest = time.time() - older_than.total_seconds()
-        for name in self.names():
+        latest = inf if older_than is None else time.time() - older_than.total_seconds()
+        for name in [name for name in self.names() if name.endswith(ending)]:
             with self.reached():
                 for path in self._entries(name):
                     if UNFINISHED.fullmatch(path.name) and path.lstat().st_mtime <= latest:

@@ -32,7 +32,7 @@ class ObjectDestination(Destination):
         if not self.root.strip("/").partition("/")[2]:
             raise UserFacingError(f"{self.name!r} names a whole bucket. Name a folder in it, such as {self.name.rstrip('/')}/backups.")
 
-    def remove_unfinished(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta | None, ending: str = "") -> int:
         """Return 0: fsspec tells of no such rest."""
         return 0
 

@@ -15,13 +15,13 @@ from privacy.file_stores.object_store import S3Store
 class S3Destination(ObjectDestination):
     """A folder of a bucket."""
 
-    def remove_unfinished(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta | None, ending: str = "") -> int:
         """Abort multipart uploads of files of backups. What is next to the backups in the bucket is left alone."""
         removed = 0
-        latest = datetime.now(UTC) - older_than
+        latest = None if older_than is None else datetime.now(UTC) - older_than
         with self.reached():
-            for upload in list(self._uploads()):
-                if self._written_at(upload) <= latest:
+            for upload in list(self._uploads(ending)):
+                if latest is None or self._written_at(upload) <= latest:
                     with suppress(FileNotFoundError):  # it has ended
                         self.files_of_store.call_s3("abort_multipart_upload", **_named(upload, self._bucket))
                         removed += 1
@@ -31,14 +31,14 @@ class S3Destination(ObjectDestination):
     def _bucket(self) -> str:
         return self.root.partition("/")[0]
 
-    def _uploads(self) -> Iterator[dict[str, Any]]:
+    def _uploads(self, ending: str) -> Iterator[dict[str, Any]]:
         prefix = f"{self.root.partition('/')[2]}/"
         position: dict[str, Any] = {}
         while True:
             page = self.files_of_store.call_s3("list_multipart_uploads", Bucket=self._bucket, Prefix=prefix, **position)
             for upload in page.get("Uploads", ()):
                 parts = upload["Key"].removeprefix(prefix).split("/")
-                if upload["Key"].startswith(prefix) and len(parts) == 2 and all(map(NAME.fullmatch, parts)):
+                if upload["Key"].startswith(prefix) and len(parts) == 2 and all(map(NAME.fullmatch, parts)) and parts[0].endswith(ending):
                     yield upload
             if not page.get("IsTruncated"):
                 return

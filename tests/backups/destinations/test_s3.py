@@ -87,12 +87,21 @@ def test_remove_unfinished__only_files_of_backups_here(s3_url: str) -> None:
     assert sorted(uploads(s3_url)) == sorted(others)
 
 
+def test_remove_unfinished__no_process_writes_any_more__at_any_age(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("backups/b1-ours/a", "backups/b2-theirs/a"):
+        start_upload(s3_url, key)
+    begun(monkeypatch, timedelta(seconds=-60))  # the clock of the store is a minute ahead
+    assert open_destination(s3_url).remove_unfinished(timedelta(0)) == 0
+    assert open_destination(s3_url).remove_unfinished(None, "-ours") == 1
+    assert uploads(s3_url) == ["backups/b2-theirs/a"]
+
+
 def begun(monkeypatch: pytest.MonkeyPatch, age: timedelta) -> None:
     """Let all uploads have this age. Those of moto began in 2010."""
     listed = S3Destination._uploads
 
-    def aged(self: S3Destination) -> Iterator[dict[str, Any]]:
-        for one in listed(self):
+    def aged(self: S3Destination, ending: str) -> Iterator[dict[str, Any]]:
+        for one in listed(self, ending):
             yield one | {"Initiated": datetime.now(UTC) - age}
 
     monkeypatch.setattr(S3Destination, "_uploads", aged)
