@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
 import subprocess
 import threading
@@ -39,11 +38,8 @@ from privacy.ledger.signing import verifying_keys
 from tests.backups.making import contents, key_pair, request
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.qdrant import QdrantServer
-from tests.support.commands import environment, manage_here
+from tests.support.commands import manage_here
 from tests.support.database import database, use_database
-from tests.support.processes import start_python
-from tests.support.seeds import kill_seeds
-from tests.support.waiting import wait_until
 from vectorstore.consistency.version_digest import version_digest
 from vectorstore.schema.initialize import initialize
 from vectorstore.snapshots.downloads import downloads
@@ -273,42 +269,6 @@ def test_backup__prints_what_it_has(embedded_qdrant: object, place: Path) -> Non
     assert lines[4].startswith("It reaches back ")
     code, out, _ = manage_here("backup", place, "--json", "--only", "postgres")
     assert json.loads(out)["only"] == "postgres"
-
-
-# --- Killed --------------------------------------------------------------------------------------------------------------------------
-
-KILLED = """
-import os, random, signal, sys, threading, time
-from django.core.management import call_command
-seed, folder, limit = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-threading.Thread(target=lambda: (time.sleep(random.Random(seed).uniform(0, limit)), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
-call_command("backup", folder)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-KILLED_WITHIN_SECONDS = 2.5
-
-
-@pytest.mark.parametrize("seed", kill_seeds(1))
-def test_backup__killed_at_random__no_half_backup_is_listed(
-    embedded_qdrant: object, place: Path, destination: Destination, seed: int
-) -> None:
-    """The next run removes what a killed one has left. A backup that was good before stays."""
-    UserFactory.create_batch(3)
-    good = create_backup(destination, request()).name
-    process = start_python(
-        environment(), "-c", f"import django\ndjango.setup()\n{KILLED}", str(seed), str(place), str(KILLED_WITHIN_SECONDS)
-    )
-    process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL
-    for one in list_backups(destination, verifying_keys()):
-        if one.manifest is not None:
-            verify_backup(destination, one.name, verifying_keys(), ())
-    # The server ends the sessions of the killed process, and so its lock, a moment later.
-    wait_until(lambda: manage_here("backup", place)[0] == 0)
-    found = list_backups(destination, verifying_keys())
-    assert all(one.is_good for one in found)
-    assert good in {one.name for one in found}
-    assert list(place.rglob(".*")) == []
 
 
 # --- With a server -------------------------------------------------------------------------------------------------------------------
