@@ -28,7 +28,8 @@ END_MILLISECONDS = 30_000
 RIGHTS = "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
 SESSIONS = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s"
 LEFT = """
-    SELECT rolname FROM pg_roles WHERE rolname LIKE %s AND NOT EXISTS (SELECT FROM pg_database WHERE datname = rolname OR datdba = pg_roles.oid)
+    SELECT rolname FROM pg_roles WHERE rolname LIKE %s AND pg_has_role(oid, 'MEMBER')
+    AND NOT EXISTS (SELECT FROM pg_database WHERE datname = rolname OR datdba = pg_roles.oid)
 """
 
 

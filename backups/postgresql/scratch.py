@@ -129,3 +129,7 @@ def _comment(session: BaseDatabaseWrapper, name: str, purpose: str) -> None:
 def _drop(session: BaseDatabaseWrapper, name: str) -> None:
     with session.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+        # The role as which a dump from outside runs has the name of its database.
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+        if cursor.fetchone():
+            cursor.execute(f"DROP ROLE {quoted(name)}")

@@ -16,7 +16,7 @@ from backups.foreign.login import drop_abandoned_roles, unprivileged_login
 from backups.foreign.restore import restore_foreign
 from backups.postgresql.cluster import describe_database
 from backups.postgresql.connection import program_connection
-from backups.postgresql.scratch import drop_abandoned_databases
+from backups.postgresql.scratch import PREFIX, drop_abandoned_databases
 from findme.core.errors import UserFacingError
 from findme.core.postgresql.programs import find_program
 from tests.backups.foreign.dumping import query, scratch
@@ -167,7 +167,13 @@ def test_role_of_a_killed_run__is_dropped_by_the_next(empty: Database, tmp_path:
         wait_until(lambda: empty.query("SELECT pid FROM pg_stat_activity WHERE usename = %s AND query LIKE '%%pg_sleep%%'", name) != [])
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert drop_abandoned_roles(connection) == []
+    assert name not in drop_abandoned_roles(connection)
     wait_until(lambda: name in drop_abandoned_databases(connection))
-    assert name in drop_abandoned_roles(connection)
     assert empty.query("SELECT rolname FROM pg_roles WHERE rolname = %s", name) == []
+
+
+def test_role_without_its_database__is_dropped_by_the_next(empty: Database) -> None:
+    name = f"{PREFIX}{0:016x}"
+    empty.execute(f"DROP ROLE IF EXISTS {name}; CREATE ROLE {name}")
+    with scratch() as made, unprivileged_login(made):
+        assert empty.query("SELECT rolname FROM pg_roles WHERE rolname = %s", name) == []

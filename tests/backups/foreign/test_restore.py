@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from backups.foreign.detect import Kind
 from backups.foreign.restore import restore_foreign
@@ -226,3 +226,17 @@ def test_restore_foreign__older_server(version: int, django_db_blocker: DjangoDb
                 restore_foreign(restored, tmp_path / "a.sql")
             assert roles_of(restored) == []
             assert owners(restored) == [True]
+
+
+def test_restore_foreign__psql_without_restrict__is_refused(guide: Database, tmp_path: Path, settings: Settings) -> None:
+    """An older minor version takes the restriction for an unknown command, and ends."""
+    path = pg_dump(tmp_path / "a.sql")
+    stub = tmp_path / "psql"
+    stub.write_text(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo 'psql (PostgreSQL) 99.0' && exit 0\n"
+        "head -c 1 >/dev/null\nprintf '%s\\n' 'psql:<stdin>:2: error: invalid command \\restrict' >&2\nexit 3\n"
+    )
+    stub.chmod(0o755)
+    settings.POSTGRESQL_PROGRAMS = str(tmp_path)
+    with scratch() as made, pytest.raises(UserFacingError, match=r"psql does not know \\restrict.*Install the newest minor version"):
+        restore_foreign(made, path)
