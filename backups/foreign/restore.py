@@ -32,7 +32,7 @@ class Found:
 
     @property
     def sentences(self) -> list[str]:
-        """What the operator must know, and do next."""
+        """What the operator must know. ``restore`` converts or migrates the tables itself."""
         lines = ["The dump has no manifest, so the rows were not compared with those of the database that was dumped."]
         if self.rights_left_out != 0:
             which = "Owners and privileges" if self.rights_left_out is None else counted(self.rights_left_out, "statement")
@@ -40,9 +40,11 @@ class Found:
             verb = "was" if self.rights_left_out == 1 else "were"
             lines.append(f"{which}{about} {verb} left out: all belongs to the role of DATABASE_URL. Grant other roles their rights again.")
         if self.tables is Tables.GUIDE:
-            lines.append("It has the tables of the migration guide. Run manage.py baseline --plan, then manage.py baseline.")
+            lines.append("It has the tables of the migration guide, which manage.py baseline converts.")
         elif self.unapplied:
-            lines.append(f"It is of an earlier release: {counted(len(self.unapplied), 'migration')} to apply. Run manage.py migrate.")
+            lines.append(
+                f"It is of an earlier release, which lacks {counted(len(self.unapplied), 'migration')}: manage.py migrate applies them."
+            )
         return lines
 
 

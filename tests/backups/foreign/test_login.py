@@ -173,7 +173,7 @@ def test_role_of_a_killed_run__is_dropped_by_the_next(empty: Database, tmp_path:
 
 
 def test_role_without_its_database__is_dropped_by_the_next(empty: Database) -> None:
-    name = f"{PREFIX}{0:016x}"
+    name = f"{PREFIX}{0:08x}_{0:016x}"
     empty.execute(f"DROP ROLE IF EXISTS {name}; CREATE ROLE {name}")
     with scratch() as made, unprivileged_login(made):
         assert empty.query("SELECT rolname FROM pg_roles WHERE rolname = %s", name) == []

@@ -71,7 +71,7 @@ def test_restore_foreign__guide(form: str, guide: Database, tmp_path: Path) -> N
         assert roles_of(made) == []
         assert query(made, "SELECT own_function()") == [2]
     assert (found.kind, found.tables) == (Kind.CUSTOM if "custom" in form else Kind.PLAIN, Tables.GUIDE)
-    assert "baseline --plan" in found.sentences[-1]
+    assert "which manage.py baseline converts" in found.sentences[-1]
     assert "no manifest" in found.sentences[0]
 
 
@@ -112,7 +112,7 @@ def test_restore_foreign__earlier_release__is_to_be_migrated(migrated: Database,
     with scratch() as made:
         found = restore_foreign(made, path, jobs=2)
     assert last in found.unapplied
-    assert "Run manage.py migrate." in found.sentences[-1]
+    assert "manage.py migrate applies them" in found.sentences[-1]
 
 
 def test_restore_foreign__later_release__is_refused(migrated: Database, tmp_path: Path) -> None:
