@@ -37,8 +37,11 @@ INHERITED = (
     "QDRANT_COLLECTION",
     "QDRANT_GRPC_PORT",
     "QDRANT_PATH",
+    "QDRANT_REPLICATION_FACTOR",
+    "QDRANT_SHARD_NUMBER",
     "QDRANT_TIMEOUT",
     "QDRANT_URL",
+    "QDRANT_WRITE_CONSISTENCY_FACTOR",
 )
 """Settings whose default depends on the database or on the folder, so the process gets them as they are here. It reads the others itself."""
 KINDS = {kind.__name__: kind for kind in (UserFacingError, StoreUnavailable, StoreUnusable)}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from django.db import ProgrammingError
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from psycopg import errors, sql
 
 from backups.postgresql.cluster import DatabaseDescription
@@ -59,8 +59,11 @@ def scratch_database(
 
 
 def connection_to(connection: BaseDatabaseWrapper, name: str) -> BaseDatabaseWrapper:
-    """Return another connection to the same server, which is not open yet, to the database ``name``."""
-    other: BaseDatabaseWrapper = connection.copy()
+    """Return another connection to the same server, which is not open yet, to the database ``name``.
+
+    It has the alias of no database: with another alias, a receiver of Django opens the connection of that alias, whose database may not exist.
+    """
+    other: BaseDatabaseWrapper = connection.copy(NO_DB_ALIAS)
     other.settings_dict["NAME"] = name
     return other
 

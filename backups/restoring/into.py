@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import connection
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -28,7 +28,7 @@ def connection_into(url: str) -> BaseDatabaseWrapper:
         raise UserFacingError(
             "--into has a password, which other users of this machine can see: nothing was restored. Set PGPASSWORD, or use ~/.pgpass."
         )
-    found: BaseDatabaseWrapper = connection.copy()
+    found: BaseDatabaseWrapper = connection.copy(NO_DB_ALIAS)  # see connection_to
     found.settings_dict.update({key: parameters.pop(name, "") for key, name in KEYS.items()} | {"PASSWORD": ""})
     found.settings_dict["OPTIONS"] = {**found.settings_dict["OPTIONS"], **parameters}
     return found

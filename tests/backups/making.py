@@ -24,7 +24,7 @@ def key_pair(path: Path) -> Recipient:
     """Write a new secret key of age to ``path``, and return its recipient."""
     identity = pyrage.x25519.Identity.generate()
     path.touch(mode=0o600)
-    path.write_text(f"# created for a test\n{identity}\n")
+    path.write_text(f"# public key: {identity.to_public()}\n{identity}\n")
     return parse_recipient(str(identity.to_public()))
 
 

@@ -24,6 +24,7 @@ from backups.restoring.sources import BackupSource
 from backups.streams.keys import Identity, Recipient
 from privacy.actions.erase import erase
 from privacy.ledger.signing import verifying_keys
+from tests.backups.making import SERVERS
 from tests.backups.making import request as backup_request
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, VideoFactory
 from tests.support.database import Database
@@ -69,7 +70,7 @@ def request(**changes: Any) -> Request:
             jobs=2,
             force=True,
             with_owners=True,
-            servers=Servers((), 60),
+            servers=SERVERS,
             min_recall=None,
             discard_vectors=0,
             timeout=60,
@@ -79,7 +80,7 @@ def request(**changes: Any) -> Request:
     )
 
 
-def make_world(place: Path, *, users: int = 4, recipients: Sequence[Recipient] = ()) -> World:
+def make_world(place: Path, *, users: int = 4, recipients: Sequence[Recipient] = (), servers: Servers = SERVERS) -> World:
     """Fill both stores, back them up, and change them."""
     initialize()
     made_users = [one.user for one in ProfileEmbeddingFactory.create_batch(users)]
@@ -88,7 +89,7 @@ def make_world(place: Path, *, users: int = 4, recipients: Sequence[Recipient] =
     erased, changed, *stay = made = [one.pk for one in made_users]
     get_user_model().objects.filter(pk=changed).update(full_name=NAME_IN_THE_BACKUP)
     sync_users(made)
-    backup = create_backup(open_destination(str(place)), backup_request(recipients=recipients))
+    backup = create_backup(open_destination(str(place)), backup_request(recipients=recipients, servers=servers))
     get_user_model().objects.filter(pk=changed).update(full_name="Ann of Today")
     newcomer = ProfileEmbeddingFactory.create().user.pk
     erase(erased)
