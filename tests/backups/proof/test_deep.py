@@ -111,7 +111,7 @@ CHANGES: list[tuple[Callable[[Manifest], Manifest], str]] = [
     (lambda one: replace(one, database=OTHER), "is a backup of another database, 'other' of the server 1: nothing was done"),
     (
         lambda one: replace(one, postgresql=replace(part_of(one), migrations=("accounts.9999_later",))),
-        "is of a later release of FindMe: this one does not have the migration 'accounts.9999_later'",
+        "this one does not have 1 migration of it, such as accounts.9999_later",
     ),
     (lambda one: replace(one, tables=("users",)), "does not have all of PostgreSQL"),
     (lambda one: replace(one, postgresql=None), "does not have all of PostgreSQL"),

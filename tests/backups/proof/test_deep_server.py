@@ -94,8 +94,8 @@ def test_delete_abandoned_collections__only_those_without_a_run(qdrant_server: Q
     with scratch_database(connection, describe_database(connection), "test") as scratch:
         server = require_scratch(connection, scratch)
         of_a_run = f"{scratch_alias(server)}_v1"
-        abandoned = f"findme_scratch_{'7' * 16}_{server.system_identifier}_v1"
-        of_another_server = f"findme_scratch_{'7' * 16}_1_v1"
+        abandoned = f"findme_scratch_{'7' * 8}_{'7' * 16}_{server.system_identifier}_v1"
+        of_another_server = f"findme_scratch_{'7' * 8}_{'7' * 16}_1_v1"
         others = [f"{live_name}_v1", of_another_server, of_a_run]
         with qdrant() as client:
             try:

@@ -19,6 +19,7 @@ from findme.core.errors import UserFacingError
 from tests.backups.restoring.stores import NEW, Qdrant, connection_of, start_restore
 from tests.support.database import Database, role
 from tests.support.pgbouncer import PORT, PROGRAM, pgbouncer
+from tests.support.waiting import wait_until
 
 SERVER = Database("postgres")
 
@@ -119,6 +120,7 @@ def test_require_rights__a_superusers_session(live: Database, owner: str) -> Non
         )
         # The session ends with the statement of the line.
         SERVER.execute(line.rpartition(": ")[2])
+        wait_until(lambda: not SERVER.query("SELECT pid FROM pg_stat_activity WHERE pid = %s", pid))
     with connected_as(owner, live) as session:
         require_rights(session, live.name)
 
