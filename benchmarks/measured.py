@@ -2,8 +2,10 @@
 
 python -m benchmarks.measured DATABASE COLLECTION FOLDER replay
 python -m benchmarks.measured DATABASE COLLECTION FOLDER export USER
+python -m benchmarks.measured DATABASE COLLECTION FOLDER backup
+python -m benchmarks.measured DATABASE COLLECTION FOLDER verify_backup
 
-FOLDER has the ledger and its keys, and takes the export.
+FOLDER has the ledger and its keys, and takes the export. Its folder ``backups`` takes the backups.
 """
 
 from __future__ import annotations
@@ -66,13 +68,27 @@ def main(database: str, collection: str, folder: str, action: str, *arguments: s
         queries += 1
         return execute(*call)
 
-    work = _replay if action == "replay" else lambda: _export(UUID(arguments[0]), Path(folder))
+    works: dict[str, Callable[[], None]] = {
+        "replay": _replay,
+        "export": lambda: _export(UUID(arguments[0]), Path(folder)),
+        "backup": lambda: _back_up(Path(folder) / "backups"),
+        "verify_backup": lambda: _verify_backup(Path(folder) / "backups"),
+    }
+    work = works[action]
     with connection.execute_wrapper(count):
         begun, processor = time.perf_counter(), time.process_time()
         work()
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(json.dumps(asdict(Measured(seconds, processor, peak, queries))))
+    sys.stdout.write(json.dumps(asdict(Measured(seconds, processor, _peak_mebibytes(), queries))))
+
+
+def _peak_mebibytes() -> float:
+    """Return the peak memory of this process. On Linux, ``getrusage`` counts that of the process that has started it too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak) / 1024
 
 
 def _replay() -> None:
@@ -87,6 +103,23 @@ def _export(user_id: UUID, folder: Path) -> None:
     from privacy.actions.export import export_user_data
 
     export_user_data(user_id, folder / "export.zip", force=True)
+
+
+def _back_up(place: Path) -> None:
+    from backups.create import Request, create_backup
+    from backups.destinations.opening import open_destination
+    from backups.qdrant import Servers
+
+    create_backup(open_destination(str(place)), Request("", (), (), Servers((), 600)))
+
+
+def _verify_backup(place: Path) -> None:
+    from backups.destinations.opening import open_destination
+    from backups.verify import verify_backup
+    from privacy.ledger.signing import verifying_keys
+
+    destination = open_destination(str(place))
+    verify_backup(destination, max(destination.names()), verifying_keys(), ())
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ LIMITED = r"ratio [0-9.]+ \(limit 3\)"
             rf"erasure: 20 users, .*{LIMITED}\nerasure: 40 users, .*{LIMITED}\n.* times from 20 to 40 users",
         ),
         (
+            "backup_load",
+            ["--users", "20", "--many-users", "40", "--points", "5"],
+            r"backup_load: 95th percentile of a writer at 40 users: .*\(limit 1\.2\)\n.* MiB \(limit 1\.1 times\)",
+        ),
+        (
             "backup",
             ["--users", "20", "--points", "5", "--rounds", "1"],
             r"backup: 20 users, .*; embedded store.* times the baseline with gzip 1 \(limit 1\.25\).* digests alone: [0-9.]+ of it",
