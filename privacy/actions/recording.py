@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from findme.core.errors import UserFacingError
 from privacy.actions.notes import settle_undone
 from privacy.audit import OutcomeUnknown
 from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.publication import record_entries
-from privacy.ledger.states import last_kinds, undoing
+from privacy.ledger.states import last_counts, last_kinds, undoing
 from privacy.models import COUNTED, PendingAction
 from privacy.registry import Effect, registry
 
@@ -45,7 +44,8 @@ def recorded(
 
     If this process is killed in the block, ``process_pending`` completes the action. So does it if the outcome is unknown, or if the undoing
     cannot be recorded. An action that is the last one of the user in the ledger is not recorded again, except with ``even_again``. Then it is not undone
-    either, because the earlier one stays in force. Raise as ``record_entries`` does, before the block.
+    either, because the earlier one stays in force. Raise as ``record_entries`` does, before the block. If the entry was committed and not published, the
+    action stays pending.
     """
     recording = Recording()
     settle_undone([user_id])
@@ -53,13 +53,13 @@ def recorded(
     if in_force and not even_again:
         yield recording
         return
-    pending = PendingAction.objects.create(user_id=user_id, kind=kind)
-    try:
-        # Another process may have recorded the pending action meanwhile.
-        record_entries(lambda: [] if is_recorded(kind, user_id) and not in_force else [NewEntry(kind, user_id, counts, plan_digest)])
-    except UserFacingError:
-        pending.delete()
-        raise
+
+    def begin() -> list[NewEntry]:
+        # The note is in the transaction of the entry, so a process that is killed in between leaves neither.
+        PendingAction.objects.create(user_id=user_id, kind=kind)
+        return [] if _was_recorded(kind, user_id, even_again=even_again) else [NewEntry(kind, user_id, counts, plan_digest)]
+
+    record_entries(begin)
     try:
         yield recording
     except OutcomeUnknown:
@@ -70,6 +70,11 @@ def recorded(
         elif not recording.is_final:
             _undo(kind, user_id)
         raise
+
+
+def _was_recorded(kind: Kind, user_id: UUID, *, even_again: bool) -> bool:
+    """Return whether another process has recorded the action meanwhile, with its counts if they matter."""
+    return is_recorded(kind, user_id) and (not even_again or bool(last_counts(user_id, kind, subject_keys())))
 
 
 def complete(kind: Kind, user_id: UUID) -> None:

@@ -225,6 +225,25 @@ def test_stop__of_the_embedding__killed_after_the_entry__is_completed(only_shelf
     assert (kinds(person.pk), pending()) == ([Kind.OBJECT], [])
 
 
+def test_stop__of_the_embedding__killed_before_the_entry__leaves_nothing(only_shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an entry the counts are unknown, so ``process_pending`` could not complete the action."""
+    person = ProfileEmbeddingFactory.create().user
+
+    class Killed(BaseException):
+        """The process ends here."""
+
+    def die(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("privacy.actions.recording.record_entries", die)
+        with pytest.raises(Killed):
+            stop_matching(person.pk, Processing.EMBEDDING)
+    assert pending() == []
+    process_pending()
+    assert (kinds(person.pk), User.objects.get(pk=person.pk).objected_at) == ([], None)
+
+
 KILLED = """
 import sys
 import django
