@@ -19,6 +19,7 @@ class PrivacyConfig(AppConfig):
         ("0019_ledger_chain", "0019_ledger_chain"),
         ("0022_kept_and_restricted_data", "0022_kept_and_restricted_data"),
         ("0024_confirmed_staff", "0024_confirmed_staff"),
+        ("0026_ledger_statements", "0026_ledger_statements"),
     )
 
     def ready(self) -> None:

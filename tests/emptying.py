@@ -17,7 +17,7 @@ KEPT = {"django_content_type", "auth_permission"}
 """Tables whose rows the migrations insert, and no test changes."""
 APPEND_ONLY = {
     '"audit_log"': ("audit_log_append_only", "audit_log_kept", "audit_log_expired"),
-    '"erasure_ledger"': ("erasure_ledger_append_only", "erasure_ledger_expired", "erasure_ledger_chained"),
+    '"erasure_ledger"': ("erasure_ledger_append_only", "erasure_ledger_expired", "erasure_ledger_chained", "erasure_ledger_checked"),
     '"ledger_checkpoints"': ("ledger_checkpoints_append_only", "ledger_checkpoints_valid"),
     '"data_subject_requests"': ("data_subject_requests_not_truncated",),
     '"request_recipients"': ("request_recipients_not_truncated",),

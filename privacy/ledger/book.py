@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from findme.core.postgresql.arrays import bytea_array, integer_array
 from privacy.ledger.checkpoint import BEGINNING, Checkpoint, checkpoint_of
 from privacy.ledger.entry import FIRST_PREVIOUS, Entry, Kind, LedgerBroken
 from privacy.ledger.keys import SubjectKeys, subject_keys
@@ -18,12 +20,19 @@ from privacy.models import LedgerCheckpoint, LedgerEntry
 POLICY_VERSION = 1
 """Version of the rules of privacy actions. Increase it with each change of what an erasure or an anonymization does."""
 COLUMNS = ("position", "recorded_at", "kind", "subject", "key_id", "plan_digest", "policy_version", "counts", "previous", "digest")
+LOCK = 7_021_339_562_118_407
+"""Key of the advisory lock of the transaction that adds entries. A trigger takes it too."""
+LAST = """
+    SELECT clock_timestamp(), last.position, last.digest FROM (SELECT) AS one LEFT JOIN (
+        (SELECT position, digest FROM erasure_ledger ORDER BY position DESC LIMIT 1)
+        UNION ALL (SELECT position, digest FROM ledger_checkpoints ORDER BY position DESC LIMIT 1)
+    ) AS last ON true ORDER BY last.position DESC LIMIT 1
+"""
 INSERT = """
-    INSERT INTO erasure_ledger (kind, subject, key_id, plan_digest, policy_version, counts)
-    SELECT kind, subject, %s, plan, %s, counts::jsonb
-    FROM unnest(%s::smallint[], %s::bytea[], %s::bytea[], %s::text[]) WITH ORDINALITY AS given(kind, subject, plan, counts, number)
-    ORDER BY number
-    RETURNING position
+    INSERT INTO erasure_ledger (position, recorded_at, kind, subject, key_id, plan_digest, policy_version, counts, previous, digest)
+    SELECT position, %s, kind, subject, %s, plan, %s, counts::jsonb, previous, digest
+    FROM unnest(%s::bigint[], %s::smallint[], %s::bytea[], %s::bytea[], %s::text[], %s::bytea[], %s::bytea[])
+        AS given(position, kind, subject, plan, counts, previous, digest)
 """
 
 
@@ -37,23 +46,55 @@ class NewEntry:
     plan_digest: bytes | None = None
 
 
-def insert(entries: Sequence[NewEntry], keys: SubjectKeys) -> list[int]:
-    """Add the entries in the caller's transaction, and return their positions. Until it ends, no other transaction adds one."""
-    if not entries:
+def insert(new: Sequence[NewEntry], keys: SubjectKeys) -> list[Entry]:
+    """Add the entries in the caller's transaction, and return them. Until it ends, no other transaction adds one.
+
+    The numbers and the chain are computed here, because a trigger takes several times as long. A trigger checks them.
+    """
+    if not new:
         return []
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        cursor.execute(LAST)
+        recorded_at, last, digest = cursor.fetchone()
+        entries, digest = _continued(new, keys, recorded_at, last or 0, FIRST_PREVIOUS if digest is None else bytes(digest))
         cursor.execute(
             INSERT,
             [
+                recorded_at,
                 keys.current,
                 POLICY_VERSION,
-                [int(entry.kind) for entry in entries],
-                [keys.subject(entry.user_id) for entry in entries],
+                integer_array(entry.position for entry in entries),
+                integer_array(int(entry.kind) for entry in entries),
+                bytea_array(entry.subject for entry in entries),
                 [entry.plan_digest for entry in entries],
-                [json.dumps(dict(entry.counts)) for entry in entries],
+                [json.dumps(entry.counts) if entry.counts else "{}" for entry in entries],
+                bytea_array(entry.previous for entry in entries),
+                bytea_array([*(entry.previous for entry in entries[1:]), digest]),
             ],
         )
-        return [position for (position,) in cursor.fetchall()]
+    return entries
+
+
+def _continued(new: Sequence[NewEntry], keys: SubjectKeys, recorded_at: datetime, last: int, digest: bytes) -> tuple[list[Entry], bytes]:
+    """Return the entries that follow the entry ``last``, which has this digest, and the digest of the last one."""
+    entries: list[Entry] = []
+    for position, one in enumerate(new, last + 1):
+        entries.append(
+            Entry(
+                position=position,
+                recorded_at=recorded_at,
+                kind=one.kind,
+                subject=keys.subject(one.user_id),
+                key_id=keys.current,
+                plan_digest=one.plan_digest,
+                policy_version=POLICY_VERSION,
+                counts=dict(one.counts),
+                previous=digest,
+            )
+        )
+        digest = entries[-1].digest
+    return entries, digest
 
 
 def copy_in(entries: Sequence[Entry]) -> None:

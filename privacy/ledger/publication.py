@@ -52,11 +52,11 @@ def record_entries(new: Sequence[NewEntry] | Callable[[], Sequence[NewEntry]]) -
     """
     keys, key, outside = subject_keys(), signing_key(), outside_ledger()
     with publishing():
-        publish(outside, key)
+        last, _ = _publish(outside, key, note_published(outside))
         with transaction.atomic(durable=True):
-            positions = insert(new() if callable(new) else new, keys)
-        publish(outside, key)
-    return positions
+            entries = insert(new() if callable(new) else new, keys)
+        _publish(outside, key, last, entries)
+    return [entry.position for entry in entries]
 
 
 def publish_pending() -> int:
@@ -68,8 +68,13 @@ def publish_pending() -> int:
 
 def publish(outside: OutsideLedger, key: OKPKey) -> int:
     """Publish all entries that are not outside yet, and return their number. The caller holds the lock."""
-    last, count = note_published(outside), 0
-    while batch := list(read_entries(after=last.position, up_to=last.position + BATCH_SIZE)):
+    return _publish(outside, key, note_published(outside))[1]
+
+
+def _publish(outside: OutsideLedger, key: OKPKey, last: Published, new: Sequence[Entry] = ()) -> tuple[Published, int]:
+    """Publish all entries after ``last``, and return the last object and their number. ``new`` are entries that need not be read again."""
+    count = 0
+    while batch := _following(last, new):
         if outside.create(batch[0].position, content_of(batch, key)):
             last, count = _note(Published(batch[-1].position, batch[0].position)), count + len(batch)
         elif (found := follow(outside, last)) == last:
@@ -78,7 +83,15 @@ def publish(outside: OutsideLedger, key: OKPKey) -> int:
             )
         else:
             last = _note(found)
-    return count
+    return last, count
+
+
+def _following(last: Published, new: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the next entries to publish. PostgreSQL has checked ``new`` when it stored them."""
+    after = [entry for entry in new if entry.position > last.position][:BATCH_SIZE]
+    if after and after[0].position == last.position + 1:
+        return after
+    return list(read_entries(after=last.position, up_to=last.position + BATCH_SIZE))
 
 
 def published() -> Published:

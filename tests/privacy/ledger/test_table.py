@@ -37,9 +37,10 @@ def test_insert__numbers_and_chains_the_entries() -> None:
     users = [uuid4() for _ in range(3)]
     keys = subject_keys()
     with transaction.atomic():
-        positions = insert([NewEntry(Kind.ERASE, user, {"videos": 2}) for user in users], keys)
+        inserted = insert([NewEntry(Kind.ERASE, user, {"videos": 2}) for user in users], keys)
     first, second, third = read_entries()
-    assert positions == [first.position, second.position, third.position] == [1, 2, 3]
+    assert inserted == [first, second, third]
+    assert [first.position, second.position, third.position] == [1, 2, 3]
     assert first.previous == FIRST_PREVIOUS
     assert second.previous == first.digest
     assert [entry.subject for entry in (first, second, third)] == [keys.subject(user) for user in users]
@@ -56,9 +57,14 @@ def test_insert__numbers_and_chains_the_entries() -> None:
 def test_trigger__computes_the_digest_of_the_canonical_json(kind: Kind, plan: bytes | None, counts: dict[str, int]) -> None:
     """Reading an entry raises an error if the digest is another one."""
     with transaction.atomic():
-        (position,) = insert([NewEntry(kind, UUID(int=7), counts, plan)], subject_keys())
-    (entry,) = read_entries(after=position - 1)
-    assert (entry.kind, entry.plan_digest, entry.counts) == (kind, plan, counts)
+        (known,) = insert([NewEntry(kind, UUID(int=7), counts, plan)], subject_keys())
+        add(kind=kind, plan_digest=plan, counts=json.dumps(counts))
+    entry, by_trigger = read_entries(after=known.position - 1)
+    assert (
+        (entry.kind, entry.plan_digest, entry.counts)
+        == (kind, plan, counts)
+        == (by_trigger.kind, by_trigger.plan_digest, by_trigger.counts)
+    )
 
 
 @pytest.mark.usefixtures("ledger")
@@ -145,6 +151,39 @@ def test_table__a_copied_entry_must_be_the_next_of_the_chain(change: Callable[[d
         add(**change(row))
     add(**row)
     assert [entry.position for entry in chained(read_entries())] == [1, 2]
+
+
+@pytest.mark.usefixtures("ledger")
+def test_table__several_entries_of_one_statement_are_chained() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO erasure_ledger (kind, subject, key_id, policy_version) SELECT 1, %s, 1, 1 FROM generate_series(1, 3)", [DIGEST]
+        )
+    assert [entry.position for entry in chained(read_entries())] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("position", "position + 1"), ("previous", "sha256('')"), ("digest", "sha256('')"), ("kind", "2"), ("subject", "sha256('')")],
+)
+def test_table__a_wrong_entry_among_several_copied_ones_is_refused(column: str, value: str, role: str) -> None:
+    """The last one is wrong. A changed position leaves a gap."""
+    for _ in range(4):
+        add()
+    with without_append_only() as cursor:
+        cursor.execute("CREATE TABLE wrong_entries AS SELECT * FROM erasure_ledger WHERE position > 1")
+        cursor.execute(f"UPDATE wrong_entries SET {column} = {value} WHERE position = 4")
+        cursor.execute("DELETE FROM erasure_ledger WHERE position > 1")
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL session_replication_role = {role}")
+            with pytest.raises(Error, match="does not follow the entry 3"):
+                cursor.execute("INSERT INTO erasure_ledger SELECT * FROM wrong_entries ORDER BY position DESC")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE wrong_entries")
 
 
 @pytest.mark.usefixtures("ledger")
