@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -262,6 +262,10 @@ class Store(ABC):
         """Do what ``remove`` does, for many users. By default one after another."""
         for user_id in user_ids:
             self.remove(user_id)
+
+    def batches(self) -> AbstractContextManager[None]:
+        """Keep what several calls of ``remove_many`` can share until the block ends, but no lock. By default nothing."""
+        return nullcontext()
 
     def remaining_many(self, user_ids: Collection[UUID]) -> list[str]:
         """Return the places where data of any of the users is found, as ``remaining`` does."""

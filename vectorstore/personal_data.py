@@ -6,7 +6,7 @@ Modules that use qdrant-client are imported inside the functions. The client tak
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -339,6 +339,11 @@ class VectorStore(Store):
         with self.session():
             remove_points(sorted(user_ids))
         StoreState.remove_sentinels(user_ids)
+
+    def batches(self) -> AbstractContextManager[None]:
+        from vectorstore.sync.inline import shared_connection
+
+        return shared_connection()
 
     def remaining_many(self, user_ids: Collection[UUID]) -> list[str]:
         from vectorstore.sync.leftovers import collections_with_point

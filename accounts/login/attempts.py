@@ -9,7 +9,7 @@ No row contains the typed name: an account is stored as its UUID, and a name wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -55,7 +55,18 @@ def find_account(name: str) -> Account:
 
 def digest_of(name: str) -> str:
     """Return the key of a name without an account: a digest that depends on SECRET_KEY."""
-    return f"unknown:{salted_hmac('accounts.login', name.strip().lower(), algorithm='sha256').hexdigest()}"
+    return digests_of([name])[0]
+
+
+def digests_of(names: Iterable[str]) -> list[str]:
+    """Return ``digest_of`` for many names. The key is derived once."""
+    begun = salted_hmac("accounts.login", "", algorithm="sha256")
+    digests: list[str] = []
+    for name in names:
+        hashed = begun.copy()
+        hashed.update(name.strip().lower().encode())
+        digests.append(f"unknown:{hashed.hexdigest()}")
+    return digests
 
 
 def _without_account(name: str) -> Account:

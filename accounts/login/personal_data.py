@@ -9,7 +9,7 @@ from uuid import UUID
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.db.models import QuerySet
 
-from accounts.login.attempts import digest_of
+from accounts.login.attempts import digest_of, digests_of
 from accounts.login.retention import RECORDS, RETENTION, count_old_records, delete_old_records
 from accounts.models import User
 from findme.core.db.expressions import IsAmong
@@ -83,7 +83,7 @@ class LogIns(PersonalDataOwner):
 
     def erase_many(self, user_ids: Collection[UUID]) -> None:
         emails = User.objects.filter(IsAmong("pk", uuid_array(user_ids))).values_list("email", flat=True)
-        keys = ",".join([*map(str, user_ids), *map(digest_of, emails)])  # UUIDs and hexadecimal digests
+        keys = ",".join([*map(str, user_ids), *digests_of(emails)])  # UUIDs and hexadecimal digests
         for model in RECORDS:
             model.objects.filter(IsAmong("username", f"{{{keys}}}", "varchar")).delete()
 

@@ -19,13 +19,16 @@ from privacy.actions.deletion import delete_users
 from privacy.actions.erase_files import stored_files
 from privacy.actions.erasures import record_batch
 from privacy.actions.locking import check_deferred_constraints, limit_waiting
-from privacy.actions.notes import record_missing, settle_undone
+from privacy.actions.notes import settle_undone
 from privacy.actions.pending import LOCK, complete_action
 from privacy.actions.recording import COVERED
 from privacy.actions.stores import remove_many_from_stores, store_sessions
 from privacy.audit import Action, record_many
+from privacy.ledger.book import NewEntry
 from privacy.ledger.entry import Kind
-from privacy.ledger.publication import LOCK_SECONDS
+from privacy.ledger.keys import subject_keys
+from privacy.ledger.publication import LOCK_SECONDS, record_entries
+from privacy.ledger.states import last_kinds
 from privacy.models import Erasure, PendingAction
 from privacy.registry import registry
 
@@ -53,7 +56,7 @@ def erase_many(user_ids: Sequence[UUID], approval: bytes) -> ManyErased:
         user_ids = _still_there(user_ids)
         if not user_ids:
             return ManyErased(0)
-        rows = _record(user_ids)
+        notes = _record(user_ids)
         apart = _with_own_steps(user_ids)
         together = [user_id for user_id in user_ids if user_id not in apart]
         try:
@@ -62,8 +65,8 @@ def erase_many(user_ids: Sequence[UUID], approval: bytes) -> ManyErased:
         except StoreUnavailable as error:
             return ManyErased(0, dict.fromkeys(user_ids, one_line(error)))
         except (UserFacingError, DatabaseError):
-            return _one_by_one(rows)
-        rest = _one_by_one([row for row in rows if row.user_id in apart])
+            return _one_by_one(list(notes.values()))
+        rest = _one_by_one([notes[user_id] for user_id in apart])
         return ManyErased(len(together) + rest.erased, rest.waiting)
 
 
@@ -81,45 +84,53 @@ def _with_own_steps(user_ids: Collection[UUID]) -> set[UUID]:
     return {*(erasure.user for erasure in sealed), *with_files}
 
 
-def _record(user_ids: Sequence[UUID]) -> list[PendingAction]:
+def _record(user_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Note the erasures, and record those that the ledger lacks, in one transaction. Return the key of each note."""
     settle_undone(user_ids)
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+    keys = subject_keys()
+    notes: dict[UUID, int] = {}
+
+    def begin() -> list[NewEntry]:
+        notes.update(_note(user_ids))
+        last = last_kinds(user_ids, keys)
+        return [NewEntry(Kind.ERASE, user_id) for user_id in user_ids if last.get((user_id, Kind.ERASE)) is not Kind.ERASE]
+
+    record_entries(begin)
+    return notes
+
+
+def _note(user_ids: Sequence[UUID]) -> list[tuple[UUID, int]]:
+    with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO pending_actions (user_id, kind) SELECT unnest(%s::uuid[]), %s RETURNING id, user_id",
+            "INSERT INTO pending_actions (user_id, kind) SELECT unnest(%s::uuid[]), %s RETURNING user_id, id",
             [uuid_array(user_ids), Kind.ERASE],
         )
-        rows = [PendingAction(pk=pk, user_id=user_id, kind=Kind.ERASE) for pk, user_id in cursor.fetchall()]
-    try:
-        record_missing(rows)
-    except UserFacingError:
-        PendingAction.objects.filter(pk__in=[row.pk for row in rows]).delete()
-        raise
-    return rows
+        return [(user_id, pk) for user_id, pk in cursor.fetchall()]
 
 
-def _erase(user_ids: Collection[UUID], approval: bytes) -> None:
+def _erase(user_ids: Sequence[UUID], approval: bytes) -> None:
+    """Erase the users, which are in the order of their ids, as PostgreSQL returns them."""
     with transaction.atomic(durable=True):
         limit_waiting()
         users = get_user_model()._base_manager.filter(IsAmong("pk", uuid_array(user_ids)), is_staff=False, is_superuser=False)
-        locked = set(users.order_by("pk").select_for_update().values_list("pk", flat=True))
-        if locked != set(user_ids):
+        if list(users.order_by("pk").select_for_update().values_list("pk", flat=True)) != list(user_ids):
             raise UserFacingError("Some users are gone, or are staff: nothing was changed. Erase them one by one.")
-        if _with_own_steps(locked):  # of rows that were added meanwhile
+        if _with_own_steps(user_ids):  # of rows that were added meanwhile
             raise UserFacingError("Some users have files: nothing was changed. Erase them one by one.")
         for owner in registry.owners:
-            owner.erase_many(locked)
-        delete_users(locked)
-        PendingAction.objects.filter(IsAmong("user_id", uuid_array(locked)), kind__in=COVERED[Kind.ERASE]).delete()
-        record_many(Action.ERASE, sorted(locked))
+            owner.erase_many(user_ids)
+        delete_users(user_ids)
+        PendingAction.objects.filter(IsAmong("user_id", uuid_array(user_ids)), kind__in=COVERED[Kind.ERASE]).delete()
+        record_many(Action.ERASE, user_ids)
         check_deferred_constraints()
-        remove_many_from_stores(locked)
-        record_batch(sorted(locked), approval)
+        remove_many_from_stores(user_ids)
+        record_batch(user_ids, approval)
 
 
-def _one_by_one(rows: Sequence[PendingAction]) -> ManyErased:
-    """Erase each user of the rows that are still pending. A lost answer to a commit may have left none, and a new hold keeps a user."""
-    erased, waiting = len(rows), {}
-    for row in PendingAction.objects.filter(pk__in=[row.pk for row in rows]):
+def _one_by_one(notes: Collection[int]) -> ManyErased:
+    """Erase each user whose note is still there. A lost answer to a commit may have left none, and a new hold keeps a user."""
+    erased, waiting = len(notes), {}
+    for row in PendingAction.objects.filter(pk__in=notes).order_by("pk"):
         try:
             is_done = complete_action(row)
         except UserFacingError as error:

@@ -38,6 +38,15 @@ def store_sessions() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def batches_of_removals() -> Iterator[None]:
+    """Keep what several calls of ``remove_many_from_stores`` can share, until the block ends."""
+    with ExitStack() as kept:
+        for store in registry.stores:
+            kept.enter_context(store.batches())
+        yield
+
+
 def effects_in_stores(user_id: UUID) -> list[Effect]:
     """Return what the stores would delete, for a preview."""
     return [Effect(store.contents, int(store.holds(user_id)), Disposition.DELETED) for store in registry.stores]

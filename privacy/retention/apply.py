@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from findme.core.db.expressions import IsAmong
+from findme.core.postgresql.arrays import uuid_array
 from privacy.actions.erase_many import another_process, erase_many
 from privacy.actions.holds import holds_by_user
 from privacy.actions.pending import process_pending
+from privacy.actions.stores import batches_of_removals
 from privacy.ledger.entry import Kind
 from privacy.ledger.publication import LOCK_SECONDS
 from privacy.models import DataSubjectRequest, ErasedUser, Hold, PendingAction
 from privacy.retention_policy import Policy
 from privacy.retention_rules import BATCH_SIZE, AppliedRule, RetentionRule, UserRule, time_before
+
+IDS = 10_000
+"""Users that one query finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,26 @@ def _erase(rule: UserRule, days: int, approval: bytes) -> tuple[int, dict[UUID, 
     if begun.is_busy:
         raise another_process()
     erased, held, waiting = 0, set[UUID](), dict(begun.waiting)
-    while batch := list(_erasable(rule, days).exclude(pk__in=held).values_list("pk", flat=True)[:BATCH_SIZE]):
-        held |= holds_by_user(batch).keys()
-        result = erase_many([user_id for user_id in batch if user_id not in held], approval)
-        erased += result.erased
-        waiting.update(result.waiting)
-        if result.waiting and not result.erased:
-            break  # a store is unavailable: each further batch would wait as long
+    with batches_of_removals():
+        for batch in _batches(rule, days, held):
+            held |= holds_by_user(batch).keys()
+            result = erase_many([user_id for user_id in batch if user_id not in held], approval)
+            erased += result.erased
+            waiting.update(result.waiting)
+            if result.waiting and not result.erased:
+                break  # a store is unavailable: each further batch would wait as long
     return erased, waiting
+
+
+def _batches(rule: UserRule, days: int, held: Collection[UUID]) -> Iterator[list[UUID]]:
+    """Yield the users to erase until there are none, without those that are ``held`` by now.
+
+    A rule reads the whole table, so one query finds the users of several batches. Before each batch, only its users are checked again.
+    """
+    while found := list(_erasable(rule, days).exclude(pk__in=held).order_by("pk").values_list("pk", flat=True)[:IDS]):
+        for begin in range(0, len(found), BATCH_SIZE):
+            still = _erasable(rule, days).filter(IsAmong("pk", uuid_array(found[begin : begin + BATCH_SIZE])))
+            yield list(still.values_list("pk", flat=True))
 
 
 def _count(rule: UserRule, days: int, earlier: Iterable[QuerySet[Any]]) -> int:

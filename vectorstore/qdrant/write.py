@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, grpc
+from qdrant_client.conversions.conversion import GrpcToRest
 from qdrant_client.local.payload_filters import check_filter
 from qdrant_client.models import (
     ExtendedPointId,
@@ -55,7 +56,7 @@ def delete(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]
     condition = Filter(must_not=[_newer(version)])
     if is_embedded():
         older = [
-            record.id for record in _retrieved(client, collection, ids) if check_filter(condition, record.payload or {}, record.id, {})
+            record.id for record in versions_of(client, collection, ids) if check_filter(condition, record.payload or {}, record.id, {})
         ]
         if older:  # qdrant-client 1.20 refuses an empty list
             client.delete(collection, PointIdsList(points=older), wait=True, ordering=WriteOrdering.MEDIUM)
@@ -73,13 +74,26 @@ def count_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointI
         found: int = client.grpc_points.Count(message, timeout=server_address().timeout).result.count
         return found
     if is_embedded():
-        return sum((record.payload or {}).get("version") == version for record in _retrieved(client, collection, ids))
+        return sum((record.payload or {}).get("version") == version for record in versions_of(client, collection, ids))
     condition = Filter(must=[HasIdCondition(has_id=list(ids)), FieldCondition(key="version", range=Range(gte=version, lte=version))])
     return client.count(collection, count_filter=condition, exact=True).count
 
 
-def _retrieved(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> list[Record]:
-    return client.retrieve(collection, list(ids), with_payload=["version"], with_vectors=False)
+def versions_of(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> list[Record]:
+    """Return those of the points that exist, with no more of the payload than the version. Raise the driver's errors.
+
+    By gRPC, the client converts many ids in ten times the time.
+    """
+    if len(ids) == 1 or not _by_grpc():
+        return client.retrieve(collection, list(ids), with_payload=["version"], with_vectors=False)
+    message = grpc.GetPoints(
+        collection_name=collection,
+        ids=[grpc.PointId(uuid=str(point_id)) for point_id in ids],
+        with_payload=grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=["version"])),
+        with_vectors=grpc.WithVectorsSelector(enable=False),
+    )
+    found = client.grpc_points.Get(message, timeout=server_address().timeout).result
+    return [GrpcToRest.convert_retrieved_point(point) for point in found]
 
 
 def clear(client: QdrantClient, collection: str, ids: Sequence[ExtendedPointId]) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.errors import LockNotAvailable
 from qdrant_client import QdrantClient
 from qdrant_client.models import ExtendedPointId, Filter, HasIdCondition
@@ -38,6 +40,8 @@ from vectorstore.sync.results import BatchResult
 
 WAIT_SECONDS = 30
 """How long to wait for workers that write the same users. They finish several batches in this time."""
+
+_shared: ContextVar[BaseDatabaseWrapper | None] = ContextVar("shared_connection", default=None)
 
 
 def sync_users(user_ids: Iterable[UUID]) -> BatchResult:
@@ -179,16 +183,41 @@ def _queue_apart(user_ids: Sequence[UUID], *, restored: bool) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('lock_timeout')")
         (lock_timeout,) = cursor.fetchone()
+    with _connection_apart() as apart, _translate_lock_timeout(_queue_locked), apart.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
+        cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) SELECT unnest(%s::uuid[]), true", [uuid_array(user_ids)])
+        if restored:
+            return None
+        cursor.execute(deletions.ALLOCATE_FOR_DELETION)
+        return int(cursor.fetchone()[0])
+
+
+@contextmanager
+def shared_connection() -> Iterator[None]:
+    """Let all removals of the block, in this thread, use one separate connection. A removal without it opens a new one."""
+    if _shared.get() is not None:
+        yield
+        return
     apart = connection.copy()
+    token = _shared.set(apart)
     try:
-        with _translate_lock_timeout(_queue_locked), apart.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [lock_timeout])
-            cursor.execute("INSERT INTO vector_sync_queue (user_id, urgent) SELECT unnest(%s::uuid[]), true", [uuid_array(user_ids)])
-            if restored:
-                return None
-            cursor.execute(deletions.ALLOCATE_FOR_DELETION)
-            return int(cursor.fetchone()[0])
+        yield
     finally:
+        _shared.reset(token)
+        apart.close()
+
+
+@contextmanager
+def _connection_apart() -> Iterator[BaseDatabaseWrapper]:
+    """Yield a separate connection. After an error, also a shared one is closed, and the next removal opens it again."""
+    shared = _shared.get()
+    apart = connection.copy() if shared is None else shared
+    try:
+        yield apart
+    except BaseException:
+        apart.close()
+        raise
+    if shared is None:
         apart.close()
 
 
@@ -216,7 +245,7 @@ def _remove(client: QdrantClient, collection: str, user_ids: Sequence[UUID], ver
         write.clear(client, collection, ids)
     else:
         write.delete(client, collection, ids, version)
-    left = client.retrieve(collection, ids, with_payload=["version"], with_vectors=False)
+    left = write.versions_of(client, collection, ids)
     if unbeatable := [record.id for record in left if has_unbeatable_version(record.payload)]:
         write.clear(client, collection, unbeatable)
         left = client.retrieve(collection, ids, with_payload=False, with_vectors=False)

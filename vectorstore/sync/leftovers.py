@@ -14,6 +14,7 @@ from vectorstore.catalog.secondary import fail_secondary_on_error
 from vectorstore.models import VECTOR_SIZE
 from vectorstore.qdrant.connection import is_embedded, qdrant
 from vectorstore.qdrant.scroll import record_pages
+from vectorstore.qdrant.write import versions_of
 from vectorstore.retention.drop import is_foreign
 from vectorstore.retention.unique_vectors import users_of
 
@@ -95,4 +96,4 @@ def is_found_by_search(client: QdrantClient, collection: str, user_ids: Sequence
 
 def _is_found_by_id(client: QdrantClient, collection: str, user_ids: Sequence[UUID]) -> bool:
     ids: list[ExtendedPointId] = [str(user_id) for user_id in user_ids]
-    return bool(client.retrieve(collection, ids, with_payload=False, with_vectors=False))
+    return bool(versions_of(client, collection, ids))
