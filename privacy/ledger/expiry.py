@@ -19,7 +19,7 @@ from privacy.ledger.checkpoint import Checkpoint, row_of, signed, verify_checkpo
 from privacy.ledger.entry import LedgerBroken
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import OutsideLedger, outside_ledger
-from privacy.ledger.publication import checkpoint_outside, publish, publishing
+from privacy.ledger.publication import checkpoint_outside, content_of_checkpoint, publish, publishing
 from privacy.ledger.signing import signing_key, verifying_keys
 from privacy.ledger.verify import start_outside
 from privacy.models import LedgerEntry, PendingAction
@@ -73,7 +73,7 @@ def _agree(outside: OutsideLedger) -> None:
         with transaction.atomic(durable=True):
             row_of(theirs).save(force_insert=True)
     elif ours.position:
-        is_new = outside.create_checkpoint(ours.position, f"{verify_checkpoint(ours, keys).token}\n".encode())
+        is_new = outside.create_checkpoint(ours.position, content_of_checkpoint(verify_checkpoint(ours, keys)))
         if not is_new and checkpoint_outside(outside, ours.position).token != ours.token:
             raise _differs(ours)
 

@@ -12,12 +12,12 @@ from django.db import connection, transaction
 
 from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.ledger.book import NewEntry, digest_at, insert, last_position, read_entries
-from privacy.ledger.checkpoint import BEGINNING, Checkpoint, parse_checkpoint
+from privacy.ledger.book import NewEntry, digest_at, insert, last_checkpoint, last_position, read_entries
+from privacy.ledger.checkpoint import BEGINNING, Checkpoint, parse_checkpoint, verify_checkpoint
 from privacy.ledger.entry import Entry, LedgerBroken, chained, parse_entry
 from privacy.ledger.keys import subject_keys
 from privacy.ledger.outside import OutsideLedger, outside_ledger
-from privacy.ledger.signing import sign, signing_key
+from privacy.ledger.signing import sign, signing_key, verifying_keys
 from privacy.models import LedgerState
 
 if TYPE_CHECKING:
@@ -73,7 +73,11 @@ def publish(outside: OutsideLedger, key: OKPKey) -> int:
 
 def _publish(outside: OutsideLedger, key: OKPKey, last: Published, new: Sequence[Entry] = ()) -> tuple[Published, int]:
     """Publish all entries after ``last``, and return the last object and their number. ``new`` are entries that need not be read again."""
-    count = 0
+    count, checkpoint = 0, last_checkpoint()
+    if last.position < checkpoint.position:
+        # The ledger outside was lost. The entries before the checkpoint are in no copy any more, and the checkpoint continues the chain.
+        outside.create_checkpoint(checkpoint.position, content_of_checkpoint(verify_checkpoint(checkpoint, verifying_keys())))
+        last = _note(Published(checkpoint.position))
     while batch := _following(last, new):
         if outside.create(batch[0].position, content_of(batch, key)):
             last, count = _note(Published(batch[-1].position, batch[0].position)), count + len(batch)
@@ -202,6 +206,10 @@ def last_checkpoint_outside(outside: OutsideLedger) -> Checkpoint:
 
 def checkpoint_outside(outside: OutsideLedger, position: int) -> Checkpoint:
     return parse_checkpoint((outside.read_checkpoint(position) or b"").decode("ascii", "replace").rstrip("\n"), position)
+
+
+def content_of_checkpoint(checkpoint: Checkpoint) -> bytes:
+    return f"{checkpoint.token}\n".encode()
 
 
 def content_of(entries: Sequence[Entry], key: OKPKey) -> bytes:

@@ -1,6 +1,7 @@
 """Old entries of the ledger go behind a signed checkpoint, in both copies, and the chain continues."""
 
 import random
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -380,6 +381,21 @@ def test_restored__state_is_lost__begins_at_the_checkpoint() -> None:
     expire(DAYS)
     LedgerState.objects.update(published_position=0)
     assert (publish_pending(), LedgerState.published()) == (0, 3)
+
+
+def test_ledger_outside__lost_for_good_after_a_checkpoint__is_written_again(ledger: Path) -> None:
+    """By the statement of docs/privacy.md. The entries before the checkpoint are in no copy any more."""
+    add_entries(2, YEARS)
+    erase(2)
+    expire(DAYS)
+    shutil.rmtree(ledger)
+    ledger.mkdir()
+    LedgerState.objects.update(published_position=0)
+    assert erase() == [5]
+    assert (FolderLedger(ledger).checkpoints(), FolderLedger(ledger).firsts()) == ([2], [3, 5])
+    compare_with_outside()
+    assert compared().is_sound
+    assert replay().entries == 3
 
 
 def test_user__who_is_shown_after_the_entry_of_the_hiding_was_deleted__gets_an_entry() -> None:
