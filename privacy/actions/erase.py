@@ -34,7 +34,7 @@ from privacy.actions.followed import begin, followed, unfinished_after_files
 from privacy.actions.hiding import effects_of_hiding, remove_hidden
 from privacy.actions.holds import active_holds
 from privacy.actions.locking import check_deferred_constraints, locked_user
-from privacy.actions.notes import settle_undone
+from privacy.actions.notes import record_now, settle_undone
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import Recording, complete, counts_of, recorded
 from privacy.actions.stores import effects_in_stores, remove_from_stores, store_sessions
@@ -58,9 +58,9 @@ def preview_soft_deletion(user_id: UUID) -> list[Effect]:
 
 
 def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
-    """Set ``deleted_at`` and commit, then delete the user from the stores. After the commit, no search shows the user.
+    """Set ``deleted_at`` and commit, then record it and delete the user from the stores. After the commit, no search shows the user.
 
-    An unavailable store is not an error. It is listed in ``pending_stores``, and the next call or ``sync_qdrant`` deletes the user there. Raise
+    An unavailable ledger or store is not an error. It is listed in ``pending_stores``, and the next call or ``sync_qdrant`` deletes the user there. Raise
     UserFacingError for a user that is unknown or locked by another transaction, and as ``check_removal`` does.
     """
     with record_failure_of(Action.SOFT_DELETE, user_id, actor_id=actor_id), locked_user(user_id) as user:
@@ -71,6 +71,7 @@ def soft_delete(user_id: UUID, *, actor_id: UUID | None = None) -> Outcome:
         in_postgresql = [effect for owner in registry.owners for effect in owner.after_soft_deletion(user_id)]
         if user.deleted_at is None:
             get_user_model().objects.filter(pk=user_id).update(deleted_at=TransactionNow())
+    record_now(user_id)
     in_stores, pending_stores = remove_hidden(user_id)
     return Outcome(user_id, user.deleted_at is None, (*in_postgresql, *in_stores), tuple(pending_stores))
 

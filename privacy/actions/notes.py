@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.db import DatabaseError
 
 from findme.core.db.expressions import IsAmong
+from findme.core.errors import UserFacingError, one_line
 from findme.core.postgresql.arrays import integer_array, uuid_array
 from privacy.ledger.book import NewEntry, last_checkpoint
 from privacy.ledger.entry import Kind
 from privacy.ledger.keys import SubjectKeys, subject_keys
 from privacy.ledger.publication import record_entries
-from privacy.ledger.states import action_of, is_undoing, last_kinds, undoing
+from privacy.ledger.states import action_of, is_undoing, last_counts, last_kinds, undoing
 from privacy.models import PendingAction
 from privacy.users import anonymized_email
 
 HIDING = {Kind.SOFT_DELETE: "deleted_at", Kind.RESTRICT: "restricted_at", Kind.OBJECT: "objected_at"}
 """The column of ``users`` that has a time while the action is in force."""
 ACTIONS = (Kind.ERASE, Kind.ANONYMIZE, *HIDING)
+
+logger = logging.getLogger(__name__)
 
 
 def record_missing(rows: Sequence[PendingAction]) -> int:
@@ -28,6 +33,8 @@ def record_missing(rows: Sequence[PendingAction]) -> int:
     The undoings, and what they undo, need no completion. They are deleted in the transaction of their entries, so none is recorded twice.
     """
     keys = subject_keys()
+    if next(unrecorded(rows, keys), None) is None and not _settled(rows):
+        return 0
 
     def new() -> list[NewEntry]:
         # Another process may have recorded or completed some of them meanwhile.
@@ -36,8 +43,26 @@ def record_missing(rows: Sequence[PendingAction]) -> int:
         PendingAction.objects.filter(pk__in=_settled(still)).delete()
         return entries
 
-    is_recorded = next(unrecorded(rows, keys), None) is None and not _settled(rows)
-    return 0 if is_recorded else len(record_entries(new))
+    return len(record_entries(new))
+
+
+def record_now(user_id: UUID) -> None:
+    """Record what the triggers have noted of the user, right after the commit of an action that hides or shows the user.
+
+    A note that is recorded and needs nothing more is deleted. If the ledger is unavailable, or if this process is killed, ``process_pending`` does it.
+    """
+    try:
+        rows = list(PendingAction.objects.filter(user_id=user_id, is_held=False).order_by("pk"))
+        if rows:
+            record_missing(rows)
+            PendingAction.objects.filter(pk__in=[row.pk for row in rows if _is_complete(row)]).delete()
+    except (UserFacingError, DatabaseError) as error:
+        logger.warning("An action of %s is not in the ledger yet. manage.py process_requests will add it. %s", user_id, one_line(error))
+
+
+def _is_complete(row: PendingAction) -> bool:
+    """Return whether the recorded action needs nothing more. An objection with counts may have an embedding to delete (``finish_stop``)."""
+    return Kind(row.kind) in HIDING and not (row.kind == Kind.OBJECT and last_counts(row.user_id, Kind.OBJECT, subject_keys()))
 
 
 def unrecorded(rows: Iterable[PendingAction], keys: SubjectKeys) -> Iterator[NewEntry]:

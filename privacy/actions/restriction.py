@@ -1,7 +1,8 @@
 """Restrict the processing of a user's data (GDPR, article 18), and stop the matching of a user (articles 7 (3) and 21).
 
 Both hide the user from searches and matches and delete the user's point. All data in PostgreSQL stays, except that an objection to the embedding
-deletes the embedding. A trigger on ``users`` notes each change for the ledger, so these actions take effect even if the ledger is unavailable.
+deletes the embedding. A trigger on ``users`` notes each change for the ledger, and the entry follows the commit, so these actions take effect even if the
+ledger is unavailable.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django.contrib.postgres.functions import TransactionNow
 from findme.core.errors import UserFacingError
 from privacy.actions.hiding import effects_of_hiding, remove_hidden
 from privacy.actions.locking import check_deferred_constraints, locked_user
+from privacy.actions.notes import record_now
 from privacy.actions.outcome import Outcome
 from privacy.actions.recording import complete, counts_of, recorded
 from privacy.audit import Action, done_or_unchanged, record, record_failure_of
@@ -138,6 +140,7 @@ def _switch_on(switch: _Switch, user_id: UUID, processing: Processing | None, ac
         if processing == Processing.EMBEDDING:
             complete(Kind.OBJECT, user_id)
         check_deferred_constraints()
+    record_now(user_id)
     in_stores, pending_stores = remove_hidden(user_id)
     return Outcome(user_id, changed, (*effects, *in_stores), tuple(pending_stores))
 
@@ -152,6 +155,7 @@ def _switch_off(switch: _Switch, user_id: UUID, informed_on: date | None, actor_
         record(switch.off, user_id, done_or_unchanged(changed), actor_id=actor_id, informed_on=informed_on if changed else None)
         if changed:
             get_user_model().objects.filter(pk=user_id).update(**{switch.column: None})
+    record_now(user_id)
     return Outcome(user_id, changed, tuple(_effects_of_showing(user, switch)))
 
 

@@ -31,6 +31,7 @@ from privacy.actions.erasures import (
     sealed_erasure,
     stop,
 )
+from privacy.actions.notes import record_now
 from privacy.actions.plan import plan_erasure
 from privacy.actions.plan_preview import preview_plan
 from privacy.actions.recording import is_recorded
@@ -101,10 +102,11 @@ def seal_approved(request: DataSubjectRequest, actor_id: UUID | None) -> None:
 
 
 def remove_hidden(user_id: UUID) -> None:
-    """Delete the hidden user from the stores, after the approval is committed. ``sync_qdrant`` does it if a store is unavailable.
+    """Record that the user is hidden, and delete the user from the stores, after the approval is committed.
 
-    What was deleted counts in the step ``point`` of the erasure.
+    ``process_requests`` and ``sync_qdrant`` do it if the ledger or a store is unavailable. What was deleted counts in the step ``point`` of the erasure.
     """
+    record_now(user_id)
     effects, _ = hiding.remove_hidden(user_id)
     erasure = sealed_erasure(user_id)
     if erasure is not None:
@@ -127,6 +129,12 @@ def stop_closed(request: DataSubjectRequest) -> None:
         stop(found, StopReason.REQUEST_CLOSED)
     if found.hid_user:
         get_user_model().objects.filter(pk=found.user).update(deleted_at=None)
+
+
+def record_shown(request: DataSubjectRequest) -> None:
+    """Record that the user is shown again, after the end of the request is committed."""
+    if is_erasure(request) and request.user_id is not None:
+        record_now(request.user_id)
 
 
 def is_fulfilled(request: DataSubjectRequest) -> bool:

@@ -40,7 +40,15 @@ from privacy.requests.conditions import (
     require_stopped_processing,
 )
 from privacy.requests.deadlines import due_date
-from privacy.requests.fulfilment import is_erasure, needs_new_plan, remove_hidden, require_fulfilled, seal_approved, stop_closed
+from privacy.requests.fulfilment import (
+    is_erasure,
+    needs_new_plan,
+    record_shown,
+    remove_hidden,
+    require_fulfilled,
+    seal_approved,
+    stop_closed,
+)
 from privacy.requests.lifecycle import next_command, require_open, require_transition
 from privacy.requests.locking import locked_step, one_line_errors, require
 
@@ -202,6 +210,7 @@ def refuse(
             )
         stop_closed(request)
         request.state, request.refusal_ground, request.informed_of_remedies, request.closed_on = State.REFUSED, ground, True, informed_on
+    record_shown(request)
     return request
 
 
@@ -254,6 +263,7 @@ def withdraw(
         require_after_receipt(request, withdrawn_on)
         stop_closed(request)
         request.state, request.withdrawal_reason, request.closed_on = State.WITHDRAWN, reason, withdrawn_on
+    record_shown(request)
     return request
 
 

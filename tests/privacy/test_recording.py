@@ -17,12 +17,14 @@ from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase, soft_delete
 from privacy.actions.pending import process_pending
+from privacy.actions.restriction import lift_restriction, restrict, resume_matching, stop_matching
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.ledger.book import entries_of, read_entries
 from privacy.ledger.entry import Kind
 from privacy.ledger.outside import outside_ledger
 from privacy.ledger.signing import verifying_keys
 from privacy.ledger.verify import compare_ledgers
+from privacy.local_dates import today
 from privacy.models import ErasedUser, LedgerEntry, PendingAction
 from privacy.users import anonymized_email
 from tests.factories import ProfileEmbeddingFactory, UserFactory
@@ -174,6 +176,91 @@ def test_removal__killed_over_and_over__ends_complete_and_recorded_once(seed: in
     assert kinds(person.pk) == [ERASE if action == "erase" else ANONYMIZE]
     assert (pending(), compare_ledgers(outside_ledger(), verifying_keys()).is_sound) == ([], True)
     assert not User.objects.filter(pk=person.pk, email=person.email).exists()
+
+
+# --- Hiding -----------------------------------------------------------------------------------------------------------------------
+
+
+def resume_after_objection(user_id: UUID) -> None:
+    stop_matching(user_id)
+    resume_matching(user_id)
+
+
+def lift_after_restriction(user_id: UUID) -> None:
+    restrict(user_id)
+    lift_restriction(user_id, informed_on=today())
+
+
+HIDINGS = pytest.mark.parametrize(
+    ("hide", "expected"),
+    [
+        (soft_delete, [HIDE]),
+        (restrict, [Kind.RESTRICT]),
+        (stop_matching, [Kind.OBJECT]),
+        (lift_after_restriction, [Kind.RESTRICT, Kind.UNDO_RESTRICT]),
+        (resume_after_objection, [Kind.OBJECT, Kind.UNDO_OBJECT]),
+    ],
+)
+
+
+@HIDINGS
+def test_hiding__is_in_the_ledger_outside_when_it_returns(hide: Callable[[UUID], Any], expected: list[Kind], shelf: Shelf) -> None:
+    """Otherwise the entry would be lost together with a database that is lost in the next seconds."""
+    person = full_life()
+    seen: list[Any] = []
+    shelf.before_removal = lambda: seen.append(outside_ledger().firsts())
+    shelf.ids.add(person.pk)
+    hide(person.pk)
+    assert (kinds(person.pk), pending()) == (expected, [])
+    assert seen == [[1]]
+    assert len(outside_ledger().firsts()) == len(expected)
+
+
+@HIDINGS
+def test_hiding__ledger_unavailable__is_done_and_recorded_by_the_worker(
+    hide: Callable[[UUID], Any], expected: list[Kind], shelf: Shelf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    person = full_life()
+    settings.ERASURE_LEDGER_URL, before = str(tmp_path / "not mounted"), settings.ERASURE_LEDGER_URL
+    try:
+        hide(person.pk)
+    finally:
+        settings.ERASURE_LEDGER_URL = before
+    assert kinds(person.pk) == []
+    assert [kind for _, kind in pending()] == expected
+    assert "process_requests will add it" in caplog.messages[0]
+    process_pending()
+    assert (kinds(person.pk), pending()) == (expected, [])
+
+
+@HIDINGS
+def test_hiding__killed_after_the_commit__is_recorded_by_the_worker(
+    hide: Callable[[UUID], Any], expected: list[Kind], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = full_life()
+
+    class Killed(BaseException):
+        """The process ends here."""
+
+    def die(*_arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("privacy.actions.notes.record_missing", die)
+        with pytest.raises(Killed):
+            hide(person.pk)
+    assert [kind for _, kind in pending()] == expected[:1]
+    process_pending()
+    assert (kinds(person.pk), pending()) == (expected[:1], [])
+
+
+def test_hiding__leaves_other_notes_of_the_user_to_the_worker(shelf: Shelf) -> None:
+    """The ledger has the notes in their order. What they ask for is not done by the command."""
+    person = full_life()
+    PendingAction.objects.create(user_id=person.pk, kind=ANONYMIZE)
+    restrict(person.pk)
+    assert kinds(person.pk) == [ANONYMIZE, Kind.RESTRICT]
+    assert pending() == [(person.pk, ANONYMIZE)]
 
 
 # --- Plain SQL --------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import UserFacingError
+from privacy.actions.notes import record_now
 from privacy.actions.undo_erasure import undo_erasures
 from privacy.users import find_user_id
 
@@ -31,6 +32,7 @@ class Command(FindmeCommand):
         user_id = find_user_id(user)
         if not undo_erasures([user_id]):
             raise UserFacingError(f"{user_id} is neither anonymized nor deleted for good: nothing was changed.")
+        record_now(user_id)
         if json:
             self.print_json(Undone(user_id))
         else:
