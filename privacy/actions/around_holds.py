@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from uuid import UUID
 
@@ -58,11 +58,11 @@ def wait_for_holds(kind: Kind, user_id: UUID) -> None:
     PendingAction.objects.create(user_id=user_id, kind=kind, is_held=True)
 
 
-def ended_actions(most: int) -> list[PendingAction]:
-    """Return the oldest actions whose holds have ended."""
+def ended_actions(most: int, skip: Collection[UUID] = ()) -> list[PendingAction]:
+    """Return the oldest actions whose holds have ended, without those of the users in ``skip``."""
     waiting = list(PendingAction.objects.filter(is_held=True).order_by("pk"))
     held = holds_by_user({action.user_id for action in waiting}) if waiting else {}
-    return [action for action in waiting if action.user_id not in held][:most]
+    return [action for action in waiting if action.user_id not in held and action.user_id not in skip][:most]
 
 
 def _split(owner: PersonalDataOwner, effects: Iterable[Effect], user_id: UUID, holds: list[Hold]) -> list[Effect]:

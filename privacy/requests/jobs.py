@@ -6,10 +6,12 @@ Any number of processes can run the jobs at the same time. A process skips the r
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from threading import Event
+from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -22,7 +24,7 @@ from privacy.actions.purging import found_again, purge_erased
 from privacy.audit import Action, record_step
 from privacy.kept_exports.removal import remove_files_without_row, remove_finished_exports
 from privacy.local_dates import today
-from privacy.models import DataSubjectRequest
+from privacy.models import DataSubjectRequest, PendingAction
 from privacy.models.request_choices import State, WithdrawalReason
 from privacy.requests.deadlines import LONG_WAIT, SOON
 from privacy.requests.fulfilment import erase_approved, wait_for_ledger
@@ -75,20 +77,25 @@ class Processed:
     """Erasures whose user a scan has found in a store, under whatever key."""
 
 
-def process(should_stop: Event | None = None, *, retry_after: timedelta = timedelta(0)) -> Processed:
+Failures: TypeAlias = dict[UUID, tuple[float, str]]
+"""When (``time.monotonic``) and why the pending action of a user has failed in this process."""
+
+
+def process(should_stop: Event | None = None, *, retry_after: timedelta = timedelta(0), failures: Failures | None = None) -> Processed:
     """Run every job once. After ``should_stop`` is set, stop at the end of the current transaction.
 
-    An erasure that failed less than ``retry_after`` ago is not tried. If the ledger outside is unavailable, the jobs that need it wait, the others run,
+    An erasure that failed less than ``retry_after`` ago is not tried, nor is a pending action of the ``failures``, to which new ones are added. If the ledger outside is unavailable, the jobs that need it wait, the others run,
     and then StoreUnavailable is raised.
     """
     should_stop = should_stop or Event()
     deleted = _repeat(delete_expired_contacts, should_stop)
-    waiting: dict[UUID, str] = {}
+    failures = {} if failures is None else failures
+    _forget_failures(failures, retry_after)
     not_erased: dict[UUID, str] = {}
     completed = erased = 0
     unavailable: StoreUnavailable | None = None
     try:
-        completed = _repeat(lambda: _complete_actions(waiting), should_stop)
+        completed = _complete_actions(failures, should_stop)
         erased = 0 if should_stop.is_set() else erase_approved(not_erased, retry_after=retry_after)
     except StoreUnavailable as error:
         wait_for_ledger()
@@ -100,7 +107,7 @@ def process(should_stop: Event | None = None, *, retry_after: timedelta = timede
     return Processed(
         deleted,
         completed,
-        waiting,
+        {user_id: reason for user_id, (_at, reason) in failures.items()},
         *exports,
         *reminders(),
         recipients_open(),
@@ -120,9 +127,10 @@ def watch(
 ) -> None:
     """Run every job again and again until ``should_stop`` is set. An unavailable PostgreSQL is reported once."""
     unavailable = False
+    failures: Failures = {}
     while not should_stop.is_set():
         try:
-            processed = process(should_stop, retry_after=RETRY_AFTER)
+            processed = process(should_stop, retry_after=RETRY_AFTER, failures=failures)
         except (DatabaseError, InterfaceError, UserFacingError) as error:
             connection.close()
             if not unavailable:
@@ -142,13 +150,25 @@ def _repeat(job: Callable[[], int], should_stop: Event) -> int:
     return done
 
 
-def _complete_actions(waiting: dict[UUID, str]) -> int:
-    """Complete a batch of pending actions, and return their number. A batch in which an action has to wait is the last one."""
-    if waiting:
-        return 0
-    result = process_pending()
-    waiting.update(result.waiting)
-    return result.completed
+def _complete_actions(failures: Failures, should_stop: Event) -> int:
+    """Complete pending actions, and return their number. After a failure, continue with the other users, unless a store is unavailable."""
+    completed = 0
+    while not should_stop.is_set():
+        result = process_pending(skip=failures.keys())
+        now = time.monotonic()
+        failures.update({user_id: (now, reason) for user_id, reason in result.waiting.items()})
+        completed += result.completed
+        if result.is_unavailable or not (result.completed or result.waiting):
+            break
+    return completed
+
+
+def _forget_failures(failures: Failures, retry_after: timedelta) -> None:
+    """Leave out the failures that are older than ``retry_after``, and those of actions that another process has completed."""
+    pending = set(PendingAction.objects.filter(user_id__in=list(failures)).values_list("user_id", flat=True))
+    until = time.monotonic() - retry_after.total_seconds()
+    for user_id in [user_id for user_id, (at, _reason) in failures.items() if at <= until or user_id not in pending]:
+        del failures[user_id]
 
 
 def _delete_exports(should_stop: Event) -> tuple[int, str]:

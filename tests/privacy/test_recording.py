@@ -178,6 +178,23 @@ def test_removal__killed_over_and_over__ends_complete_and_recorded_once(seed: in
     assert not User.objects.filter(pk=person.pk, email=person.email).exists()
 
 
+def test_complete_action__another_process_completes_it_meanwhile__is_no_error(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command erases the user after this process has read the note."""
+    person = full_life()
+    sql("DELETE FROM users WHERE id = %s", person.pk)
+
+    def erase_too_late(user_id: UUID) -> Any:
+        erase(user_id)
+        return erase(user_id)
+
+    with pytest.raises(UserFacingError, match="Neither PostgreSQL nor"):
+        erase_too_late(uuid4())
+    monkeypatch.setattr("privacy.actions.pending.erase", erase_too_late)
+    result = process_pending()
+    assert (result.completed, result.waiting, pending()) == (1, {}, [])
+    assert kinds(person.pk) == [ERASE]
+
+
 # --- Hiding -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -11,17 +11,21 @@ from random import Random
 from subprocess import Popen, TimeoutExpired
 from threading import Event
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
+from findme.core.errors import UserFacingError
+from privacy.actions import pending
+from privacy.ledger.entry import Kind
 from privacy.local_dates import today
-from privacy.models import AuditEntry, DataSubjectRequest, RequestRecipient
+from privacy.models import AuditEntry, DataSubjectRequest, PendingAction, RequestRecipient
 from privacy.models.request_choices import State
 from privacy.requests import jobs
 from privacy.requests.deadlines import due_date
-from privacy.requests.jobs import BATCH, Processed, process, watch
+from privacy.requests.jobs import BATCH, Failures, Processed, process, watch
 from tests.privacy.requests.rows import request_in, update
 from tests.support.commands import manage_here, started
 from tests.support.sessions import is_waiting_for_lock
@@ -149,6 +153,31 @@ def test_recipients__that_are_still_open_after_the_answer() -> None:
     assert process().recipients_open == (request.pk,)
     RequestRecipient.objects.update(informed_on=today())
     assert process().recipients_open == ()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_actions__that_always_fail__do_not_keep_newer_ones_from_being_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [PendingAction.objects.create(user_id=uuid4(), kind=Kind.ERASE) for _ in range(6)]
+    failing, tried = {row.user_id for row in rows[:5]}, list[UUID]()
+
+    def complete(row: PendingAction) -> bool:
+        tried.append(row.user_id)
+        if row.user_id in failing:
+            raise UserFacingError("A table of another program refers to the user. Delete its rows.")
+        return True
+
+    monkeypatch.setattr(pending, "BATCH_SIZE", 2)
+    monkeypatch.setattr(pending, "_complete", complete)
+    failures: Failures = {}
+    result = process(retry_after=timedelta(hours=1), failures=failures)
+    assert (result.actions_completed, set(result.actions_waiting)) == (1, failing)
+    assert tried == [row.user_id for row in rows]
+    newer = PendingAction.objects.create(user_id=uuid4(), kind=Kind.ERASE)
+    result = process(retry_after=timedelta(hours=1), failures=failures)
+    assert (result.actions_completed, set(result.actions_waiting), tried[6:]) == (1, failing, [newer.user_id])
+    PendingAction.objects.filter(user_id=rows[0].user_id).delete()
+    assert set(process(retry_after=timedelta(0), failures=failures).actions_waiting) == failing - {rows[0].user_id}
+    assert len(tried) == 7 + 4
 
 
 @pytest.mark.django_db
