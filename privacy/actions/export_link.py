@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 
+from findme.core.db.advisory_lock import AdvisoryLock
 from findme.core.errors import UserFacingError
 from findme.core.files import atomic_write
 from privacy.actions.export import erased_meanwhile, is_erased, write_archive
@@ -51,16 +52,22 @@ def make_export_link(user_id: UUID, *, request_id: UUID | None = None, actor_id:
     require_user(user_id)
     _require_request(user_id, request_id)
     exports_folder()
-    export, token, was_erased = _begin(user_id, request_id, actor_id), new_token(), is_erased(user_id)
+    export_id = uuid4()
+    being_made = _lock_of(export_id)
+    being_made.try_acquire()  # before another process can see the row
     try:
-        path = path_of(export.pk)
-        with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
-            with atomic_write(path, force=False) as file, EncryptedWriter(file, token, export.pk) as writer:
-                write_archive(user_id, writer, actor_id)  # type: ignore[arg-type]  # the zip is only written
-            expires_at = _complete(export, token, writer, was_erased=was_erased)
-    except BaseException:
-        _discard(export)
-        raise
+        export, token, was_erased = _begin(export_id, user_id, request_id, actor_id), new_token(), is_erased(user_id)
+        try:
+            path = path_of(export.pk)
+            with record_failure_of(Action.EXPORT, user_id, actor_id=actor_id):
+                with atomic_write(path, force=False) as file, EncryptedWriter(file, token, export.pk) as writer:
+                    write_archive(user_id, writer, actor_id)  # type: ignore[arg-type]  # the zip is only written
+                expires_at = _complete(export, token, writer, was_erased=was_erased)
+        except BaseException:
+            _discard(export)
+            raise
+    finally:
+        being_made.release()
     return ExportLink(export.pk, user_id, f"{PATH}{token}", expires_at, writer.size)
 
 
@@ -79,16 +86,17 @@ def _require_request(user_id: UUID, request_id: UUID | None) -> None:
         )
 
 
-def _begin(user_id: UUID, request_id: UUID | None, actor_id: UUID | None) -> KeptExport:
+def _begin(export_id: UUID, user_id: UUID, request_id: UUID | None, actor_id: UUID | None) -> KeptExport:
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [COUNTING_KEY])
         _require_below_limits(user_id, actor_id)
-        return KeptExport.objects.create(user_id=user_id, request_id=request_id, **actor_columns(actor_id, "made_by"))
+        return KeptExport.objects.create(pk=export_id, user_id=user_id, request_id=request_id, **actor_columns(actor_id, "made_by"))
 
 
 def _require_below_limits(user_id: UUID, actor_id: UUID | None) -> None:
     recent = KeptExport.objects.filter(created_at__gt=Now() - DAY)
+    recent = recent.exclude(pk__in=[pk for pk in recent.filter(size__isnull=True).values_list("pk", flat=True) if _is_killed(pk)])
     if recent.filter(user_id=user_id).count() >= settings.EXPORTS_PER_DAY:
         raise TooManyExports(
             f"The user {str(user_id)!r} had {settings.EXPORTS_PER_DAY} exports in 24 hours: no export was made. Wait, or raise EXPORTS_PER_DAY."
@@ -97,6 +105,20 @@ def _require_below_limits(user_id: UUID, actor_id: UUID | None) -> None:
         raise TooManyExports(
             f"You made {settings.EXPORTS_PER_OPERATOR} exports in 24 hours: no export was made. Wait, or raise EXPORTS_PER_OPERATOR."
         )
+
+
+def _is_killed(export_id: UUID) -> bool:
+    """Return whether no process makes the unfinished export any more: its lock is free."""
+    lock = _lock_of(export_id)
+    if not lock.try_acquire():
+        return False
+    lock.release()
+    return True
+
+
+def _lock_of(export_id: UUID) -> AdvisoryLock:
+    """Return the lock that the process has which makes the export. A killed process loses it."""
+    return AdvisoryLock(connection, int.from_bytes(export_id.bytes[:8], signed=True))
 
 
 def _complete(export: KeptExport, token: str, writer: EncryptedWriter, *, was_erased: bool) -> datetime:

@@ -6,8 +6,10 @@ import stat
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
+from privacy.actions import export_link
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
 from privacy.actions.export_link import TooManyExports, make_export_link, preview_export_link
@@ -36,6 +39,8 @@ from tests.privacy.shelf import Shelf
 from tests.support.commands import environment
 from tests.support.processes import run_program, start_python
 from tests.support.sessions import another_connection
+from tests.support.threads import in_thread
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -223,6 +228,46 @@ def test_limit__an_export_that_failed_does_not_count(shelf: Shelf, folder: Path,
     assert (list(folder.iterdir()), KeptExport.objects.count()) == ([], 0)
     shelf.reachable = True
     assert make_export_link(person.pk)
+
+
+def test_limit__an_export_whose_process_was_killed_does_not_count(shelf: Shelf, folder: Path, settings: Settings) -> None:
+    settings.EXPORTS_PER_DAY = settings.EXPORTS_PER_OPERATOR = 1
+    person = full_life()
+    assert run_killed("make", 1, person.pk).returncode == -9
+    assert KeptExport.objects.filter(size__isnull=True).count() == 1
+
+    def is_allowed() -> bool:
+        with suppress(TooManyExports):
+            preview_export_link(person.pk)
+            return True
+        return False
+
+    wait_until(is_allowed, "The end of the killed process's session")
+    assert make_export_link(person.pk)
+    with pytest.raises(TooManyExports):
+        make_export_link(person.pk)
+
+
+def test_limit__an_export_that_is_being_made_counts(shelf: Shelf, folder: Path, settings: Settings) -> None:
+    settings.EXPORTS_PER_DAY = 1
+    person = full_life()
+    refused: list[BaseException] = []
+
+    def ask_meanwhile() -> None:
+        with pytest.raises(TooManyExports) as raised:
+            in_thread(lambda: preview_export_link(person.pk)).result()
+        refused.append(raised.value)
+
+    write = export_link.write_archive
+
+    def write_and_ask(*arguments: Any) -> None:
+        write(*arguments)
+        ask_meanwhile()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(export_link, "write_archive", write_and_ask)
+        make_export_link(person.pk)
+    assert len(refused) == 1
 
 
 def test_make__fails_after_the_export_was_recorded__is_recorded_too(shelf: Shelf, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
