@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,27 @@ def create_in_development(path: Path | None, create: Callable[[Path], object]) -
     except UserFacingError:
         if not path.exists():
             raise
+
+
+def require_own_folder(setting: str, path: Path) -> None:
+    """Raise UserFacingError if another account could replace a file in the folder: it owns the folder, or may write to it."""
+    try:
+        found = path.parent.stat()
+    except OSError as error:
+        raise UserFacingError(
+            f"{setting}: the folder {str(path.parent)!r} cannot be used ({error.strerror}): nothing was changed. Create it with mode 700."
+        ) from None
+    others_write = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    if found.st_uid not in (os.geteuid(), 0):
+        raise UserFacingError(
+            f"{setting}: the folder {str(path.parent)!r} belongs to another account, which could replace the key: nothing was changed. Run this as that"
+            " account, or set another path."
+        )
+    if others_write:
+        raise UserFacingError(
+            f"{setting}: other accounts can write to the folder {str(path.parent)!r} and replace the key: nothing was changed. Run chmod 700"
+            f" {path.parent}."
+        )
 
 
 def read_key_file(setting: str, path: Path | None, creator: str) -> bytes:

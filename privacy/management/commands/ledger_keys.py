@@ -11,6 +11,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from findme.core.errors import UserFacingError
+from privacy.ledger.key_files import require_own_folder
 from privacy.ledger.keys import create_keys, rotate_keys, subject_keys
 from privacy.ledger.signing import create_signing_key, rotate_signing_key, verifying_keys
 
@@ -37,6 +38,8 @@ class Command(FindmeCommand):
     def handle(self, *args: Any, rotate: bool, json: bool, **options: Any) -> None:
         paths = {name: _path(name) for name in CREATE}
         missing = {name: path for name, path in paths.items() if not path.exists()}
+        for name, path in (paths if rotate else missing).items():
+            require_own_folder(name, path)
         if rotate and missing:
             name, path = next(iter(missing.items()))
             raise UserFacingError(

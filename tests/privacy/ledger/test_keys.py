@@ -1,6 +1,7 @@
 """The files of keys."""
 
 import json
+import os
 import stat
 from pathlib import Path
 from uuid import uuid4
@@ -160,3 +161,39 @@ def test_command__creates_and_rotates(tmp_path: Path, settings: Settings) -> Non
     manage_here("ledger_keys", "--rotate")
     assert subject_keys().current == 2
     assert len(verifying_keys()) == 2
+
+
+@pytest.mark.parametrize("option", [[], ["--rotate"]], ids=["create", "rotate"])
+@pytest.mark.parametrize("whose", ["another account", "writable"])
+def test_command__folder_in_which_another_account_can_replace_the_key__is_refused(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, option: list[str], whose: str
+) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    settings.PRIVACY_FILES_CREATED = False
+    settings.ERASURE_LEDGER_KEYS, settings.PRIVACY_SIGNING_KEY = str(folder / "keys.json"), str(folder / "key.pem")
+    if option:
+        manage_here("ledger_keys")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if whose == "writable":
+        folder.chmod(0o770)
+        expected = f"other accounts can write to the folder '{folder}' and replace the key: nothing was changed. Run chmod 700 {folder}.\n"
+    else:
+        os.chown(folder, 65534, -1) if os.geteuid() == 0 else monkeypatch.setattr(os, "geteuid", lambda: 65534)
+        expected = (
+            f"the folder '{folder}' belongs to another account, which could replace the key: nothing was changed. Run this as that account, or set"
+            " another path.\n"
+        )
+    code, _, error = manage_here("ledger_keys", *option)
+    assert (code, error) == (2, f"ERASURE_LEDGER_KEYS: {expected}")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_command__no_folder__is_one_line(tmp_path: Path, settings: Settings) -> None:
+    settings.PRIVACY_FILES_CREATED = False
+    settings.ERASURE_LEDGER_KEYS, settings.PRIVACY_SIGNING_KEY = str(tmp_path / "no" / "keys.json"), str(tmp_path / "key.pem")
+    code, _, error = manage_here("ledger_keys")
+    assert (code, error) == (
+        2,
+        f"ERASURE_LEDGER_KEYS: the folder '{tmp_path}/no' cannot be used (No such file or directory): nothing was changed. Create it with mode 700.\n",
+    )
