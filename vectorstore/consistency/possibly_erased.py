@@ -11,6 +11,8 @@ from uuid import UUID
 
 from findme.core.errors import UserFacingError
 from findme.core.plurals import counted
+from privacy.ledger.gate import compare_with_outside
+from privacy.ledger.publication import LedgerBehind
 from vectorstore.models import ProfileEmbedding
 from vectorstore.qdrant.connection import qdrant
 
@@ -24,8 +26,19 @@ class PossiblyErased(UserFacingError):
         self.ids = ids
         super().__init__(
             f"A store was restored, and {counted(len(ids), 'user has', 'users have')} no point: each may have been erased after the backup. Nothing was"
-            f" changed. Erase again those who were, with manage.py erase_user ID --hard, and then run {command} --after-restore."
+            f" changed. {_way_out(command)}"
         )
+
+
+def _way_out(command: str) -> str:
+    """Return the next step. A ledger that is ahead of the database knows who was erased."""
+    try:
+        compare_with_outside()
+    except LedgerBehind:
+        return f"The ledger outside has erasures that the database lacks: run manage.py replay_erasures first, and then run {command}."
+    except UserFacingError:
+        pass  # the ledger outside says nothing
+    return f"Erase again those who were, with manage.py erase_user ID --hard, and then run {command} --after-restore."
 
 
 def require_after_restore(collection: str, command: str) -> None:
