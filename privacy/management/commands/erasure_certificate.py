@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 
 from findme.core.commands.base import FindmeCommand
 from privacy.certificates.issue import issue_certificate
+from privacy.management.request_arguments import request_uuid
 
 
 class Command(FindmeCommand):
@@ -16,7 +17,7 @@ class Command(FindmeCommand):
     after_interrupt = "Nothing was changed."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("request", type=UUID, metavar="REQUEST", help="the id of the request")
+        parser.add_argument("request", type=request_uuid, metavar="REQUEST", help="the UUID of the request")
 
     def handle(self, *args: Any, request: UUID, **options: Any) -> None:
         self.print_line(issue_certificate(request))

@@ -350,3 +350,9 @@ def test_commands__verify_without_a_database(ledger: Path, tmp_path: Path) -> No
     code, out, err = python(*arguments)
     assert (code, out) == (2, "")
     assert err == "This is no signature (a JWS in compact form). Pass the file as it was written.\n"
+
+
+def test_command__no_uuid__is_one_line_that_says_where_to_find_it() -> None:
+    code, _, error = manage_here("erasure_certificate", "x")
+    assert code == 2
+    assert error.startswith("argument REQUEST: 'x' is not the UUID of a request; manage.py privacy_request list shows them.")
