@@ -170,6 +170,10 @@ DEVIATIONS: dict[str, tuple[str | None, str | None]] = {
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.date_of_birth IS DISTINCT FROM new.date_of_birth) OR ((old.gender)::text IS DISTINCT FROM (new.gender)::text))) EXECUTE FUNCTION refuse_reduced_data_of_erased_users()",
     ),
+    "trigger users.users_id_kept": (
+        NOTHING,
+        "BEFORE UPDATE OF id FOR EACH ROW WHEN ((old.id IS DISTINCT FROM new.id)) EXECUTE FUNCTION refuse_changed_user_id()",
+    ),
     "trigger users.erased_users_updated": (
         NOTHING,
         "AFTER UPDATE FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR ((old.email)::text IS DISTINCT FROM (new.email)::text) OR ((old.full_name)::text IS DISTINCT FROM (new.full_name)::text) OR (old.bio IS DISTINCT FROM new.bio) OR ((old.password_hash)::text IS DISTINCT FROM (new.password_hash)::text) OR (old.deleted_at IS DISTINCT FROM new.deleted_at) OR (old.last_login IS DISTINCT FROM new.last_login) OR (old.is_superuser IS DISTINCT FROM new.is_superuser))) EXECUTE FUNCTION refuse_data_of_erased_users('id', 'email=deleted_{id}@findme.ai', 'full_name=Deleted User', 'bio', 'password_hash', 'deleted_at!', 'last_login', 'is_superuser=false')",
