@@ -13,7 +13,7 @@ class AccountsConfig(AppConfig):
         ("0011_holds", "0011_holds"),
         ("0012_restriction", "0012_restriction"),
         ("0014_reduced_data", "0014_reduced_data"),
-        ("0015_user_id", "0015_user_id"),
+        ("0017_user_id", "0017_user_id"),
     )
     remedies = (
         Remedy("users.verified", "Set verified to false, its default", "verified", "false"),

@@ -27,6 +27,7 @@ from privacy.actions.restriction import (
     stop_matching,
 )
 from privacy.declarations import Disposition
+from privacy.ledger.book import entries_of
 from privacy.ledger.entry import Kind
 from privacy.local_dates import today
 from privacy.models import AuditEntry
@@ -185,7 +186,7 @@ def test_two_processes__one_restricts_once(shelf: Shelf) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(run, range(4)))
     assert sorted(result.changed for result in results) == [False, False, False, True]
-    assert pending() == [(person.pk, Kind.RESTRICT)]
+    assert ([entry.kind for entry in entries_of(person.pk)], pending()) == ([Kind.RESTRICT], [])
 
 
 def test_lifted_before_the_removal__keeps_the_data_in_the_store(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

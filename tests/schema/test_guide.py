@@ -14,7 +14,7 @@ from tests.schema.guide import GUIDE, TABLES
 from tests.schema.rows import ask
 
 OF_A_GUIDE_TABLE = re.compile(
-    rf"\S.* ({'|'.join(TABLES)})(\..*)?|function (?!vector_sync_|\w+_users_of_match\(|\w+_audit_(?:log|entry)\(|note_privacy_action_|check_hold\(|\w+_erasures?(?:_step)?\(|\w+_held_\w+\(|\w+_holds\(|\w+_ledger(?:_entry|_checkpoint)?\(|\w+_expired_records\(|refuse_direct_deletion\(|\w+_requests?(?:_step|_recipient)?\(|\w+_(?:erased|anonymized|deleted)_(?:users|user|rows)).*"
+    rf"\S.* ({'|'.join(TABLES)})(\..*)?|function (?!vector_sync_|\w+_users_of_match\(|\w+_audit_(?:log|entry)\(|note_privacy_action_|check_hold\(|\w+_erasures?(?:_step)?\(|\w+_held_\w+\(|\w+_holds\(|\w+_ledger(?:_entry|_checkpoint)?\(|\w+_expired_records\(|refuse_direct_deletion\(|refuse_changed_user_id\(|\w+_requests?(?:_step|_recipient)?\(|\w+_(?:erased|anonymized|deleted)_(?:users|user|rows)).*"
 )
 
 

@@ -1,6 +1,6 @@
 DROP TRIGGER erasure_ledger_checked ON erasure_ledger;
 DROP TRIGGER erasure_ledger_locked ON erasure_ledger;
-DROP FUNCTION check_new_entries();
+DROP FUNCTION check_entries_of_ledger();
 DROP FUNCTION lock_ledger();
 CREATE OR REPLACE FUNCTION chain_ledger_entry() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$

@@ -12,7 +12,7 @@ BEGIN
 END;
 $function$;
 
--- BEFORE INSERT FOR EACH ROW WHEN the row has no number or no digest. It numbers, dates and chains the entry, as in 0019_ledger_chain. check_new_entries
+-- BEFORE INSERT FOR EACH ROW WHEN the row has no number or no digest. It numbers, dates and chains the entry, as in 0019_ledger_chain. check_entries_of_ledger
 -- checks it.
 CREATE OR REPLACE FUNCTION chain_ledger_entry() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -43,7 +43,7 @@ $function$;
 
 -- AFTER INSERT FOR EACH STATEMENT, with new_rows. The entries must continue the chain, and the digest of each must be that of its columns. The canonical
 -- JSON is that of RFC 8785: all names are ASCII, and all numbers are whole.
-CREATE OR REPLACE FUNCTION check_new_entries() RETURNS trigger
+CREATE OR REPLACE FUNCTION check_entries_of_ledger() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     first bigint := (SELECT min(position) FROM new_rows);
@@ -80,14 +80,14 @@ $function$;
 
 REVOKE ALL ON FUNCTION lock_ledger() FROM PUBLIC;
 REVOKE ALL ON FUNCTION chain_ledger_entry() FROM PUBLIC;
-REVOKE ALL ON FUNCTION check_new_entries() FROM PUBLIC;
+REVOKE ALL ON FUNCTION check_entries_of_ledger() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER erasure_ledger_locked BEFORE INSERT ON erasure_ledger
     FOR EACH STATEMENT EXECUTE FUNCTION lock_ledger();
 CREATE OR REPLACE TRIGGER erasure_ledger_chained BEFORE INSERT ON erasure_ledger
     FOR EACH ROW WHEN (((new."position" IS NULL) OR (new.digest IS NULL))) EXECUTE FUNCTION chain_ledger_entry();
 CREATE OR REPLACE TRIGGER erasure_ledger_checked AFTER INSERT ON erasure_ledger
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_entries();
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_entries_of_ledger();
 
 ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_locked;
 ALTER TABLE erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_chained;

@@ -102,8 +102,9 @@ def test_worker__store_unavailable__waits_and_is_retried(shelf: Shelf) -> None:
 def test_worker__ledger_unavailable__says_so_and_does_what_needs_no_ledger(
     shelf: Shelf, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The approval has hidden the user, and the ledger lacks that too: it fails before the erasure is tried."""
+    """The ledger lacks the deletion of another user by plain SQL: it fails before the erasure is tried."""
     request = approved(full_life())
+    UserFactory.create().delete()
     scan = Mock(return_value=0)
     monkeypatch.setattr(jobs, "purge_erased", scan)
     settings.ERASURE_LEDGER_URL, before = str(tmp_path / "not mounted"), settings.ERASURE_LEDGER_URL

@@ -18,9 +18,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from findme.core.errors import StoreUnavailable, UserFacingError
-from privacy.actions import export_link
 from privacy.actions.anonymize import anonymize
 from privacy.actions.erase import erase
+from privacy.actions.export import write_archive
 from privacy.actions.export_link import TooManyExports, make_export_link, preview_export_link
 from privacy.kept_exports import folder as folders
 from privacy.kept_exports import links
@@ -258,14 +258,12 @@ def test_limit__an_export_that_is_being_made_counts(shelf: Shelf, folder: Path, 
             in_thread(lambda: preview_export_link(person.pk)).result()
         refused.append(raised.value)
 
-    write = export_link.write_archive
-
     def write_and_ask(*arguments: Any) -> None:
-        write(*arguments)
+        write_archive(*arguments)
         ask_meanwhile()
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(export_link, "write_archive", write_and_ask)
+        patched.setattr("privacy.actions.export_link.write_archive", write_and_ask)
         make_export_link(person.pk)
     assert len(refused) == 1
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import Error, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -184,6 +185,25 @@ def test_table__a_wrong_entry_among_several_copied_ones_is_refused(column: str, 
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE wrong_entries")
+
+
+@pytest.mark.usefixtures("ledger")
+def test_insert__of_many_entries__runs_no_trigger_for_each() -> None:
+    """A trigger for each row took longer than the insertion itself. The number of queries does not depend on the number of entries."""
+    queries: list[int] = []
+    for count in (1, 49):
+        with CaptureQueriesContext(connection) as captured, transaction.atomic():
+            insert([NewEntry(Kind.ERASE, uuid4()) for _ in range(count)], subject_keys())
+        queries.append(len(captured))
+    assert queries[0] == queries[1]
+    columns = "position + 50, recorded_at, kind, subject, key_id, plan_digest, policy_version, counts, previous, digest"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE erasure_ledger DISABLE TRIGGER erasure_ledger_checked")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) INSERT INTO erasure_ledger SELECT {columns} FROM erasure_ledger")
+        ((found,),) = cursor.fetchall()
+        transaction.set_rollback(True)
+    plan = json.loads(found) if isinstance(found, str) else found
+    assert {one["Trigger Name"]: one["Calls"] for one in plan[0]["Triggers"]} == {"erasure_ledger_locked": 1}
 
 
 @pytest.mark.usefixtures("ledger")

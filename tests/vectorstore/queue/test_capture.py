@@ -152,6 +152,7 @@ def test_update_embedding__nan_without_the_constraint__is_a_change_once(users: N
 def test_update__changed_key__queues_the_old_and_the_new_id(users: None) -> None:
     ask("UPDATE profile_embeddings SET user_id = %s WHERE user_id = %s", CEM, ANN)
     assert set(queued()) == {(ANN, URGENT), (CEM, URGENT)}
+    settle()
     ask("ALTER TABLE users DISABLE TRIGGER users_id_kept")
     ask("UPDATE users SET id = %s WHERE id = %s", UNUSED_ID, ANN)
     assert set(queued()) == {(ANN, URGENT), (UNUSED_ID, URGENT)}

@@ -12,7 +12,9 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from pytest_django import Settings
 from qdrant_client import QdrantClient, models
 
@@ -36,7 +38,7 @@ from vectorstore.qdrant.errors import CollectionNotFound
 from vectorstore.queue.entries import LOCK_OF, enqueue
 from vectorstore.sync import inline
 from vectorstore.sync.claims import claim_due
-from vectorstore.sync.inline import point_of, remove_point, remove_points, sync_users
+from vectorstore.sync.inline import point_of, remove_point, remove_points, shared_connection, sync_users
 from vectorstore.sync.leases import release
 from vectorstore.sync.leftovers import collections_with_point, scan_for_users
 from vectorstore.sync.results import BatchResult
@@ -397,3 +399,32 @@ def test_enqueue__inserts_one_entry_per_user(db: Any) -> None:
     user_id = uuid4()
     assert (enqueue([user_id, user_id]), enqueue([])) == (1, 0)
     assert queued() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_remove_points__several_removals__share_one_connection(embedded_collection: str) -> None:
+    """After an error, the next removal opens it again."""
+    opened: list[BaseDatabaseWrapper] = []
+
+    def note(connection: BaseDatabaseWrapper, **_signal: object) -> None:
+        opened.append(connection)
+
+    def remove() -> None:
+        with transaction.atomic():
+            remove_points([uuid4(), uuid4()])
+
+    connection_created.connect(note)
+    try:
+        with shared_connection():
+            for _ in range(3):
+                remove()
+            assert len(opened) == 1
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [opened[0].connection.info.backend_pid])
+            with pytest.raises(DatabaseError):
+                remove()
+            remove()
+            assert len(opened) == 2
+        assert opened[-1].connection is None
+    finally:
+        connection_created.disconnect(note)

@@ -4,6 +4,6 @@ from findme.core.db.operations import sql_file
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0014_reduced_data")]
+    dependencies = [("accounts", "0016_validate_unconfirmed_staff")]
 
-    operations = [sql_file("0015_user_id")]
+    operations = [sql_file("0017_user_id")]
