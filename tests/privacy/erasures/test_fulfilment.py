@@ -110,14 +110,16 @@ def test_worker__ledger_unavailable__says_so_and_does_what_needs_no_ledger(
     settings.ERASURE_LEDGER_URL, before = str(tmp_path / "not mounted"), settings.ERASURE_LEDGER_URL
     with pytest.raises(StoreUnavailable, match="not mounted"):
         process()
-    assert set(Erasure.objects.get().steps.filter(step__in=["rows", "point"]).values_list("waits_for", flat=True)) == {"ledger"}
+    assert set(Erasure.objects.get(request=request).steps.filter(step__in=["rows", "point"]).values_list("waits_for", flat=True)) == {
+        "ledger"
+    }
     assert scan.called
     summary = summarize_erasure(request)
     assert summary is not None
     assert "rows: waits for the ledger outside" in map(str, summary.steps)
     settings.ERASURE_LEDGER_URL = before
     assert process().erasures_done == 1
-    assert Erasure.objects.get().state == "erased"
+    assert Erasure.objects.get(request=request).state == "erased"
 
 
 def test_changed_plan__stops_and_needs_a_new_approval(shelf: Shelf, settings: Settings) -> None:

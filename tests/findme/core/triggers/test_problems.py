@@ -319,7 +319,7 @@ def test_repair__owner_who_is_no_superuser__repairs_all_but_foreign_keys(templat
         made.execute("ALTER TABLE users DISABLE TRIGGER ALL; DROP TRIGGER vector_sync_inserted ON users")
         with connection.cursor() as cursor:
             cursor.execute(f"SET ROLE {name}")
-        assert len(repair_triggers("verify_qdrant --repair")) == 20
+        assert len(repair_triggers("verify_qdrant --repair")) == 21
         assert problems() == ["foreign keys of users: not enforced, and only a superuser can repair it"]
         connection.close()
         assert [str(problem) for problem in repair_triggers("verify_qdrant --repair")] == [
