@@ -9,7 +9,7 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
-from findme.core.db.restored import KEPT
+from findme.core.db.restored import BACKUPS, KEPT
 
 
 class Backup(models.Model):
@@ -21,7 +21,7 @@ class Backup(models.Model):
 
     not_copied: ClassVar[str] = "it says which backups of one database exist"
     kept_by_flush: ClassVar[bool] = True
-    after_restore: ClassVar[str] = "backups"
+    after_restore: ClassVar[str] = BACKUPS
 
     id = models.BigAutoField(primary_key=True)
     destination = models.TextField()

@@ -14,4 +14,4 @@ def name_destinations() -> str:
     return f"Run manage.py list_backups for each destination, also for newer ones: {', '.join(names)}."
 
 
-restored.register("backups", name_destinations)
+restored.register(restored.BACKUPS, name_destinations)

@@ -40,4 +40,4 @@ def serve_no_search() -> str:
 
 restored.register("exports", end_exports)
 restored.register("approved erasures", stop_approved_erasures)
-restored.register("searches", serve_no_search)
+restored.register(restored.SEARCHES, serve_no_search)

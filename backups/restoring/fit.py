@@ -6,7 +6,7 @@ There are two phases. Before the switch, ``end_past`` runs in the restored datab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db import transaction
 
@@ -29,14 +29,14 @@ def preview() -> Sequence[str]:
     return ended
 
 
-def end_past(*, new_id: bool = False) -> Sequence[str]:
+def end_past(*, new_id: bool = False, unsaid: Collection[str] = ()) -> Sequence[str]:
     """End what belongs to the time of the backup in Django's default database, and return a sentence for each thing that was ended.
 
     Qdrant is only read: the version sequence is set above every version in it. Use ``new_id`` for a copy that will serve next to the database it was
-    made of. A process that is killed has changed nothing, or all but the sequence, and a second run does the rest. Raise UserFacingError and
-    StoreUnavailable.
+    made of. ``unsaid`` as in ``end_everything``. A process that is killed has changed nothing, or all but the sequence, and a second run does the rest.
+    Raise UserFacingError and StoreUnavailable.
     """
-    ended = end_everything()
+    ended = end_everything(unsaid=unsaid)
     if new_id:
         forget_collections(new_id=True)
     with qdrant() as client:

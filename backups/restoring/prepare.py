@@ -14,6 +14,7 @@ from django.db import connection
 
 from backups.restoring.fit import end_past
 from findme.core.commands.progress import Report
+from findme.core.db.restored import BACKUPS, SEARCHES
 from findme.core.errors import UserFacingError, one_line
 from privacy.actions.replay import replay
 from vectorstore.consistency.restored import forget_collections, raise_above_found
@@ -32,7 +33,7 @@ def make_fit(*, new_id: bool, is_of_the_guide: bool, report: Report) -> dict[str
     if is_of_the_guide:
         _baseline()
     call_command("migrate", verbosity=0, interactive=False)
-    ended = list(end_past(new_id=new_id))
+    ended = list(end_past(new_id=new_id, unsaid={BACKUPS, SEARCHES}))
     repeated: dict[str, int] = {}
     rectifications: list[str] = []
     if settings.ERASURE_LEDGER_URL:

@@ -13,7 +13,7 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp, HasCounts, IsDigest, IsSignature
-from findme.core.db.restored import KEPT
+from findme.core.db.restored import KEPT, SEARCHES
 
 COUNTED = (
     *("audit_log", "calls", "erasure", "exports", "files", "log_ins", "matches", "profile", "requests", "snapshots", "vector_import"),
@@ -154,7 +154,7 @@ class LedgerState(models.Model):
 
     not_copied: ClassVar[str] = "it belongs to the ledger of one database"
     kept_by_flush: ClassVar[bool] = True
-    after_restore: ClassVar[str] = "searches"
+    after_restore: ClassVar[str] = SEARCHES
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_default=Value(1))
     published_position = models.BigIntegerField(default=0, db_default=Value(0))

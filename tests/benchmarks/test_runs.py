@@ -63,6 +63,11 @@ LIMITED = r"ratio [0-9.]+ \(limit 3\)"
             ["--users", "20", "--points", "5", "--rounds", "1"],
             r"backup: 20 users, .*; embedded store.* times the baseline with gzip 1 \(limit 1\.25\).* digests alone: [0-9.]+ of it",
         ),
+        (
+            "restore",
+            ["--users", "20", "--points", "5", "--rounds", "1"],
+            r"restore: 20 users, 5 points, .*; embedded store.*\n.*bare [0-9.]+ s .* restore [0-9.]+ s .* times the baseline \(limit 1\.5\)",
+        ),
         ("retention", ["--users", "20", "--rounds", "1"], r"retention: 20 users, .*; embedded store.* ratio [0-9.]+ \(goal: at most 4\)"),
         ("search", ["--users", "20", "--searches", "2"], r"search: 10 of 20 users, .*; embedded store.*: bare query_points .* search "),
     ],

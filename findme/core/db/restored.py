@@ -6,7 +6,7 @@ functions in ``ready``. A system check (``findme.E003``) finds a model without a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import cast
 
 from django.apps import apps
@@ -18,6 +18,9 @@ KEPT = "kept"
 
 COUNTED_FAILURES, SESSIONS, STAFF = "failed logins", "sessions", "staff accounts"
 """Labels of functions of ``accounts`` that change tables of other apps."""
+
+BACKUPS, SEARCHES = "backups", "searches"
+"""Labels of functions that ask for another command: ``list_backups`` and ``replay_erasures``."""
 
 DECISIONS_OF_OTHERS = {
     "admin.logentry": KEPT,
@@ -42,10 +45,14 @@ def register(label: str, function: End) -> None:
     _functions[label] = function
 
 
-def end_everything() -> list[str]:
-    """Run all registered functions in one transaction, and return their sentences. A second run finds nothing to end."""
+def end_everything(*, unsaid: Collection[str] = ()) -> list[str]:
+    """Run all registered functions in one transaction, and return their sentences. A second run finds nothing to end.
+
+    The functions with the labels ``unsaid`` run too, and their sentences are left out: the caller does itself what they ask for.
+    """
     with transaction.atomic():
-        return [sentence for function in _functions.values() if (sentence := function())]
+        said = {label: function() for label, function in _functions.items()}
+    return [sentence for label, sentence in said.items() if sentence and label not in unsaid]
 
 
 def decision(model: type[Model]) -> str | None:
