@@ -9,7 +9,10 @@ from django.db.models import Q, Value
 
 from findme.core.db.dates import supported_dates
 from findme.core.db.expressions import ClockTimestamp
-from findme.core.db.restored import BACKUPS, KEPT
+from findme.core.db.restored import BACKUPS
+
+VERIFICATIONS = "deep verifications"
+"""Label of the function that ends those that ran at the time of a backup."""
 
 
 class Backup(models.Model):
@@ -56,7 +59,7 @@ class BackupVerification(models.Model):
     """
 
     not_copied: ClassVar[str] = "it says which backups of one database were proven"
-    after_restore: ClassVar[str] = KEPT
+    after_restore: ClassVar[str] = VERIFICATIONS
 
     id = models.BigAutoField(primary_key=True)
     destination = models.TextField()

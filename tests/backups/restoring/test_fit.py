@@ -10,10 +10,11 @@ import pytest
 from axes.models import AccessAttempt
 from django.contrib.sessions.models import Session
 from django.db import connection
+from django.utils.timezone import now
 
 from accounts.models import User
-from backups.models import Backup
-from backups.restored import name_destinations
+from backups.models import Backup, BackupVerification
+from backups.restored import end_verifications, name_destinations
 from privacy.actions.erase import erase
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.collections import version
@@ -54,6 +55,20 @@ def test_backups__their_destinations_are_named() -> None:
     add_backup("/a")
     add_backup("/gone", gone_at="2026-01-02T00:00:00Z")
     assert name_destinations() == "Run manage.py list_backups for each destination, also for newer ones: /a, /b."
+
+
+@pytest.mark.django_db
+def test_verifications__those_that_ran_are_ended() -> None:
+    """Otherwise one would count as a copy of erased users until the next deep verification."""
+    values = {"destination": "/backups", "database": "1/findme", "taken_at": now(), "is_complete": True}
+    BackupVerification.objects.create(name="running", **values)
+    BackupVerification.objects.create(name="done", finished_at=now(), **values)
+    assert end_verifications() == "1 deep verification was ended."
+    assert end_verifications() == ""
+    assert list(BackupVerification.objects.order_by("name").values_list("name", "error")) == [
+        ("done", ""),
+        ("running", "The database was restored meanwhile."),
+    ]
 
 
 @pytest.mark.django_db
