@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -75,10 +75,10 @@ def _erase(rule: UserRule, days: int, approval: bytes) -> tuple[int, dict[UUID, 
     begun = process_pending(wait_seconds=LOCK_SECONDS)
     if begun.is_busy:
         raise another_process()
-    erased, held, waiting = 0, set[UUID](), dict(begun.waiting)
+    erased, waiting = 0, dict(begun.waiting)
     with batches_of_removals():
-        for batch in _batches(rule, days, held):
-            held |= holds_by_user(batch).keys()
+        for batch in _batches(rule, days):
+            held = holds_by_user(batch)
             result = erase_many([user_id for user_id in batch if user_id not in held], approval)
             erased += result.erased
             waiting.update(result.waiting)
@@ -87,15 +87,18 @@ def _erase(rule: UserRule, days: int, approval: bytes) -> tuple[int, dict[UUID, 
     return erased, waiting
 
 
-def _batches(rule: UserRule, days: int, held: Collection[UUID]) -> Iterator[list[UUID]]:
-    """Yield the users to erase until there are none, without those that are ``held`` by now.
+def _batches(rule: UserRule, days: int) -> Iterator[list[UUID]]:
+    """Yield the users to erase, in the order of their ids. A user that a batch leaves is not tried again.
 
     A rule reads the whole table, so one query finds the users of several batches. Before each batch, only its users are checked again.
     """
-    while found := list(_erasable(rule, days).exclude(pk__in=held).order_by("pk").values_list("pk", flat=True)[:IDS]):
+    users = _erasable(rule, days).order_by("pk")
+    found = list(users.values_list("pk", flat=True)[:IDS])
+    while found:
         for begin in range(0, len(found), BATCH_SIZE):
             still = _erasable(rule, days).filter(IsAmong("pk", uuid_array(found[begin : begin + BATCH_SIZE])))
             yield list(still.values_list("pk", flat=True))
+        found = list(users.filter(pk__gt=found[-1]).values_list("pk", flat=True)[:IDS])
 
 
 def _count(rule: UserRule, days: int, earlier: Iterable[QuerySet[Any]]) -> int:

@@ -26,6 +26,7 @@ from privacy.ledger.entry import Kind
 from privacy.models import AuditEntry, LedgerEntry, PendingAction, RetentionApproval
 from privacy.models.holds import Article, Section
 from privacy.registry import registry
+from privacy.retention import apply
 from privacy.retention_policy import Policy, current_policy
 from privacy.retention_rules import RetentionRule, RowRule
 from tests.factories import MatchFactory, ProfileEmbeddingFactory, UserFactory, VideoCallFactory, VideoFactory
@@ -320,6 +321,23 @@ def test_held_data__stays_until_the_release(shelf: Shelf, settings: Settings) ->
         release(one.pk)
     assert counts() == {"call_recordings": 1, "calls": 1, "hidden_users": 2, "matches": 0}
     assert not LedgerEntry.objects.filter(kind=Kind.UNDO_ERASE).exists()
+
+
+@pytest.mark.parametrize("staying", [set(), {0}, {2, 3}, {4, 5, 6}, set(range(7))], ids=str)
+def test_users_that_stay__do_not_keep_the_others_in_batches(
+    staying: set[int], shelf: Shelf, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "IDS", 4)
+    monkeypatch.setattr(apply, "BATCH_SIZE", 2)
+    settings.RETENTION_RULES = {"hidden_users": DAYS}
+    users = sorted(old_user(deleted_at=ago(DAYS + 1)).pk for _ in range(7))
+    process_pending()
+    held = {users[index] for index in staying}
+    for user_id in held:
+        hold(user_id, Section.MATCHES, Article.LEGAL_CLAIMS)
+    approve_current()
+    assert counts() == {"hidden_users": 7 - len(held)}
+    assert set(User._base_manager.values_list("pk", flat=True)) == held
 
 
 def test_restricted_users__and_their_rows_stay(shelf: Shelf, settings: Settings) -> None:
