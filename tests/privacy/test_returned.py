@@ -25,8 +25,7 @@ from privacy.models.request_choices import Processing
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.privacy.erasures.rows import DIGEST
 from tests.privacy.shelf import Shelf
-from tests.support.threads import in_thread
-from tests.support.waiting import wait_until
+from tests.support.threads import Running, in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -161,18 +160,19 @@ def test_killed_after_the_entries__records_none_twice(shelf: Shelf, monkeypatch:
 
 
 def test_command_and_worker_at_once__record_one_entry(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker finds the pending action of a command before the command has its entry."""
+    """The worker learns of the pending action of a command before the command has its entry. It waits until the entry is committed."""
     user_id = new_user()
     create = PendingAction.objects.create
+    workers: list[Running[int]] = []
 
-    def create_and_let_the_worker_record(**values: Any) -> PendingAction:
+    def create_and_start_the_worker(**values: Any) -> PendingAction:
         row = create(**values)
-        with in_thread(lambda: notes.record_missing([row])) as worker:
-            wait_until(worker.done, "The worker")
+        workers.append(in_thread(lambda: notes.record_missing([row])))
         return row
 
-    monkeypatch.setattr(PendingAction.objects, "create", create_and_let_the_worker_record)
+    monkeypatch.setattr(PendingAction.objects, "create", create_and_start_the_worker)
     erase(user_id)
+    assert [worker.result() for worker in workers] == [0]
     assert kinds(user_id) == [ERASE]
 
 

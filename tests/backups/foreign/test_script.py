@@ -289,14 +289,15 @@ def refused_by_script(content: str) -> str | None:
     try:
         passed(content.encode())
     except UserFacingError as error:
-        found = re.search(r"the psql command '(.*)', which", str(error))
-        return found and found[1]
+        found = re.search(r"the psql command (['\"])(.*)\1, which", str(error))
+        return found and found[2]
     return None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(PARTS, max_size=12).map("".join))
 @example("E'a'\n'b\\'" + COMMAND)
+@example("''''\\'" + COMMAND)
 @example("E'a' --\n'b\\'" + COMMAND)
 @example("E'a' 'b\\'" + COMMAND)
 @example("a$b$" + COMMAND)

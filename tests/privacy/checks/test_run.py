@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.db import models
-from django.test import modify_settings, override_settings
+from django.test import override_settings
 
 from findme.impersonal_models import IMPERSONAL_MODELS
+from tests.support.installed_apps import installed_app
 from vectorstore.projection import payload
 from videos.models import Video
 
@@ -26,7 +27,7 @@ def test_project__has_no_error() -> None:
 
 
 def test_new_app__every_model_is_named_for_export_and_erasure() -> None:
-    with modify_settings(INSTALLED_APPS={"append": "tests.privacy.checks.diaries"}):
+    with installed_app("tests.privacy.checks.diaries"):
         (message,) = messages()
         assert (message.id, message.msg) == ("privacy.E001", "diaries.Diary has fields without an owner of personal data: id, arguments.")
         assert message.hint is not None
