@@ -1,7 +1,7 @@
 """What a backup costs others: the time of a writer's statements meanwhile, and memory.
 
 A writer changes one user in each transaction: without a backup, during a bare ``pg_dump -Fc`` to a file, and during a backup. LIMIT: the 95th percentile
-is at most 1.2 times the others. The peak memory of ``backup`` and ``verify_backup`` is measured with few and with many users. LIMIT: the same within 10 %.
+is at most 1.2 times the others. The peak memory of ``backup``, ``verify_backup`` and ``restore`` is measured with few and with many users. LIMIT: the same within 10 %.
 
     [QDRANT_URL=... [QDRANT_GRPC_PORT=...]] python -m benchmarks.backup_load [--users 20000] [--many-users 200000] [--points 2000]
 """
@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connection
 
 from benchmarks.measured import Measured, measured
 from benchmarks.program import run
+from benchmarks.restore import drop_old
 from benchmarks.scratch import scratch_database, scratch_store, start
 
 TIMES, WITHIN = 1.2, 1.1
@@ -83,6 +85,10 @@ def _measure(users: int, points: int, *, with_writer: bool) -> tuple[dict[str, M
         else:
             back_up()
         found["verify_backup"] = measured(folder, "verify_backup")
+        connection.close()
+        settings.BACKUP_JOURNAL = str(folder / "restore.json")
+        found["restore"] = measured(folder, "restore")
+        drop_old()
         return found, waits
 
 

@@ -1,9 +1,12 @@
 """One call in a process of its own, for benchmarks that measure memory. It prints seconds, peak memory in MiB, and the number of queries.
 
+The peak of ``restore`` is that of the largest of its processes.
+
 python -m benchmarks.measured DATABASE COLLECTION FOLDER replay
 python -m benchmarks.measured DATABASE COLLECTION FOLDER export USER
 python -m benchmarks.measured DATABASE COLLECTION FOLDER backup
 python -m benchmarks.measured DATABASE COLLECTION FOLDER verify_backup
+python -m benchmarks.measured DATABASE COLLECTION FOLDER restore
 
 FOLDER has the ledger and its keys, and takes the export. Its folder ``backups`` takes the backups.
 """
@@ -61,6 +64,7 @@ def main(database: str, collection: str, folder: str, action: str, *arguments: s
         settings.QDRANT_PATH = f"{folder}/qdrant"
     connection.ensure_connection()
     use_ledger(Path(folder))
+    settings.BACKUP_JOURNAL = f"{folder}/restore.json"
     queries = 0
 
     def count(execute: Callable[..., Any], *call: Any) -> Any:
@@ -73,13 +77,17 @@ def main(database: str, collection: str, folder: str, action: str, *arguments: s
         "export": lambda: _export(UUID(arguments[0]), Path(folder)),
         "backup": lambda: _back_up(Path(folder) / "backups"),
         "verify_backup": lambda: _verify_backup(Path(folder) / "backups"),
+        "restore": lambda: _restore(Path(folder) / "backups"),
     }
     work = works[action]
     with connection.execute_wrapper(count):
         begun, processor = time.perf_counter(), time.process_time()
         work()
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
-    sys.stdout.write(json.dumps(asdict(Measured(seconds, processor, _peak_mebibytes(), queries))))
+    peak = _peak_mebibytes()
+    if action == "restore":
+        peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    sys.stdout.write(json.dumps(asdict(Measured(seconds, processor, peak, queries))))
 
 
 def _peak_mebibytes() -> float:
@@ -120,6 +128,18 @@ def _verify_backup(place: Path) -> None:
 
     destination = open_destination(str(place))
     verify_backup(destination, max(destination.names()), verifying_keys(), ())
+
+
+def _restore(place: Path) -> None:
+    from backups.contents import StoredBackup
+    from backups.destinations.opening import open_destination
+    from backups.listing import manifest_in
+    from benchmarks.restore import restore_backup
+    from privacy.ledger.signing import verifying_keys
+
+    destination = open_destination(str(place))
+    name = max(destination.names())
+    restore_backup(StoredBackup(destination, name, ()), manifest_in(destination, name, verifying_keys()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from django.conf import settings
 from django.db import connection
@@ -22,6 +22,10 @@ from django.db import connection
 from benchmarks.erasure import MATCHES
 from benchmarks.program import run
 from benchmarks.scratch import empty_database, scratch_database, scratch_store, size, start, timed
+
+if TYPE_CHECKING:
+    from backups.contents import StoredBackup
+    from backups.manifest import Manifest
 
 TIMES = 1.5
 JOBS = 2
@@ -48,7 +52,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, work in works.items():
                 seconds[name].append(timed(work))
-                _drop_old()
+                drop_old()
     median = {name: statistics.median(found) for name, found in seconds.items()}
     ratio, rebuilt = median["restore"] / median["bare"], median["rebuild"] / median["bare"]
     listed = ", ".join(f"{name} {one:.2f} s ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})" for name, one in median.items())
@@ -74,35 +78,42 @@ def _works(folder: Path) -> dict[str, Callable[[], object]]:
     from backups.create import create_backup
     from backups.destinations.opening import open_destination
     from backups.qdrant import Servers
-    from backups.restoring.restore import Request, restore_source
-    from backups.restoring.sources import BackupSource
 
     place = folder / "backups"
     place.mkdir(mode=0o700)
-    destination, servers = open_destination(str(place)), Servers((), 600)
-    manifest = create_backup(destination, BackupRequest("", (), (), servers))
-    bare = _Bare(folder)
-
-    def restore(only: Any) -> None:
-        request = Request(
-            target=connection,
-            with_qdrant=True,
-            only=only,
-            jobs=JOBS,
-            force=True,
-            with_owners=True,
-            servers=servers,
-            min_recall=0.0,
-            discard_vectors=0,
-            timeout=600,
-            folder=None,
-        )
-        restore_source(BackupSource(StoredBackup(destination, manifest.name, ()), manifest), request)
-
-    return {"bare": bare.restore, "restore": lambda: restore(""), "rebuild": lambda: restore("postgres")}
+    destination = open_destination(str(place))
+    manifest = create_backup(destination, BackupRequest("", (), (), Servers((), 600)))
+    backup, bare = StoredBackup(destination, manifest.name, ()), _Bare(folder)
+    return {
+        "bare": bare.restore,
+        "restore": lambda: restore_backup(backup, manifest),
+        "rebuild": lambda: restore_backup(backup, manifest, only="postgres"),
+    }
 
 
-def _drop_old() -> None:
+def restore_backup(backup: StoredBackup, manifest: Manifest, *, only: Literal["", "postgres"] = "") -> None:
+    """Restore both stores over the live ones."""
+    from backups.qdrant import Servers
+    from backups.restoring.restore import Request, restore_source
+    from backups.restoring.sources import BackupSource
+
+    request = Request(
+        target=connection,
+        with_qdrant=True,
+        only=only,
+        jobs=JOBS,
+        force=True,
+        with_owners=True,
+        servers=Servers((), 600),
+        min_recall=0.0,
+        discard_vectors=0,
+        timeout=600,
+        folder=None,
+    )
+    restore_source(BackupSource(backup, manifest), request)
+
+
+def drop_old() -> None:
     """Drop the database and the collections that a restore has replaced."""
     from backups.restoring.old_databases import drop_old
     from vectorstore.rebuild.reindex import drop_retained

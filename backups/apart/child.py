@@ -1,4 +1,4 @@
-"""The process in which ``run_apart`` calls a function."""
+"""The process in which ``Apart`` calls functions, one after the other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -18,34 +19,36 @@ PROGRESS_LINES = 100
 """At most so many lines of progress for each total, so that the pipe never slows the work."""
 
 
-def main() -> int:
-    """Read the job, call its function, and write its result or its error. Return the exit code."""
-    job = json.loads(sys.stdin.readline())
+def main() -> None:
+    """Read each job, call its function, and write its result or its error. The process ends when its standard input does."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     import django
 
     django.setup()
-    from findme.core.commands.explanations import explain_error
-    from findme.core.errors import UserFacingError
-
     write = _Writer(answers)
     logger = logging.getLogger("findme")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.addHandler(_Forwarded(write))
+    while True:
+        write(**_answer(jobs.get(), write))
+
+
+def _answer(job: dict[str, Any], write: _Writer) -> dict[str, Any]:
+    from findme.core.commands.explanations import explain_error
+    from findme.core.errors import UserFacingError
+
     function = getattr(importlib.import_module(job["module"]), job["function"])
     try:
-        result = function(**job["arguments"], report=write.progress)
+        return {"result": function(**job["arguments"], report=write.progress)}
     except UserFacingError as error:
-        write(error=str(error), kind=_kind(error))
+        return {"error": str(error), "kind": _kind(error)}
     except Exception as error:
         if (line := explain_error(error)) is None:
             raise
-        write(error=line, kind="UserFacingError")
-    else:
-        write(result=result)
-    return 0
+        return {"error": line, "kind": "UserFacingError"}
 
 
 def _kind(error: UserFacingError) -> str:
@@ -54,8 +57,9 @@ def _kind(error: UserFacingError) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in known)
 
 
-def _end_with_the_caller() -> None:
-    sys.stdin.read()
+def _read(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -87,4 +91,4 @@ class _Forwarded(logging.Handler):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

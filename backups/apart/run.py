@@ -1,6 +1,6 @@
-"""Call a function in a process whose database is another one, and that cannot name the live database.
+"""Call functions in a process whose database is another one, and that cannot name the live database.
 
-The process gets the name of the function and its arguments on its standard input, and writes what it does on its standard output, in lines of JSON.
+The process gets the name of a function and its arguments on its standard input, and writes what it does on its standard output, in lines of JSON.
 It ends when its standard input does, so it never outlives this process.
 """
 
@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from types import TracebackType
+from typing import Any, Self, TypeAlias, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -55,58 +57,82 @@ def run_apart(
     changed: Mapping[str, str] | None = None,
     report: Report = ignore_progress,
 ) -> Json:
-    """Call ``function`` of a module of ``backups`` with ``arguments`` and a ``report``, in a process whose database is ``database``.
+    """Call one function in an ``Apart`` of its own. Return and raise as ``Apart.call`` does."""
+    with Apart(database, changed=changed) as process:
+        return process.call(function, arguments, report)
 
-    The arguments and the result are JSON. ``changed`` are settings that the process gets instead of those of this one. Its log records from level
-    INFO are logged here. Raises the UserFacingError or StoreUnavailable of the function, and RuntimeError for a defect, whose traceback is on stderr.
+
+class Apart:
+    """A process whose database is ``database``. It is started at once, because that takes a second, and is killed after the block.
+
+    ``changed`` are settings that the process gets instead of those of this one.
     """
-    inherited = {name: str(getattr(settings, name)) for name in INHERITED}
-    environment = (
-        environment_without_variables()
-        | inherited
-        | dict(changed or {})
-        | {
-            "DATABASE_URL": _url(database),
-            "DJANGO_SETTINGS_MODULE": "findme.settings",
-            # With python -m, an empty entry of sys.path means the current folder.
-            "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
-        }
-    )
-    job = {"module": function.__module__, "function": function.__qualname__, "arguments": dict(arguments)}
-    command = [sys.executable, "-P", "-m", child.__name__]
-    with subprocess.Popen(  # noqa: S603  # our own program
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            return _answer(process, job, report)
-        finally:
-            process.kill()
 
-
-def _answer(process: subprocess.Popen[str], job: Json, report: Report) -> Json:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it has ended: the code says why
-    for line in process.stdout:
-        match json.loads(line):
-            case {"done": done, "total": total}:
-                report(done, total)
-            case {"log": name, "level": level, "message": message}:
-                logging.getLogger(name).log(level, "%s", message)
-            case {"error": text, "kind": kind}:
-                raise KINDS[kind](text)
-            case {"result": result}:
-                return cast("Json", result)
-    code = process.wait()
-    if code < 0:
-        raise UserFacingError(
-            f"The process in the scratch database was ended by signal {-code}: nothing was changed. Run the command again."
+    def __init__(self, database: BaseDatabaseWrapper, *, changed: Mapping[str, str] | None = None) -> None:
+        inherited = {name: str(getattr(settings, name)) for name in INHERITED}
+        environment = (
+            environment_without_variables()
+            | inherited
+            | dict(changed or {})
+            | {
+                "DATABASE_URL": _url(database),
+                "DJANGO_SETTINGS_MODULE": "findme.settings",
+                # With python -m, an empty entry of sys.path means the current folder.
+                "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
+            }
         )
-    raise RuntimeError(f"The process in the scratch database ended with exit code {code}")
+        self._process = subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, "-P", "-m", child.__name__],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.__exit__(kind, error, trace)
+
+    def call(self, function: Callable[..., Json], arguments: Mapping[str, Any], report: Report = ignore_progress) -> Json:
+        """Call ``function`` of a module of ``backups`` with ``arguments`` and a ``report``, and return its result.
+
+        The arguments and the result are JSON. The log records of the process from level INFO are logged here. Raises the UserFacingError or StoreUnavailable
+        of the function, and RuntimeError for a defect, whose traceback is on stderr.
+        """
+        self.begin(function, arguments)
+        return self.result(report)
+
+    def begin(self, function: Callable[..., Json], arguments: Mapping[str, Any]) -> None:
+        """Begin a call that goes on while this process does something else. Then ``result`` waits for it."""
+        job = {"module": function.__module__, "function": function.__qualname__, "arguments": dict(arguments)}
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended: ``result`` says why
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+
+    def result(self, report: Report = ignore_progress) -> Json:
+        """Return or raise what the function that was begun returns or raises, as ``call`` does."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            match json.loads(line):
+                case {"done": done, "total": total}:
+                    report(done, total)
+                case {"log": name, "level": level, "message": message}:
+                    logging.getLogger(name).log(level, "%s", message)
+                case {"error": text, "kind": kind}:
+                    raise KINDS[kind](text)
+                case {"result": result}:
+                    return cast("Json", result)
+        code = self._process.wait()
+        if code < 0:
+            raise UserFacingError(
+                f"The process in the scratch database was ended by signal {-code}: nothing was changed. Run the command again."
+            )
+        raise RuntimeError(f"The process in the scratch database ended with exit code {code}")
 
 
 def _url(connection: BaseDatabaseWrapper) -> str:

@@ -16,12 +16,13 @@ from backups.restoring.fit import end_past
 from findme.core.commands.progress import Report
 from findme.core.db.restored import BACKUPS, SEARCHES
 from findme.core.errors import UserFacingError, one_line
+from findme.migrator.version import schema_version
 from privacy.actions.replay import replay
 from vectorstore.consistency.restored import forget_collections, raise_above_found
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.retention.unique_vectors import DiscardLimit
 from vectorstore.schema.initialize import initialize
-from vectorstore.snapshots.aside import make_aside
+from vectorstore.snapshots.aside import make_aside, upload_aside
 
 
 def make_fit(*, new_id: bool, is_of_the_guide: bool, report: Report) -> dict[str, Any]:  # noqa: ARG001  # run_apart passes it
@@ -32,7 +33,8 @@ def make_fit(*, new_id: bool, is_of_the_guide: bool, report: Report) -> dict[str
     """
     if is_of_the_guide:
         _baseline()
-    call_command("migrate", verbosity=0, interactive=False)
+    if schema_version().unapplied:
+        call_command("migrate", verbosity=0, interactive=False)
     ended = list(end_past(new_id=new_id, unsaid={BACKUPS, SEARCHES}))
     repeated: dict[str, int] = {}
     rectifications: list[str] = []
@@ -59,27 +61,26 @@ def _baseline() -> None:
         ) from error
 
 
+def upload_collection(*, name: str, snapshots: list[str], nodes: list[str], seconds: float, report: Report) -> dict[str, Any]:
+    """Recover the snapshots into the collection ``name``, while PostgreSQL is restored."""
+    upload_aside([Path(path) for path in snapshots], name=name, nodes=nodes, seconds=seconds, report=report)
+    return {}
+
+
 def make_collection(
-    *,
-    name: str,
-    snapshots: list[str],
-    nodes: list[str],
-    min_recall: float | None,
-    discard_vectors: int,
-    seconds: float,
-    timeout: float,
-    report: Report,
+    *, name: str, is_uploaded: bool, min_recall: float | None, discard_vectors: int, timeout: float, report: Report
 ) -> dict[str, Any]:
-    """Make the collection ``name`` from the snapshots, or from PostgreSQL without one, and accept it. The alias does not move."""
+    """Make the collection ``name`` from the snapshots that ``upload_collection`` has recovered, or from PostgreSQL, and accept it.
+
+    The alias does not move.
+    """
     with qdrant() as client:
         raise_above_found(client)
     made = make_aside(
-        [Path(path) for path in snapshots],
         name=name,
-        nodes=nodes,
+        is_uploaded=is_uploaded,
         min_recall=min_recall,
         limit=DiscardLimit(discard_vectors),
-        seconds=seconds,
         timeout=timeout,
         report=report,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +18,14 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from backups.apart.run import run_apart
+from backups.apart.run import Apart
 from backups.lock import backup_lock
 from backups.postgresql.scratch import drop_abandoned_databases, scratch_database
 from backups.qdrant import Servers
+from backups.restoring.collection import NewCollection
 from backups.restoring.journal import Entry, Journal, open_journal
 from backups.restoring.maintenance import find, maintenance_session, name_of
-from backups.restoring.prepare import make_collection, make_fit
+from backups.restoring.prepare import make_fit
 from backups.restoring.rights import require_rights
 from backups.restoring.sources import Fetched, Filled, Source
 from backups.restoring.switch import begin, note_scratch, recover, switch
@@ -36,8 +37,7 @@ from findme.core.db.advisory_lock import AdvisoryLock, lock_session
 from findme.core.errors import UserFacingError, one_line
 from vectorstore.catalog.alias import alias_target
 from vectorstore.catalog.lock import lock_key
-from vectorstore.qdrant.connection import collection_name, qdrant
-from vectorstore.snapshots.aside import next_name
+from vectorstore.qdrant.connection import qdrant
 
 Only = Literal["", "postgres"]
 
@@ -147,7 +147,8 @@ def restore_tables(
         with _locks(request.target):
             begin(journal, request.target, source.name)
             with _undone_on_error(journal, request.target):
-                with _filled(source, request, journal, report, with_owners=False, with_qdrant=False) as (scratch, _, _):
+                with _scratch(source, request, journal, report, with_owners=False, with_qdrant=False) as (scratch, fetched):
+                    _fill(source, request, scratch, fetched, report, with_owners=False)
                     found = bring_back(scratch, request.target, tables, dry_run=dry_run, report=report)
                 journal.end()
     return found
@@ -242,10 +243,13 @@ def _undone_on_error(journal: Journal, target: BaseDatabaseWrapper) -> Iterator[
 
 
 @contextmanager
-def _filled(
+def _scratch(
     source: Source, request: Request, journal: Journal, report: Report, *, with_owners: bool, with_qdrant: bool
-) -> Iterator[tuple[BaseDatabaseWrapper, Fetched, Filled]]:
-    """Restore PostgreSQL into a scratch database, and yield its connection. It is dropped after the block, unless the block has renamed it."""
+) -> Iterator[tuple[BaseDatabaseWrapper, Fetched]]:
+    """Fetch the files of the source, and yield them with the connection of an empty scratch database.
+
+    The database is dropped after the block, unless the block has renamed it.
+    """
     target, name = request.target, name_of(request.target)
     with (
         journal.temporary_folder(request.folder or journal.path.parent) as folder,
@@ -257,10 +261,14 @@ def _filled(
             require_rights(target, name, fetched.description.owner)
         with scratch_database(session, fetched.description, "restore", of=name) as scratch:
             note_scratch(journal, scratch)
-            filled = source.fill(scratch, fetched, jobs=request.jobs, with_owners=with_owners, report=report)
-            for sentence in filled.sentences:
-                log.info("PostgreSQL is restored in a scratch database: %s", sentence)
-            yield scratch, fetched, filled
+            yield scratch, fetched
+
+
+def _fill(source: Source, request: Request, scratch: BaseDatabaseWrapper, fetched: Fetched, report: Report, *, with_owners: bool) -> Filled:
+    filled = source.fill(scratch, fetched, jobs=request.jobs, with_owners=with_owners, report=report)
+    for sentence in filled.sentences:
+        log.info("PostgreSQL is restored in a scratch database: %s", sentence)
+    return filled
 
 
 class _Restore:
@@ -275,30 +283,26 @@ class _Restore:
         self.uses_snapshots = request.with_qdrant and uses_snapshots(source, request.only)
 
     def run(self, begun: float) -> Restored:
-        target, with_qdrant = self.request.target, self.request.with_qdrant
-        filling = _filled(
-            self.source,
-            self.request,
-            self.journal,
-            self.report,
-            with_owners=self.request.with_owners,
-            with_qdrant=self.uses_snapshots,
-        )
+        request, with_qdrant = self.request, self.request.with_qdrant
         at = time.monotonic()
-        with filling as (scratch, fetched, filled):
-            # A copy with the tables of the guide stays as it is, so that its rows can be corrected.
-            fit = NOT_FIT if filled.is_of_the_guide and not with_qdrant else self.make_fit(scratch, filled)
-            between = time.monotonic()
-            made = self.make_collection(scratch, fetched) if with_qdrant else None
+        with _scratch(
+            self.source, request, self.journal, self.report, with_owners=request.with_owners, with_qdrant=self.uses_snapshots
+        ) as (scratch, fetched):
+            with Apart(scratch, changed=self.empty_store()) as fitting, self.collection(scratch, fetched) as collection:
+                filled = _fill(self.source, request, scratch, fetched, self.report, with_owners=request.with_owners)
+                # A copy with the tables of the guide stays as it is, so that its rows can be corrected.
+                fit = NOT_FIT if filled.is_of_the_guide and not with_qdrant else self.make_fit(fitting, filled)
+                between = time.monotonic()
+                made = None if collection is None else self.make_collection(collection)
             end = time.monotonic()
             scratch.close()
             self.locks.close()
             old_collection = self.journal.current().old_collection
-            old_database = switch(self.journal, target, SwitchedQdrant() if with_qdrant else UnchangedQdrant())
+            old_database = switch(self.journal, request.target, SwitchedQdrant() if with_qdrant else UnchangedQdrant())
         return Restored(
             backup=self.source.name,
             taken_at=self.source.taken_at,
-            database=name_of(target),
+            database=name_of(request.target),
             old_database=old_database,
             rows=filled.rows,
             ended=tuple(fit["ended"]),
@@ -319,29 +323,25 @@ class _Restore:
             seconds=time.monotonic() - begun,
         )
 
-    def make_fit(self, scratch: BaseDatabaseWrapper, filled: Filled) -> dict[str, Any]:
-        """Make the scratch database fit to serve, and return what was done. Nothing in it can reach the live collection."""
-        empty_store = {"QDRANT_URL": "", "QDRANT_API_KEY": "", "QDRANT_PATH": f"{self.journal.current().folders[-1]}/qdrant"}
-        arguments = {"new_id": not self.request.with_qdrant, "is_of_the_guide": filled.is_of_the_guide}
-        fit = run_apart(make_fit, scratch, arguments, changed=empty_store)
+    def empty_store(self) -> dict[str, str]:
+        """Return the settings of an embedded Qdrant without collections, for the process that makes the database fit: nothing in it can reach the live ones."""
+        return {"QDRANT_URL": "", "QDRANT_API_KEY": "", "QDRANT_PATH": f"{self.journal.current().folders[-1]}/qdrant"}
+
+    def make_fit(self, process: Apart, filled: Filled) -> dict[str, Any]:
+        """Make the scratch database fit to serve, and return what was done."""
+        fit = process.call(make_fit, {"new_id": not self.request.with_qdrant, "is_of_the_guide": filled.is_of_the_guide})
         for sentence in fit["ended"]:
             log.info("%s", sentence)
         return fit
 
-    def make_collection(self, scratch: BaseDatabaseWrapper, fetched: Fetched) -> dict[str, Any]:
-        """Make the collection of the restored database, and compare every point with it. Return what ``make_collection`` has done."""
-        with qdrant() as client:
-            name, before = next_name(client), alias_target(client)
-        self.journal.note(alias=collection_name(), old_collection=before, new_collection=name)
-        arguments = {
-            "name": name,
-            "snapshots": [str(path) for path in fetched.snapshots],
-            "nodes": list(self.request.servers.urls),
-            "min_recall": self.request.min_recall,
-            "discard_vectors": self.request.discard_vectors,
-            "seconds": self.request.servers.seconds,
-            "timeout": self.request.timeout,
-        }
-        made = run_apart(make_collection, scratch, arguments, report=self.report)
-        log.info("Every point of %s was compared with the restored PostgreSQL: no difference.", name)
-        return made
+    def collection(self, scratch: BaseDatabaseWrapper, fetched: Fetched) -> AbstractContextManager[NewCollection | None]:
+        if not self.request.with_qdrant:
+            return nullcontext()
+        servers = self.request.servers
+        return NewCollection(scratch, self.journal, fetched.snapshots, servers.urls, servers.seconds)
+
+    def make_collection(self, collection: NewCollection) -> dict[str, Any]:
+        request = self.request
+        return collection.make(
+            min_recall=request.min_recall, discard_vectors=request.discard_vectors, timeout=request.timeout, report=self.report
+        )

@@ -61,12 +61,24 @@ def accept(collection: str, *, min_recall: float | None = None, report: Report =
                 _describe_differences(found),
                 "Run manage.py verify_qdrant --repair and manage.py sync_qdrant --once, then run this command again.",
             )
+    return _accept(collection, users, found.points, found.pending + found.quarantined, min_recall)
+
+
+def accept_compared(collection: str, points: int, *, min_recall: float | None = None) -> AcceptanceResult:
+    """Accept a collection that nobody writes, and whose ``points`` are exactly those of all users: the caller has compared each.
+
+    The other checks, and what is raised, are those of ``accept``.
+    """
+    return _accept(collection, points, points, 0, min_recall)
+
+
+def _accept(collection: str, users: int, points: int, pending: int, min_recall: float | None) -> AcceptanceResult:
     with qdrant() as client:
         _check_counts(client, collection)
         measured, live = _measure_recall(client, collection, min_recall)
     compared = "" if live is None else f" (live: {live:.4f})"
-    log.info("%s is accepted: %s, recall@10 %.4f%s.", collection, counted(found.points, "point"), measured, compared)
-    return AcceptanceResult(collection, users, found.points, found.pending + found.quarantined, measured, live)
+    log.info("%s is accepted: %s, recall@10 %.4f%s.", collection, counted(points, "point"), measured, compared)
+    return AcceptanceResult(collection, users, points, pending, measured, live)
 
 
 def _not_accepted(collection: str, reason: str, next_step: str) -> AliasNotMoved:

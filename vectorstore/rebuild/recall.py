@@ -18,6 +18,9 @@ SAMPLED = 200
 SCORE_TOLERANCE = 1e-6
 """Scores that differ by less are equal. Which of two such users is found says nothing about recall."""
 
+BATCH_SIZE = 20
+"""Queries of one request. The server runs them at the same time."""
+
 Vectors = Sequence[tuple[str, list[float]]]
 
 
@@ -37,22 +40,31 @@ def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Repo
     if is_embedded() or not vectors:
         return 1.0
     found = 0.0
-    for done, (own_id, vector) in enumerate(vectors, 1):
-        exact = _nearest(client, collection, own_id, vector, exact=True)
-        found += _share(exact, _nearest(client, collection, own_id, vector, exact=False))
-        report(done, len(vectors))
+    for start in range(0, len(vectors), BATCH_SIZE):
+        batch = vectors[start : start + BATCH_SIZE]
+        exact, approximate = (_nearest(client, collection, batch, exact=exact) for exact in (True, False))
+        found += sum(map(_share, exact, approximate))
+        report(start + len(batch), len(vectors))
     return found / len(vectors)
 
 
-def _nearest(client: QdrantClient, collection: str, own_id: str, vector: list[float], *, exact: bool) -> list[Candidate]:
-    """Return the ten nearest points. Qdrant returns points of vectors with a NaN first. They are skipped."""
+def _nearest(client: QdrantClient, collection: str, vectors: Vectors, *, exact: bool) -> list[list[Candidate]]:
+    """Return the ten nearest points of each vector. Qdrant returns points of vectors with a NaN first. They are skipped."""
     limit = NEAREST + 1
-    while True:
-        (found,) = candidates(client, collection, [VectorQuery(vector, limit, exact=exact)])
-        nearest = [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
-        if len(nearest) >= NEAREST or len(found) < limit:
-            return nearest[:NEAREST]
-        limit *= 2
+    found = candidates(client, collection, [VectorQuery(vector, limit, exact=exact) for _, vector in vectors])
+    nearest = []
+    for (own_id, vector), result in zip(vectors, found, strict=True):
+        others, size = _others(result, own_id), limit
+        while len(others) < NEAREST and len(result) >= size:
+            size *= 2
+            (result,) = candidates(client, collection, [VectorQuery(vector, size, exact=exact)])
+            others = _others(result, own_id)
+        nearest.append(others[:NEAREST])
+    return nearest
+
+
+def _others(found: Sequence[Candidate], own_id: str) -> list[Candidate]:
+    return [(point_id, score) for point_id, score in found if str(point_id) != own_id and math.isfinite(score)]
 
 
 def _share(exact: Sequence[Candidate], found: Sequence[Candidate]) -> float:

@@ -6,8 +6,8 @@ Before the alias moves, the new collection is made equal to PostgreSQL and must 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,11 +27,11 @@ from vectorstore.catalog.ownership import ADOPTED_AT, metadata_of
 from vectorstore.consistency.checkpoint import write_checkpoint
 from vectorstore.consistency.deletions import note_deletion_time
 from vectorstore.consistency.versions import highest, last_allocated, raise_above
-from vectorstore.models import VectorCollection
+from vectorstore.models import ProfileEmbedding, VectorCollection
 from vectorstore.qdrant.connection import qdrant
 from vectorstore.qdrant.errors import CollectionNotFound
-from vectorstore.rebuild.acceptance import AcceptanceResult, accept
-from vectorstore.rebuild.build import TIMEOUT_SECONDS, complete, next_name
+from vectorstore.rebuild.acceptance import AcceptanceResult, accept, accept_compared
+from vectorstore.rebuild.build import TIMEOUT_SECONDS, complete, next_name, wait_for_graphs
 from vectorstore.rebuild.promote import Promotion, promote, reconcile, require_no_losses
 from vectorstore.retention.drop import drop
 from vectorstore.retention.unique_vectors import DiscardLimit, UniqueVectors, version_floor
@@ -137,28 +137,53 @@ def restore_into_new(
 ) -> RestoredCollection:
     """Restore the snapshot into a new collection that is equal to PostgreSQL and accepted. The alias does not move. Only under ``collection_lock``.
 
-    The collection is dropped after an error. Raises as ``restore`` does.
+    The row in state building is added after the points: a worker that writes to a missing collection marks it as failed. The later comparison
+    with PostgreSQL finds what changes in between. The collection is dropped after an error. Raises as ``restore`` does.
     """
     with qdrant() as client:
         name = next_name(client)
         registry.reserve(name, UNVERIFIED)
-    try:
+    with dropped_after_error(name):
+        # The snapshot contains a write-ahead log, so it may also hold points that were deleted before it was made.
+        note_deletion_time()
         with qdrant() as client:
-            _recover(client, servers, name, files, limit, seconds, report)
-            log.info("%s was restored from the snapshot. Workers write it from now on.", name)
-            removed = remove_stale_points(client, name, report)
-            _store_definition(client, name)
-        log.info("%s deleted.", counted(removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were"))
-        backfilled = complete(name, timeout=timeout, report=report)
-        accepted = accept(name, min_recall=min_recall, report=report)
+            recover_shards(client, servers, name, files, seconds=seconds, report=report)
+        return make_equal(name, limit=limit, min_recall=min_recall, timeout=timeout, is_written=True, report=report)
+
+
+@contextmanager
+def dropped_after_error(name: str) -> Iterator[None]:
+    """Drop the collection after a UserFacingError in the block. If that fails, the next run drops it."""
+    try:
+        yield
     except UserFacingError as error:
-        # If this fails, the next run drops the collection.
         with suppress(UserFacingError), qdrant() as client:
             drop(client, [name])
         if isinstance(error, registry.AliasNotMoved):
             raise registry.AliasNotMoved(error.problem, NEXT_STEP) from error
         raise
-    return RestoredCollection(accepted, removed, backfilled.written, backfilled.found)
+
+
+def make_equal(
+    name: str, *, limit: DiscardLimit, min_recall: float | None, timeout: float, is_written: bool, report: Report
+) -> RestoredCollection:
+    """Make the recovered collection equal to PostgreSQL, and accept it.
+
+    All points are read. If each is equal and ``is_written`` is false, which means that no worker writes the database or the collection, this is the proof
+    already. Otherwise the collection is compared once more, after the changes. Raises as ``restore`` does.
+    """
+    with qdrant() as client:
+        _register(client, name, limit, report)
+        log.info("%s was restored from the snapshot.%s", name, " Workers write it from now on." if is_written else "")
+        stale = remove_stale_points(client, name, report)
+        _store_definition(client, name)
+    log.info("%s deleted.", counted(stale.removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were"))
+    if not is_written and not stale.removed and stale.equal == ProfileEmbedding.objects.projectable().count():
+        wait_for_graphs(name, timeout)
+        return RestoredCollection(accept_compared(name, stale.equal, min_recall=min_recall), 0, 0, stale.equal)
+    backfilled = complete(name, timeout=timeout, report=report)
+    accepted = accept(name, min_recall=min_recall, report=report)
+    return RestoredCollection(accepted, stale.removed, backfilled.written, backfilled.found)
 
 
 def _verify_sha256(path: Path, sha256: str, report: Report) -> str:
@@ -191,23 +216,8 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     drop(client, registry.expired(), limit)
 
 
-def _recover(
-    client: QdrantClient,
-    servers: Sequence[Node],
-    name: str,
-    files: Files,
-    limit: DiscardLimit,
-    seconds: float,
-    report: Report,
-) -> None:
-    """Recover the snapshot into the new collection ``name`` and register it, so every worker writes to it.
-
-    The row in state building is added after the points: a worker that writes to a missing collection marks it as failed. The later comparison
-    with PostgreSQL finds what changes in between.
-    """
-    # The snapshot contains a write-ahead log, so it may also hold points that were deleted before it was made.
-    note_deletion_time()
-    recover_shards(client, servers, name, files, seconds=seconds, report=report)
+def _register(client: QdrantClient, name: str, limit: DiscardLimit, report: Report) -> None:
+    """Register the recovered collection, so that every worker writes to it."""
     # Read the floor of the database that made the snapshot, before the metadata become this database's.
     floor = version_floor(client.get_collection(name).config.metadata)
     limit.count(name, UniqueVectors(floor), report)

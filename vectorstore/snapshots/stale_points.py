@@ -6,6 +6,7 @@ The backfill then only has to write missing points.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 from qdrant_client import QdrantClient
@@ -21,22 +22,31 @@ from vectorstore.qdrant.scroll import pages
 from vectorstore.verification.compare import Difference, compare
 
 
-def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> int:
-    """Delete every point without a user, and every point that differs from the user's rows today. Return how many are gone.
+@dataclass(frozen=True, slots=True)
+class StalePoints:
+    """``removed`` points are gone. ``equal`` points are exactly those of their users today."""
+
+    removed: int
+    equal: int
+
+
+def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> StalePoints:
+    """Delete every point without a user, and every point that differs from the user's rows today.
 
     The comparison includes ages. Workers may already write to the collection: their points have a higher version than the one allocated here, and
     are not deleted.
     """
     version = allocate_version()
-    seen = removed = 0
+    seen = removed = equal = 0
     total = client.count(collection, exact=False).count
     for page in pages(collection):
-        stale = compare(expected_among(page.ids), page, today()).differences
-        if stale or page.numbers:
-            removed += _delete(client, collection, stale, page.numbers, version)
+        compared = compare(expected_among(page.ids), page, today())
+        if compared.differences or page.numbers:
+            removed += _delete(client, collection, compared.differences, page.numbers, version)
+        equal += len(page.ids) - len(compared.differences) - compared.waiting
         seen += len(page.ids) + len(page.numbers)
         report(min(seen, total), total)
-    return removed
+    return StalePoints(removed, equal)
 
 
 def _delete(client: QdrantClient, collection: str, stale: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:

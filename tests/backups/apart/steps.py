@@ -53,6 +53,10 @@ def own_command(report: Report) -> dict[str, Any]:
     return {"command": Path("/proc/self/cmdline").read_text(), "password": settings.DATABASES["default"]["PASSWORD"]}
 
 
+def own_pid(report: Report) -> dict[str, Any]:
+    return {"pid": os.getpid()}
+
+
 def wait(path: str, report: Report) -> NoReturn:
     """Write the process id to the file ``path``, whole, then wait for ever."""
     Path(f"{path}.part").write_text(str(os.getpid()))

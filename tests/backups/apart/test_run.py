@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from backups.apart.run import run_apart
+from backups.apart.run import Apart, run_apart
 from backups.postgresql.scratch import connection_to
 from findme.core.errors import StoreUnavailable, UserFacingError
 from tests.backups.apart import steps
@@ -69,6 +69,17 @@ def test_run_apart__defect(scratch: BaseDatabaseWrapper, capfd: pytest.CaptureFi
 def test_run_apart__killed(scratch: BaseDatabaseWrapper) -> None:
     with pytest.raises(UserFacingError, match="ended by signal 9"):
         run_apart(steps.kill_itself, scratch, {})
+
+
+def test_apart__calls_one_after_the_other(scratch: BaseDatabaseWrapper) -> None:
+    with Apart(scratch) as process:
+        process.begin(steps.where, {"word": "first"})
+        assert process.result()["word"] == "first"
+        with pytest.raises(UserFacingError, match="No such thing"):
+            process.call(steps.fail, {"kind": "UserFacingError"})
+        assert process.call(steps.where, {"word": "after an error"})["word"] == "after an error"
+        pid = process.call(steps.own_pid, {})["pid"]
+    assert not _is_running(pid)
 
 
 def test_run_apart__no_password_in_its_command(scratch: BaseDatabaseWrapper) -> None:

@@ -34,7 +34,7 @@ from backups.restoring.journal import Journal
 from tests.backups.restore.world import request, source_of
 from tests.support.killing import kill_at_call
 
-functions = [(Journal, "_write"), (Journal, "end"), (sources, "fill"), (restore, "switch"), (run, "_answer"), (run.json, "loads")]
+functions = [(Journal, "_write"), (Journal, "end"), (sources, "fill"), (restore, "switch"), (run.Apart, "begin"), (run.Apart, "result"), (run.json, "loads")]
 functions += [(module, name) for module in (maintenance, switch) for name in ("rows", "execute", "exchange", "find") if hasattr(module, name)]
 kill_at_call(functions, int(sys.argv[3]))
 restore.restore_source(source_of(sys.argv[1], sys.argv[2]), request())

@@ -61,7 +61,7 @@ def test_restore__fails_in_the_restored_database__everything_is_as_before(
     def fail(*arguments: Any, **options: Any) -> Any:
         raise StoreUnavailable("The store of files does not answer.")
 
-    monkeypatch.setattr(module, "run_apart", fail)
+    monkeypatch.setattr(module.Apart, "call", fail)
     with pytest.raises(StoreUnavailable, match="store of files"):
         world.restore()
     assert not is_restored(world)
