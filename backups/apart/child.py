@@ -20,13 +20,18 @@ PROGRESS_LINES = 100
 
 
 def main() -> None:
-    """Read each job, call its function, and write its result or its error. The process ends when its standard input does."""
+    """Read each job, call its function, and write its result or its error. The process ends when its standard input does.
+
+    The arguments are modules to import at once, so that the first job does not wait for them.
+    """
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     import django
 
     django.setup()
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     write = _Writer(answers)
     logger = logging.getLogger("findme")
     logger.setLevel(logging.INFO)

@@ -58,17 +58,17 @@ def run_apart(
     report: Report = ignore_progress,
 ) -> Json:
     """Call one function in an ``Apart`` of its own. Return and raise as ``Apart.call`` does."""
-    with Apart(database, changed=changed) as process:
+    with Apart(database, function.__module__, changed=changed) as process:
         return process.call(function, arguments, report)
 
 
 class Apart:
     """A process whose database is ``database``. It is started at once, because that takes a second, and is killed after the block.
 
-    ``changed`` are settings that the process gets instead of those of this one.
+    It imports ``modules`` at once too. ``changed`` are settings that it gets instead of those of this process.
     """
 
-    def __init__(self, database: BaseDatabaseWrapper, *, changed: Mapping[str, str] | None = None) -> None:
+    def __init__(self, database: BaseDatabaseWrapper, *modules: str, changed: Mapping[str, str] | None = None) -> None:
         inherited = {name: str(getattr(settings, name)) for name in INHERITED}
         environment = (
             environment_without_variables()
@@ -82,7 +82,7 @@ class Apart:
             }
         )
         self._process = subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, "-P", "-m", child.__name__],
+            [sys.executable, "-P", "-m", child.__name__, *modules],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -34,7 +34,7 @@ class NewCollection:
         with qdrant() as client:
             self.name, before = next_name(client), alias_target(client)
         journal.note(alias=collection_name(), old_collection=before, new_collection=self.name)
-        self._process = Apart(scratch)
+        self._process = Apart(scratch, make_collection.__module__)
         self._is_uploading = self._is_uploaded = bool(snapshots)
         if snapshots:
             paths, addresses = list(map(str, snapshots)), list(nodes)

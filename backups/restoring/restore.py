@@ -288,7 +288,10 @@ class _Restore:
         with _scratch(
             self.source, request, self.journal, self.report, with_owners=request.with_owners, with_qdrant=self.uses_snapshots
         ) as (scratch, fetched):
-            with Apart(scratch, changed=self.empty_store()) as fitting, self.collection(scratch, fetched) as collection:
+            with (
+                Apart(scratch, make_fit.__module__, changed=self.empty_store()) as fitting,
+                self.collection(scratch, fetched) as collection,
+            ):
                 filled = _fill(self.source, request, scratch, fetched, self.report, with_owners=request.with_owners)
                 # A copy with the tables of the guide stays as it is, so that its rows can be corrected.
                 fit = NOT_FIT if filled.is_of_the_guide and not with_qdrant else self.make_fit(fitting, filled)

@@ -173,9 +173,19 @@ def make_equal(
     already. Otherwise the collection is compared once more, after the changes. Raises as ``restore`` does.
     """
     with qdrant() as client:
-        _register(client, name, limit, report)
+        # Read the floor of the database that made the snapshot, before the metadata become this database's.
+        floor = version_floor(client.get_collection(name).config.metadata)
+
+        def count_unique_vectors() -> None:
+            limit.count(name, UniqueVectors(floor), report)
+            limit.require("the alias was not moved")
+
+        if is_written:
+            count_unique_vectors()
+        _register(client, name, floor)
         log.info("%s was restored from the snapshot.%s", name, " Workers write it from now on." if is_written else "")
-        stale = remove_stale_points(client, name, report)
+        # A point that is equal to PostgreSQL has no unique vector, and only a worker could overwrite another one before it is counted.
+        stale = remove_stale_points(client, name, report, before_deletion=(lambda: None) if is_written else count_unique_vectors)
         _store_definition(client, name)
     log.info("%s deleted.", counted(stale.removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were"))
     if not is_written and not stale.removed and stale.equal == ProfileEmbedding.objects.projectable().count():
@@ -216,12 +226,8 @@ def _prepare(client: QdrantClient, limit: DiscardLimit) -> None:
     drop(client, registry.expired(), limit)
 
 
-def _register(client: QdrantClient, name: str, limit: DiscardLimit, report: Report) -> None:
-    """Register the recovered collection, so that every worker writes to it."""
-    # Read the floor of the database that made the snapshot, before the metadata become this database's.
-    floor = version_floor(client.get_collection(name).config.metadata)
-    limit.count(name, UniqueVectors(floor), report)
-    limit.require("the alias was not moved")
+def _register(client: QdrantClient, name: str, floor: int | None) -> None:
+    """Register the recovered collection, so that every worker writes to it. ``floor`` is that of the database that made the snapshot."""
     upgrade_collection(client, name)
     raise_above(highest(client, name))
     if floor is None:

@@ -5,7 +5,7 @@ The backfill then only has to write missing points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -30,18 +30,24 @@ class StalePoints:
     equal: int
 
 
-def remove_stale_points(client: QdrantClient, collection: str, report: Report = ignore_progress) -> StalePoints:
+def remove_stale_points(
+    client: QdrantClient, collection: str, report: Report = ignore_progress, *, before_deletion: Callable[[], object] = lambda: None
+) -> StalePoints:
     """Delete every point without a user, and every point that differs from the user's rows today.
 
-    The comparison includes ages. Workers may already write to the collection: their points have a higher version than the one allocated here, and
+    ``before_deletion`` is called once before the first deletion, and not at all without one. The comparison includes ages. Workers may already write to the collection: their points have a higher version than the one allocated here, and
     are not deleted.
     """
     version = allocate_version()
     seen = removed = equal = 0
+    is_deleting = False
     total = client.count(collection, exact=False).count
     for page in pages(collection):
         compared = compare(expected_among(page.ids), page, today())
         if compared.differences or page.numbers:
+            if not is_deleting:
+                before_deletion()
+                is_deleting = True
             removed += _delete(client, collection, compared.differences, page.numbers, version)
         equal += len(page.ids) - len(compared.differences) - compared.waiting
         seen += len(page.ids) + len(page.numbers)
