@@ -65,7 +65,7 @@ def accept(collection: str, *, min_recall: float | None = None, report: Report =
 
 
 def accept_compared(collection: str, points: int, *, min_recall: float | None = None) -> AcceptanceResult:
-    """Accept a collection that nobody writes, and whose ``points`` are exactly those of all users: the caller has compared each.
+    """Accept a collection that no process writes, and whose ``points`` are exactly those of all users: the caller has compared each.
 
     The other checks, and what is raised, are those of ``accept``.
     """

@@ -64,7 +64,7 @@ def make_aside(
 ) -> Aside:
     """Make the collection ``name`` from what ``upload_aside`` has recovered, or from PostgreSQL, and accept it as ``reindex_qdrant`` does.
 
-    The registry must be empty, and nobody else may write the database: no other collection is written. Raises UserFacingError if another process has
+    The registry must be empty, and no other process may write the database: no other collection is written. Raises UserFacingError if another process has
     created a collection since, and as ``vectorstore.snapshots.restore.restore`` and ``reindex`` do.
     """
     with collection_lock():

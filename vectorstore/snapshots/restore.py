@@ -170,7 +170,7 @@ def make_equal(
     """Make the recovered collection equal to PostgreSQL, and accept it.
 
     All points are read. If each is equal and ``is_written`` is false, which means that no worker writes the database or the collection, this is the proof
-    already. Otherwise the collection is compared once more, after the changes. Raises as ``restore`` does.
+    already. Otherwise the collection is compared again, after the changes. Raises as ``restore`` does.
     """
     with qdrant() as client:
         # Read the floor of the database that made the snapshot, before the metadata become this database's.

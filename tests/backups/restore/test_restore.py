@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from backups.apart.run import Apart
 from backups.checks import takes
 from backups.create import create_backup
 from backups.destinations.opening import open_destination
 from backups.manifest import _manifest_of, signed
-from backups.restoring import restore as module
 from backups.restoring.old_databases import old_databases
 from findme.core.errors import StoreUnavailable, UserFacingError
 from privacy.ledger.signing import signing_key
@@ -61,7 +61,7 @@ def test_restore__fails_in_the_restored_database__everything_is_as_before(
     def fail(*arguments: Any, **options: Any) -> Any:
         raise StoreUnavailable("The store of files does not answer.")
 
-    monkeypatch.setattr(module.Apart, "call", fail)
+    monkeypatch.setattr(Apart, "call", fail)
     with pytest.raises(StoreUnavailable, match="store of files"):
         world.restore()
     assert not is_restored(world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,7 @@ from django.db import connection
 from backups.create import create_backup
 from backups.destinations.opening import open_destination
 from backups.postgresql.connection import program_connection
+from backups.restoring import sources
 from backups.restoring.sources import BackupSource
 from backups.streams.keys import read_identities
 from findme.core.errors import UserFacingError
@@ -22,7 +24,7 @@ from findme.core.postgresql.programs import find_program
 from privacy.models import ErasedUser
 from tests.backups.making import key_pair
 from tests.backups.making import request as backup_request
-from tests.backups.restore.world import World, differences, is_restored, left_over, make_world, users
+from tests.backups.restore.world import World, differences, is_restored, left_over, make_world, nothing_left, users
 from tests.factories import ProfileEmbeddingFactory, UserFactory
 from tests.support.commands import manage_here, refused
 from tests.support.database import Database
@@ -46,6 +48,21 @@ def test_restore__encrypted__needs_the_identity(store: str, served: Database, pl
     assert done.collection.is_from_snapshot == (store == "server")
     if done.collection.is_from_snapshot:
         assert (done.collection.removed, done.collection.written) == (1, 0)
+
+
+def test_restore__postgresql_fails_while_the_snapshot_is_uploaded__leaves_nothing(
+    store: str, served: Database, place: Path, restore_journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(place)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise UserFacingError("The disk is full.")
+
+    monkeypatch.setattr(sources, "fill", fail)
+    with pytest.raises(UserFacingError, match="The disk is full"):
+        world.restore()
+    assert not is_restored(world)
+    nothing_left(served, restore_journal)
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""A collection for a restored database that does not serve yet: every point is compared, and once more only after a difference."""
+"""A collection for a restored database that does not serve yet: every point is compared, and again only after a difference."""
 
 from __future__ import annotations
 
