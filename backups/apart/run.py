@@ -107,7 +107,7 @@ class Apart:
         return self.result(report)
 
     def begin(self, function: Callable[..., Json], arguments: Mapping[str, Any]) -> None:
-        """Begin a call that goes on while this process does something else. Then ``result`` waits for it."""
+        """Begin a call that continues while this process does something else. Then ``result`` waits for it."""
         job = {"module": function.__module__, "function": function.__qualname__, "arguments": dict(arguments)}
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended: ``result`` says why
