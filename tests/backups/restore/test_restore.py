@@ -72,7 +72,7 @@ def test_restore__fails_in_the_restored_database__everything_is_as_before(
 
 def test_restore__of_another_content__is_found_by_the_digests(world: World, served: Database, restore_journal: Path) -> None:
     """The signed manifest has another digest than the rows of the dump."""
-    path = world.place / world.backup.name / "manifest.json"
+    path = Path(world.place) / world.backup.name / "manifest.json"
     fields = json.loads(path.read_bytes())["manifest"]
     table = fields["postgresql"]["tables"]["public.users"]
     table["digest"] = str(int(table["digest"]) + 1)

@@ -41,7 +41,7 @@ NAME_IN_THE_BACKUP = "Ann of the Backup"
 class World:
     """A backup in ``place``, and users: those who ``stay``, one who was ``erased`` since, a ``newcomer``, and one whose name was ``changed``."""
 
-    place: Path
+    place: Path | str
     backup: Manifest
     stay: tuple[UUID, ...]
     erased: UUID
@@ -80,7 +80,7 @@ def request(**changes: Any) -> Request:
     )
 
 
-def make_world(place: Path, *, users: int = 4, recipients: Sequence[Recipient] = (), servers: Servers = SERVERS) -> World:
+def make_world(place: Path | str, *, users: int = 4, recipients: Sequence[Recipient] = (), servers: Servers = SERVERS) -> World:
     """Fill both stores, back them up, and change them."""
     initialize()
     made_users = [one.user for one in ProfileEmbeddingFactory.create_batch(users)]
