@@ -15,6 +15,7 @@ from typing import Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from backups.postgresql.scratch import drop_abandoned_databases
 from backups.postgresql.tables import quoted
 from backups.restoring.journal import HOW_TO_CHECK, Entry, Journal
 from backups.restoring.maintenance import (
@@ -276,6 +277,8 @@ def _go_back(session: BaseDatabaseWrapper, journal: Journal, qdrant: QdrantActio
         found = find(session, entry.scratch_name)
         if found is not None and found.oid == entry.scratch_oid:
             execute(session, f"DROP DATABASE IF EXISTS {quoted(entry.scratch_name)} WITH (FORCE)")
+    # A process that was killed right after CREATE DATABASE has not noted the name.
+    drop_abandoned_databases(session, of=entry.live_name)
     if entry.new_collection is not None:
         qdrant.drop_collection(entry.new_collection)
     journal.remove_folders()

@@ -6,12 +6,14 @@ import random
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from backups.postgresql.scratch import _prefix, drop_abandoned_databases
 from backups.restoring.journal import open_journal
 from backups.restoring.restore import continue_interrupted
 from tests.backups.restore.world import World, is_restored, make_world, nothing_left
@@ -37,6 +39,7 @@ django.setup()
 
 from backups.apart import run
 from backups.restoring import maintenance, restore, sources, switch
+from backups.postgresql.scratch import _prefix, drop_abandoned_databases
 from backups.restoring.journal import Journal
 from tests.backups.restore.world import request, source_of
 from tests.support.killing import kill_at_call
@@ -104,4 +107,16 @@ def require_whole(world: World, served: Database, journal_file: Path, process: s
         assert is_restored(world)
     else:
         is_restored(world)  # either, but whole
+    with closing(connection.copy()) as session:
+        prefix = _prefix(session, served.name)
+
+    def is_clean() -> bool:
+        """Do what the next restore does first. PostgreSQL ends the sessions of the killed process, and so their locks, a moment later."""
+        with closing(connection.copy()) as session:
+            drop_abandoned_databases(session, of=served.name)
+        with Database("postgres").connect() as session:
+            (count,) = session.execute("SELECT count(*) FROM pg_database WHERE datname LIKE %s", [f"{prefix}%"]).fetchone() or (None,)
+        return count == 0
+
+    wait_until(is_clean)
     nothing_left(served, journal_file)
