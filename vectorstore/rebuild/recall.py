@@ -18,8 +18,8 @@ SAMPLED = 200
 SCORE_TOLERANCE = 1e-6
 """Scores that differ by less are equal. Which of two such users is found says nothing about recall."""
 
-BATCH_SIZE = 20
-"""Queries of one request. The server runs them at the same time."""
+BATCH_SIZE = 10
+"""Vectors of one request, which has two queries of each. The server runs them at the same time."""
 
 Vectors = Sequence[tuple[str, list[float]]]
 
@@ -42,25 +42,26 @@ def recall(client: QdrantClient, collection: str, vectors: Vectors, report: Repo
     found = 0.0
     for start in range(0, len(vectors), BATCH_SIZE):
         batch = vectors[start : start + BATCH_SIZE]
-        exact, approximate = (_nearest(client, collection, batch, exact=exact) for exact in (True, False))
-        found += sum(map(_share, exact, approximate))
+        found += sum(_share(exact, approximate) for exact, approximate in _nearest(client, collection, batch))
         report(start + len(batch), len(vectors))
     return found / len(vectors)
 
 
-def _nearest(client: QdrantClient, collection: str, vectors: Vectors, *, exact: bool) -> list[list[Candidate]]:
-    """Return the ten nearest points of each vector. Qdrant returns points of vectors with a NaN first. They are skipped."""
-    limit = NEAREST + 1
-    found = candidates(client, collection, [VectorQuery(vector, limit, exact=exact) for _, vector in vectors])
+def _nearest(client: QdrantClient, collection: str, vectors: Vectors) -> list[tuple[list[Candidate], list[Candidate]]]:
+    """Return the ten nearest points of each vector, by an exact search and by an approximate one, at the same time.
+
+    Qdrant returns points of vectors with a NaN first. They are skipped.
+    """
+    queries = [(own_id, vector, exact) for own_id, vector in vectors for exact in (True, False)]
+    found = candidates(client, collection, [VectorQuery(vector, NEAREST + 1, exact=exact) for _, vector, exact in queries])
     nearest = []
-    for (own_id, vector), result in zip(vectors, found, strict=True):
-        others, size = _others(result, own_id), limit
-        while len(others) < NEAREST and len(result) >= size:
-            size *= 2
-            (result,) = candidates(client, collection, [VectorQuery(vector, size, exact=exact)])
-            others = _others(result, own_id)
+    for (own_id, vector, exact), first in zip(queries, found, strict=True):
+        result, limit = first, NEAREST + 1
+        while len(others := _others(result, own_id)) < NEAREST and len(result) >= limit:
+            limit *= 2
+            (result,) = candidates(client, collection, [VectorQuery(vector, limit, exact=exact)])
         nearest.append(others[:NEAREST])
-    return nearest
+    return list(zip(nearest[::2], nearest[1::2], strict=True))
 
 
 def _others(found: Sequence[Candidate], own_id: str) -> list[Candidate]:

@@ -48,14 +48,15 @@ class Download:
     """A folder on ``host`` that holds, or may hold, a downloaded snapshot for the collections of ``alias``.
 
     ``snapshots`` were made for it and may still be on the servers: the URL of each server, and the name. ``intended`` may have been made: the URL of the
-    server, the collection, and the server's time before the request. ``is_deleted``: the folder is gone, and only these may be left.
+    server, the collection, the server's time before the request, and the names of the snapshots that were there before. ``is_deleted``: the folder is gone,
+    and only these may be left.
     """
 
     host: str
     folder: str
     alias: str
     snapshots: tuple[tuple[str, str], ...] = ()
-    intended: tuple[tuple[str, str, str], ...] = ()
+    intended: tuple[tuple[str, ...], ...] = ()
     is_deleted: bool = False
 
     @property
@@ -109,9 +110,13 @@ def delete_downloads() -> tuple[Download, ...]:
     return downloads()
 
 
-def note_intention(folder: Path, url: str, collection: str, since: datetime) -> None:
-    """Note that a snapshot is made next on the server at ``url``, whose time is ``since``, to be downloaded into the folder."""
-    intention = (url, collection, since.isoformat())
+def note_intention(folder: Path, node: Node, collection: str) -> None:
+    """Note that a snapshot of the collection is made next on the node, to be downloaded into the folder.
+
+    The snapshots that the node has now are noted too, and never deleted: the time in a name may be of the same second.
+    """
+    known = (one.name for one in snapshots_of(node, collection))
+    intention = (node.address.url, collection, server_time(node.address).isoformat(), *known)
     _change(socket.gethostname(), str(folder), lambda one: {"intended": [*one.get("intended", []), intention]})
 
 
@@ -188,10 +193,11 @@ def _delete_snapshot(url: str, name: str) -> None:
         delete_on([node], [one for one in snapshots_of(node, found["collection"]) if one.name == name])
 
 
-def _settle(url: str, collection: str, since: str) -> bool:
+def _settle(url: str, collection: str, since: str, *known: str) -> bool:
     """Delete the snapshot that was intended. Return whether it is known to be gone: it was deleted, or was never made."""
     node, begun = _node(url), datetime.fromisoformat(since)
-    made = {time: one for one in snapshots_of(node, collection) if (time := _begun_at(one.name)) is not None}
+    added = (one for one in snapshots_of(node, collection) if one.name not in known)
+    made = {time: one for one in added if (time := _begun_at(one.name)) is not None}
     # Names have whole seconds.
     first = min((time for time in made if begun.replace(microsecond=0) <= time <= begun + MADE_WITHIN), default=None)
     if first is None:

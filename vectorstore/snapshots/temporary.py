@@ -10,7 +10,7 @@ from findme.core.errors import UserFacingError
 from vectorstore.snapshots.downloads import forget_snapshot, note_intention, note_snapshot
 from vectorstore.snapshots.nodes import Node
 from vectorstore.snapshots.repository import Snapshot, delete_on, snapshots_of
-from vectorstore.snapshots.transfer import make, server_time
+from vectorstore.snapshots.transfer import make
 from vectorstore.snapshots.upload import run_with_open_session
 
 
@@ -34,7 +34,7 @@ def temporary_snapshots(
 
 def _make(node: Node, collection: str, folder: Path, seconds: float) -> Snapshot:
     """Create a snapshot on the node. Raises UserFacingError if the node does not list it: another node has made it."""
-    note_intention(folder, node.address.url, collection, server_time(node.address))
+    note_intention(folder, node, collection)
     name = run_with_open_session(lambda: make(node.address, collection, seconds=seconds))
     note_snapshot(folder, node.address.url, name)
     found = next((one for one in snapshots_of(node, collection) if one.name == name), None)

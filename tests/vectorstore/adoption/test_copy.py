@@ -37,6 +37,7 @@ from vectorstore.qdrant.connection import collection_name, qdrant
 from vectorstore.qdrant.errors import ServerError
 from vectorstore.retention.housekeeping import Housekeeping
 from vectorstore.snapshots import temporary
+from vectorstore.snapshots.downloads import downloads
 from vectorstore.snapshots.nodes import every_node
 from vectorstore.snapshots.repository import snapshots_of
 from vectorstore.snapshots.upload import recover_shards
@@ -71,7 +72,7 @@ def assert_untouched(users: list[UUID]) -> None:
     fill([point(users[0])])
     assert "_before_adoption" not in collections()
     assert snapshots() == []
-    assert (saved_settings(), StoreState.current().downloads) == ({}, [])
+    assert (saved_settings(), downloads()) == ({}, ())
     assert registry.copy_name() not in registry.deletion_targets()
 
 

@@ -287,7 +287,7 @@ def test_reindex__live_collection_holds_a_vector_of_nan__is_accepted(
         client.upsert(version(1), [models.PointStruct(id=str(nan_user), vector=[math.nan] * 512, payload={"version": 1})], wait=True)
         settings.QDRANT_GRPC_PORT = qdrant_server_grpc.grpc_port if by_grpc else 0
     with qdrant() as client:
-        (found,) = recall._nearest(client, version(1), [(str(others[0]), unit_vector(1))], exact=False)
+        ((_, found),) = recall._nearest(client, version(1), [(str(others[0]), unit_vector(1))])
         assert len(found) == 10
         assert str(nan_user) not in {point_id for point_id, _ in found}
     accepted = reindex().acceptance
