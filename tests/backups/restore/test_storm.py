@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db import connection
 
 from backups.contents import restore_dump
@@ -25,7 +26,7 @@ from tests.backups.making import request as backup_request
 from tests.backups.restore.world import nothing_left, request, source_of
 from tests.privacy.storm.ledger import Ledger
 from tests.support.commands import environment, manage_here
-from tests.support.database import Database, database
+from tests.support.database import Database, database, use_database
 from tests.support.seeds import storm_seeds
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 from tests.vectorstore.storm.workers import Workers
@@ -50,6 +51,21 @@ CHANGED_BY_THE_REPLAY = {
 def test_restore__of_a_backup_in_a_storm(
     store: str, served: Database, place: Path, restore_journal: Path, tmp_path: Path, seed: int
 ) -> None:
+    restore_in_a_storm(served, place, restore_journal, tmp_path, seed, has_snapshots=store == "server")
+
+
+@pytest.mark.long
+@pytest.mark.at_length
+def test_restore__of_a_backup_in_a_storm__older_server(
+    older_server: int, embedded_qdrant: object, place: Path, restore_journal: Path, tmp_path: Path
+) -> None:
+    with database() as made, use_database(made):
+        call_command("migrate", verbosity=0)
+        restore_in_a_storm(made, place, restore_journal, tmp_path, 0, has_snapshots=False)
+        connection.close()
+
+
+def restore_in_a_storm(served: Database, place: Path, restore_journal: Path, tmp_path: Path, seed: int, *, has_snapshots: bool) -> None:
     chance, over = random.Random(seed), threading.Event()
     user_ids = [UUID(int=chance.getrandbits(128), version=4) for _ in range(30)]
     ledger = Ledger()
@@ -86,7 +102,7 @@ def test_restore__of_a_backup_in_a_storm(
         scratch.close()
         compare(copy, served, {str(user_id) for user_id in ledger.erased()})
     assert restored.collection is not None
-    assert restored.collection.is_from_snapshot == (store == "server")
+    assert restored.collection.is_from_snapshot == has_snapshots
     assert sync_once(timeout=60).remaining.length == 0
     assert verify().clean
     code, _, err = manage_here("init_qdrant", "--check")
