@@ -63,9 +63,11 @@ def _kind(error: UserFacingError) -> str:
 
 
 def _read(jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        jobs.put(json.loads(line))
-    os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        for line in sys.stdin:
+            jobs.put(json.loads(line))
+    finally:  # also after half a line of a caller that was killed
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Writer:

@@ -95,6 +95,9 @@ class Apart:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.kill()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # a job that was not read
+            self._process.stdin.close()
         self._process.__exit__(kind, error, trace)
 
     def call(self, function: Callable[..., Json], arguments: Mapping[str, Any], report: Report = ignore_progress) -> Json:

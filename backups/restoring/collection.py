@@ -46,7 +46,7 @@ class NewCollection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the process. After an error wait for the upload, because the server would finish it after the collection was dropped."""
         with self._process:
-            if isinstance(error, Exception) and self._is_uploading:
+            if error is not None and self._is_uploading:
                 with suppress(Exception):
                     self._end_upload(ignore_progress)
 

@@ -1,4 +1,4 @@
-"""What a restore does in the restored database before anybody else sees it. Each function runs in a process of its own (``backups.apart``)."""
+"""What a restore does in the restored database before anybody else sees it. The functions run in other processes (``backups.apart``)."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ def _baseline() -> None:
         ) from error
 
 
-def upload_collection(*, name: str, snapshots: list[str], nodes: list[str], seconds: float, report: Report) -> dict[str, Any]:
-    """Recover the snapshots into the collection ``name``, while PostgreSQL is restored."""
-    upload_aside([Path(path) for path in snapshots], name=name, nodes=nodes, seconds=seconds, report=report)
+def upload_collection(*, name: str, snapshots: list[str], nodes: list[str], seconds: float, report: Report) -> dict[str, Any]:  # noqa: ARG001  # Apart passes it
+    """Recover the snapshots into the collection ``name``, while PostgreSQL is restored. Nothing reads a progress meanwhile."""
+    upload_aside([Path(path) for path in snapshots], name=name, nodes=nodes, seconds=seconds)
+    connection.close()  # the settings of the database are restored later
     return {}
 
 

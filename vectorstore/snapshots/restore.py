@@ -188,7 +188,7 @@ def make_equal(
         stale = remove_stale_points(client, name, report, before_deletion=(lambda: None) if is_written else count_unique_vectors)
         _store_definition(client, name)
     log.info("%s deleted.", counted(stale.removed, "point that differed from PostgreSQL was", "points that differed from PostgreSQL were"))
-    if not is_written and not stale.removed and stale.equal == ProfileEmbedding.objects.projectable().count():
+    if not is_written and not stale.different and stale.equal == ProfileEmbedding.objects.projectable().count():
         wait_for_graphs(name, timeout)
         return RestoredCollection(accept_compared(name, stale.equal, min_recall=min_recall), 0, 0, stale.equal)
     backfilled = complete(name, timeout=timeout, report=report)

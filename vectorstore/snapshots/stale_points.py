@@ -24,9 +24,10 @@ from vectorstore.verification.compare import Difference, compare
 
 @dataclass(frozen=True, slots=True)
 class StalePoints:
-    """``removed`` points are gone. ``equal`` points are exactly those of their users today."""
+    """``removed`` points are gone, of those that were ``different``. ``equal`` points are exactly those of their users today."""
 
     removed: int
+    different: int
     equal: int
 
 
@@ -39,20 +40,19 @@ def remove_stale_points(
     are not deleted.
     """
     version = allocate_version()
-    seen = removed = equal = 0
-    is_deleting = False
+    seen = removed = different = equal = 0
     total = client.count(collection, exact=False).count
     for page in pages(collection):
         compared = compare(expected_among(page.ids), page, today())
         if compared.differences or page.numbers:
-            if not is_deleting:
+            if not different:
                 before_deletion()
-                is_deleting = True
+            different += len(compared.differences) + len(page.numbers)
             removed += _delete(client, collection, compared.differences, page.numbers, version)
         equal += len(page.ids) - len(compared.differences) - compared.waiting
         seen += len(page.ids) + len(page.numbers)
         report(min(seen, total), total)
-    return StalePoints(removed, equal)
+    return StalePoints(removed, different, equal)
 
 
 def _delete(client: QdrantClient, collection: str, stale: Mapping[UUID, Difference], numbers: list[int], version: int) -> int:

@@ -1,1 +1,0 @@
-ALTER TABLE profile_embeddings ALTER COLUMN vector SET STATISTICS -1, ALTER COLUMN video_features SET STATISTICS -1;
