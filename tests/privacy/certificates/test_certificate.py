@@ -30,6 +30,7 @@ from privacy.ledger.publication import LedgerBehind, record_entries
 from privacy.ledger.signing import create_signing_key, rotate_signing_key, sign, signing_key, verifying_keys
 from privacy.models import DataSubjectRequest, Hold, LedgerState
 from privacy.models.request_choices import State
+from tests.emptying import without_append_only
 from tests.factories import UserFactory
 from tests.privacy.erasures.rows import insert_erasure, run
 from tests.privacy.ledger.aged import YEARS, add_entries
@@ -153,11 +154,8 @@ def test_certificate__entry_not_outside_yet() -> None:
 def test_certificate__of_a_restored_database__is_refused() -> None:
     request = erased()
     position = LedgerState.published()
-    run("ALTER TABLE erasure_ledger DISABLE TRIGGER USER")
-    try:
-        run("DELETE FROM erasure_ledger WHERE position = %s", position)
-    finally:
-        run("ALTER TABLE erasure_ledger ENABLE TRIGGER USER")
+    with without_append_only() as cursor:
+        cursor.execute("DELETE FROM erasure_ledger WHERE position = %s", [position])
     LedgerState.objects.update(published_position=position - 1, published_first=position - 1)
     with pytest.raises(LedgerBehind):
         issue_certificate(request.pk)
@@ -217,11 +215,8 @@ def test_verify__other_ledger_of_the_same_key(issued: str, ledger: Path, tmp_pat
     """It is complete and its signatures are right, but it has other entries."""
     shutil.rmtree(ledger)
     ledger.mkdir()
-    run("ALTER TABLE erasure_ledger DISABLE TRIGGER USER")
-    try:
-        run("DELETE FROM erasure_ledger")
-    finally:
-        run("ALTER TABLE erasure_ledger ENABLE TRIGGER USER")
+    with without_append_only() as cursor:
+        cursor.execute("DELETE FROM erasure_ledger")
     LedgerState.objects.update(published_position=0, published_first=0)
     for _ in range(4):
         record_entries([NewEntry(Kind.ERASE, uuid4())])
