@@ -1,4 +1,4 @@
-"""What a restore does in the restored database before anybody else sees it. The functions run in other processes (``backups.apart``)."""
+"""What a restore does in the restored database before any other process sees it. The functions run in other processes (``backups.apart``)."""
 
 from __future__ import annotations
 

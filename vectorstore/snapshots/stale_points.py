@@ -36,8 +36,8 @@ def remove_stale_points(
 ) -> StalePoints:
     """Delete every point without a user, and every point that differs from the user's rows today.
 
-    ``before_deletion`` is called once before the first deletion, and not at all without one. The comparison includes ages. Workers may already write to the collection: their points have a higher version than the one allocated here, and
-    are not deleted.
+    ``before_deletion`` is called once before the first deletion, and not at all without one. The comparison includes ages. Workers may already write
+    to the collection: their points have a higher version than the one allocated here, and are not deleted.
     """
     version = allocate_version()
     seen = removed = different = equal = 0

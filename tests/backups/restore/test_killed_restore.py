@@ -39,7 +39,6 @@ django.setup()
 
 from backups.apart import run
 from backups.restoring import maintenance, restore, sources, switch
-from backups.postgresql.scratch import _prefix, drop_abandoned_databases
 from backups.restoring.journal import Journal
 from tests.backups.restore.world import request, source_of
 from tests.support.killing import kill_at_call
@@ -83,17 +82,12 @@ def test_restore__killed_at_a_moment(killed_world: World, served: Database, rest
     """Also in the middle of the upload of a snapshot."""
     connection.close()
     process = start_python(environment(), "-c", SCRIPT, killed_world.place, killed_world.backup.name, NEVER)
-    journal_begun(process, restore_journal)
+    wait_until(lambda: restore_journal.exists() or process.poll() is not None)
     try:
         process.wait(random.Random(seed).uniform(0, SECONDS))
     except subprocess.TimeoutExpired:
         process.kill()
     require_whole(killed_world, served, restore_journal, process)
-
-
-def journal_begun(process: subprocess.Popen[str], journal: Path) -> None:
-    """Wait until the restore has begun."""
-    wait_until(lambda: journal.exists() or process.poll() is not None)
 
 
 def require_whole(world: World, served: Database, journal_file: Path, process: subprocess.Popen[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,17 @@ def snapshots() -> list[str]:
         return [one.name for end in collections() for one in snapshots_of(node, f"{collection_name()}{end}")]
 
 
-def assert_untouched(users: list[UUID]) -> None:
-    """Assert that the old collection has all points and accepts writes, and that no copy, snapshot, file or saved setting is left."""
+def assert_untouched(users: list[UUID], *, noted: Sequence[tuple[list[str], int]] = ()) -> None:
+    """Assert that the old collection has all points and accepts writes, and that no copy, snapshot, file or saved setting is left.
+
+    ``noted`` are the names of snapshots that may be on a server, with the number of those that may have been made.
+    """
     assert point_ids(collection_name()) >= set(map(str, users))
     fill([point(users[0])])
     assert "_before_adoption" not in collections()
     assert snapshots() == []
-    assert (saved_settings(), downloads()) == ({}, ())
+    found = [([name for _, name in one["snapshots"]], len(one["intended"])) for one in StoreState.current().downloads]
+    assert (saved_settings(), downloads(), found) == ({}, (), list(noted))
     assert registry.copy_name() not in registry.deletion_targets()
 
 
@@ -356,7 +361,7 @@ def test_adopt__server_has_no_room__keeps_the_collection(qdrant_server: object, 
     monkeypatch.setattr(temporary if step == "make" else copy, step, fail)
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, "No space left on device" in line) == (2, True)
-    assert_untouched(users)
+    assert_untouched(users, noted=[([], 1)] if step == "make" else [])
 
 
 def test_adopt__temporary_folder_does_not_exist__is_refused(qdrant_server: object, tmp_path: Path) -> None:
@@ -372,7 +377,7 @@ def test_adopt__snapshot_is_on_another_node__names_node(qdrant_server: object, m
     monkeypatch.setattr(temporary, "make", lambda *_arguments, **_options: "elsewhere.snapshot")
     code, line = outcome("init_qdrant", "--adopt")
     assert (code, "does not list it: a load balancer leads to several nodes." in line) == (2, True)
-    assert_untouched(users)
+    assert_untouched(users, noted=[(["elsewhere.snapshot"], 0)])
 
 
 def test_adopt__copy_differs__keeps_the_collection(qdrant_server: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from django.db import connection
 from qdrant_client import models
 
 from findme.core.errors import UserFacingError
@@ -68,10 +66,10 @@ def test_equal_points__are_compared_once(any_collection: QdrantServer, tmp_path:
 @pytest.mark.parametrize(
     ("change", "removed", "written"),
     [
-        ("DELETE FROM users WHERE id = %(user)s", 1, 0),
-        ("UPDATE users SET deleted_at = now() WHERE id = %(user)s", 1, 0),
-        ("UPDATE profile_embeddings SET vector = %(vector)s WHERE user_id = %(user)s", 1, 1),
-        ("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %(user)s", 1, 1),
+        ("DELETE FROM users WHERE id = %s", 1, 0),
+        ("UPDATE users SET deleted_at = now() WHERE id = %s", 1, 0),
+        ("UPDATE profile_embeddings SET vector = vector[2:] || vector[1:1] WHERE user_id = %s", 1, 1),
+        ("UPDATE users SET date_of_birth = date_of_birth - 400 WHERE id = %s", 1, 1),
         ("", 0, 1),
     ],
     ids=["erased", "hidden", "other vector", "other age", "new"],
@@ -82,18 +80,13 @@ def test_different_points__are_made_equal_and_compared_again(
     user, *_ = create_and_sync(5)
     path = snapshot(tmp_path)
     if change:
-        with_values(change, user)
+        ask(change, user)
     else:
         create_users(1)
     made = make_from(path)
     assert comparisons == [name(2)]
     assert (made.removed, made.written) == (removed, written)
     assert differing() == 0
-
-
-def with_values(statement: str, user: UUID) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"user": user, "vector": unit_vector(99)})
 
 
 def test_point_with_a_number__is_removed(collection: QdrantServer, tmp_path: Path, comparisons: list[str]) -> None:

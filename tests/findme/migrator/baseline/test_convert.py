@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -202,7 +200,7 @@ def test_planned_steps__change_nothing(guide: Database, target: dict[str, Table]
     before = catalog(guide)
     planned = planned_steps(connection, "public", target)
     assert catalog(guide) == before
-    assert re.fullmatch(r"users: \d+ columns, \d+ defaults, \d+ checks for new rows", planned[0].description)
+    assert planned[0].description == "users: 6 columns, 3 defaults, 14 checks for new rows"
     assert [step.description for step in planned if "INVALID" in step.description or "rename" in step.description] == []
 
 

@@ -132,7 +132,7 @@ def test_convert__session_of_a_killed_run_is_active__waits_for_it(
             UserFacingError, match=r"^The session of an earlier run is still active \(process \d+\): nothing was changed\. Run manage"
         ):
             convert_tables(target)
-    assert planned_steps(connection, "public", target)[0].description.startswith("users: ")
+    assert planned_steps(connection, "public", target)[0].description.startswith("users: 6 columns")
 
 
 @pytest.mark.at_length

@@ -67,7 +67,7 @@ def test_convert__lock_is_not_to_be_had__names_the_transaction_and_changes_no_ta
     with transaction_in(guide, "UPDATE users SET bio = 'x'"), pytest.raises(UserFacingError) as refused:
         convert_tables(target, timeouts=short, on_warning=warnings.append)
     assert re.fullmatch(
-        r"users: \d+ columns, \d+ defaults, \d+ checks for new rows: canceling statement due to lock timeout, 2 times"
+        r"users: 6 columns, \d+ defaults, \d+ checks for new rows: canceling statement due to lock timeout, 2 times"
         r" \(the oldest open transaction: process \d+, '.*', for \d+ s\); the earlier steps stay."
         r" Run manage.py baseline again later, or wait longer with --table-lock-seconds or --attempts\.",
         str(refused.value),
